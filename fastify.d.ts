@@ -3,15 +3,15 @@ import type { Guard, RequestGuard, RouteOptions } from 'keepstone'
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** The claims of the verified token; undefined where there is none. */
+    /** The claims of the verified token; undefined without a token. */
     user?: Express.User | undefined
-    /** What keepstone knows of this request; undefined on a route without it. */
+    /** The state of keepstone for this request; undefined on a route without keepstone. */
     guard?: RequestGuard | undefined
   }
 
   interface FastifyContextConfig {
     /**
-     * The options of this route, as `guard.securityStack` takes them; `false` takes the route out.
+     * The options of this route, as `guard.securityStack` takes them; `false` excludes the route.
      */
     keepstone?: RouteOptions | false
   }
@@ -19,11 +19,11 @@ declare module 'fastify' {
 
 /** Options of the plugin. */
 export interface KeepstoneOptions {
-  /** What `createGuard` has returned. */
+  /** The guard that `createGuard` returned. */
   readonly guard: Guard
 }
 
-/** What Fastify's error handlers get of a request that is refused. */
+/** The error that Fastify's error handlers receive for a refused request. */
 export declare class RequestRefused extends Error {
   private constructor()
   readonly name: 'RequestRefused'
@@ -36,8 +36,8 @@ export declare class RequestRefused extends Error {
 }
 
 /**
- * The whole stack of a guard on every route of an application, and on requests that no route is
- * for.
+ * Registers the whole stack of a guard on every route of an application, and on requests without a
+ * matching route.
  *
  * ```ts
  * import Fastify from 'fastify'
@@ -50,13 +50,13 @@ export declare class RequestRefused extends Error {
  * app.post('/orders', { config }, async (request) => request.body)
  * ```
  *
- * Register it before the routes. The request is decided in `onRequest`, body included; handlers
- * find the checked body in `request.body`, the claims in `request.user`. A refusal is an error,
- * {@link RequestRefused}: without an error handler of the application it is sent as the problem
- * document.
+ * Register it before the routes. The request is decided in `onRequest`, including its body.
+ * Handlers read the checked body from `request.body` and the claims from `request.user`. A refusal
+ * is an error, {@link RequestRefused}. If the application has no error handler, the error is sent
+ * as its problem document.
  *
- * @throws {@link "keepstone".GuardError} `ERR_MISSING_OPTION` without `guard`; when a route is
- *   added, as `guard.securityStack` does for its options.
+ * @throws {@link "keepstone".GuardError} `ERR_MISSING_OPTION` without `guard`. Adding a route
+ *   throws as `guard.securityStack` does for its options.
  */
 export declare const keepstone: FastifyPluginAsync<KeepstoneOptions>
 export default keepstone

@@ -1,30 +1,33 @@
 import type { Context, MiddlewareHandler } from 'hono'
 import type { Guard, Infer, RequestGuard, RouteOptions } from 'keepstone'
 
-/** What the middleware puts on the context, for `c.get`. `Body` is the type of the checked body. */
+/**
+ * The variables that the middleware sets on the context, for `c.get`. `Body` is the type of the
+ * checked body.
+ */
 export interface KeepstoneVariables<Body = unknown> {
-  /** The claims of the verified token; undefined where there is none. */
+  /** The claims of the verified token; undefined without a token. */
   user: Express.User | undefined
-  /** What keepstone knows of this request. */
+  /** The state of keepstone for this request. */
   guard: RequestGuard
-  /** The parsed and checked body; undefined where none was read. */
+  /** The parsed and checked body; undefined if no body was read. */
   body: Body
 }
 
-/** The body that the schema of a route gives. */
+/** The body type that the schema of a route yields. */
 export type BodyOf<R> = R extends { readonly body: infer B } ? Infer<B> : unknown
 
-/** What the middleware can't find out itself. */
+/** Facts that the middleware cannot find out by itself. */
 export interface KeepstoneOptions {
   /**
-   * The address of the other end of the connection. Default: what @hono/node-server, Bun and Deno
-   * give.
+   * The address of the other end of the connection. Default: the address that @hono/node-server,
+   * Bun and Deno provide.
    */
   readonly address?: (c: Context) => string
 }
 
 /**
- * The whole stack of a guard as a middleware of Hono.
+ * The whole stack of a guard as Hono middleware.
  *
  * ```ts
  * import { Hono } from 'hono'
@@ -37,10 +40,10 @@ export interface KeepstoneOptions {
  * app.post('/orders', keepstone(guard, { body }), (c) => c.json(c.get('body'), 201))
  * ```
  *
- * @param guard what `createGuard` has returned.
- * @param route options of the routes it stands on, as `guard.securityStack` takes them. Left out:
- * the guard's own.
- * @param options what the server does not say.
+ * @param guard the guard that `createGuard` returned.
+ * @param route options of the routes that it is mounted on, as `guard.securityStack` takes them.
+ *   Left out: the guard's own.
+ * @param options facts that the server does not provide.
  * @throws {@link "keepstone".GuardError} `ERR_MISSING_OPTION` without `guard`; otherwise as
  *   `guard.securityStack` does.
  */

@@ -1,4 +1,4 @@
-// What the package exports. The types are in types/, one file for each layer.
+// The exports of the package. The types are in types/, one file for each layer.
 
 import * as check from './types/check'
 import * as clients from './types/clients'
@@ -34,7 +34,9 @@ declare global {
        * declaration as passport's.
        */
       user?: User | undefined
-      /** What keepstone knows about this request; set by the first keepstone layer that sees it. */
+      /**
+       * The state of keepstone for this request; set by the first keepstone layer that handles it.
+       */
       guard?: guard.RequestGuard | undefined
     }
   }

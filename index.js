@@ -1,8 +1,8 @@
 'use strict'
 
-// The one entry point: `require('keepstone')`, `import guard from 'keepstone'` and `import {
-// createGuard } from 'keepstone'` all give this module object, so there is one instance of
-// everything.
+// The single entry point. `require('keepstone')`, `import guard from 'keepstone'` and
+// `import { createGuard } from 'keepstone'` all return this module object, so a process has one
+// instance.
 
 const { createGuard } = require('./shim/guard.js')
 const { GuardError } = require('./shim/errors.js')

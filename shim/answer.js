@@ -1,15 +1,15 @@
 'use strict'
 
-// An answer of the core is lines of text; src/node/answer.rs says which line is what, and why. A
-// number is the ticket of a request that waits for a shared store.
+// An answer of the core is lines of text; src/node/answer.rs defines the lines. A number is the
+// ticket of a request that waits for a shared store.
 
 const { prepareHeaders } = require('./headers.js')
 
-/** The lines of an answer; an empty one is what is not there. */
+/** The lines of an answer; an empty line is an absent value. */
 const read = (text) => text.split('\n')
 
-// Claims by their text, which the core has verified anew each time: to copy an object is several
-// times quicker than to read its text again. Nobody but this file ever holds one of these objects.
+// Claims by their text, which the core has verified for each request: copying an object is several
+// times faster than parsing its text. These objects never leave this file.
 const MAX_CLAIMS = 1000
 const knownClaims = new Map()
 
@@ -25,7 +25,7 @@ function readClaims(json) {
   return copy(known)
 }
 
-/** All of it anew. What comes in is what `JSON.parse` made, at most 16 deep. */
+/** A deep copy. The input is a result of `JSON.parse`, at most 16 levels deep. */
 function copy(value) {
   if (Array.isArray(value)) return value.map((item) => (item !== null && typeof item === 'object' ? copy(item) : item))
   const out = { ...value }
@@ -41,8 +41,8 @@ const MAX_HEADERS = 1000
 const knownHeaders = new Map()
 
 /**
- * The response headers of a line: values of `Vary`, which are added to what is there, and the
- * others for `putHeaders`.
+ * The response headers of a line: values of `Vary`, which are added to the existing ones, and the
+ * other headers for `putHeaders`.
  */
 function readHeaders(line) {
   const known = knownHeaders.get(line)

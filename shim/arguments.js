@@ -1,7 +1,7 @@
 'use strict'
 
-// What the calls of a guard take besides options: judged here, since a wrong type can't be written
-// down for the core.
+// Arguments of a guard's methods other than options. They are checked here, since a value of the
+// wrong type can't be encoded for the core.
 
 const { types } = require('node:util')
 const { GuardError } = require('./errors.js')
@@ -11,7 +11,7 @@ function text(name, value) {
   if (typeof value !== 'string' || value === '') {
     throw new GuardError(`\`${name}\` must be a string that is not empty`, { code: 'ERR_INVALID_ARGUMENT', path: name })
   }
-  // Two such texts would be one in UTF-8, as the core and the stores have them.
+  // Two different texts of this kind would be equal in UTF-8, which the core and the stores use.
   if (value.isWellFormed()) return value
   throw new GuardError(`\`${name}\` holds half of a surrogate pair; give well-formed text`, { code: 'ERR_INVALID_ARGUMENT', path: name })
 }
@@ -21,7 +21,7 @@ function count(name, value) {
   throw new GuardError(`\`${name}\` must be a whole number from 0 to 4294967295`, { code: 'ERR_INVALID_ARGUMENT', path: name })
 }
 
-/** Seconds since 1970 from a number or a Date; undefined where none is given. */
+/** Seconds since 1970 from a number or a Date; undefined if none is given. */
 function seconds(name, value) {
   if (value === undefined) return undefined
   const number = types.isDate(value) ? Date.prototype.getTime.call(value) / 1000 : value
@@ -30,8 +30,8 @@ function seconds(name, value) {
 }
 
 /**
- * The last argument of a call, which may be left out; `rest` has all arguments from there on. One
- * that is given as `undefined` throws: a misspelt name must not ask for less.
+ * The last argument of a call, which may be left out; `rest` has all arguments from there on. An
+ * explicit `undefined` throws: a misspelt name must not weaken a check.
  */
 function optional(name, rest, absent) {
   if (rest.length === 0) return absent
@@ -41,8 +41,8 @@ function optional(name, rest, absent) {
 }
 
 /**
- * The call `name`, which refuses more arguments than `fn` has: one that is passed over could be the
- * one that matters.
+ * The call `name`, which refuses more arguments than `fn` has: an ignored argument could be the one
+ * that matters.
  */
 function exactly(name, fn) {
   return async (...given) => {
@@ -52,13 +52,13 @@ function exactly(name, fn) {
   }
 }
 
-/** The last argument of a call, which was given; `rest` as in `optional`. */
+/** The last argument of a call, which is present; `rest` as in `optional`. */
 function last(name, rest) {
   if (rest.length === 1) return rest[0]
   throw new GuardError(`\`${name}\` is the last argument; leave out what follows it`, { code: 'ERR_INVALID_ARGUMENT', path: name })
 }
 
-/** The option `name` of a call that has no other. `rest` as in `optional`. */
+/** The only option `name` of a call. `rest` as in `optional`. */
 function onlyOption(rest, name) {
   if (rest.length === 0) return undefined
   const given = optional('options', rest)

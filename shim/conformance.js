@@ -1,7 +1,7 @@
 'use strict'
 
-// Single readers of the core, for running outside test suites on the addon that ships. index.js
-// does not load this.
+// Single parsers of the core, for running external test suites on the shipped addon. index.js does
+// not load this file.
 
 const { types } = require('node:util')
 const native = require('../native.js')
@@ -10,7 +10,8 @@ const { GuardError, unwrap } = require('./errors.js')
 const { internal } = require('./store.js')
 
 /**
- * The payload of a compact JWS whose signature is good. conformance.d.ts documents all of these.
+ * The payload of a compact JWS with a valid signature. conformance.d.ts documents all of these
+ * functions.
  */
 function verifyCompact(token, jwkOrJwkSet) {
   if (typeof token !== 'string') throw wrong('token', 'a string')

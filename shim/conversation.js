@@ -1,35 +1,36 @@
 'use strict'
 
 // The conversation with the core about one request. The core decides (src/stack/mod.rs has the
-// order); this file asks it and says what to do next. It knows no server: a host (./hosts) reads
-// the request and carries out what is said here. One native call before the body, one after it, and
-// one more where a shared store was asked; no promise unless the application's own functions return
-// one.
+// order). This file calls the core and derives the next action from its answer. It is independent
+// of the server: a host (./hosts) reads the request and carries out the actions. A request takes
+// one native call before the body, one after it, and one more after a shared store has answered. No
+// promise is created unless the application's own functions return one.
 //
-// A host gives a context for each request, with these members:
+// A host passes a context for each request, with these members:
 //
-// - `req`: what the application sees; it gets `user`, `guard` and `body`
+// - `req`: the request as the application sees it; `user`, `guard` and `body` are set on it
 // - `res`: the response's headers: `headersSent`, `getHeader`, `setHeader`, `removeHeader`
 // - `state`: the RequestState (./request.js) of this request
-// - `decisions`, `skipsCors`, `ticket`: null, false and null at first; this file keeps them
-// - `subject()`: the request that the application's functions get
+// - `decisions`, `skipsCors`, `ticket`: initially null, false and null; this file maintains them
+// - `subject()`: the request that is passed to the application's functions
 // - `view()`: the RequestView (./view.js)
-// - `head(owner, conversation)`: the view as text, with what the host knows of the client
-// - `routeParams()`: the path parameters that the router found
-// - `putHeaders(fields)`, `stripLate(decisions)`: headers on, and off when the head is written
-// - `isOver()`: whether the client went away or somebody has answered
-// - `isEnded()`: whether somebody has answered
-// - `onceClosed(run)`: calls `run` when the client goes away; returns what takes that back
-// - `bodyReadBefore(isForm)`: the bytes of a body that somebody else has read; null where it is
-//   still to be read
+// - `head(owner, conversation)`: the view as text, with the host's facts about the client
+// - `routeParams()`: the path parameters that the router extracted
+// - `putHeaders(fields)`, `stripLate(decisions)`: set headers; remove headers when the head is
+//   written
+// - `isOver()`: whether the client disconnected or the response has ended
+// - `isEnded()`: whether the response has ended
+// - `onceClosed(run)`: calls `run` when the client disconnects; returns a function that cancels it
+// - `bodyReadBefore(isForm)`: the bytes of a body that another parser has read; null if it is still
+//   unread
 // - `readBody(limit, timeout, done, gone, late)`: reads it; ./hosts/node-http/body.js has the
 //   contract
-// - `keepBody(bytes)`: the bytes that are judged
-// - `fingerprint()`: that of the client's certificate, by TLS; undefined where there is none
-// - `keepReceipt(receipt)`: what to hand in to the core once the response is over
-// - `checkResponse(stack, mode, report)`: puts the check of response schemas before what is sent
+// - `keepBody(bytes)`: the bytes that are checked
+// - `fingerprint()`: that of the client's certificate, by TLS; undefined without one
+// - `keepReceipt(receipt)`: keeps a receipt to hand in to the core when the response ends
+// - `checkResponse(stack, mode, report)`: checks the response against its schemas before it is sent
 // - `end(status, problem)`: answers with a problem document, or without a body; returns false
-// - `next()`: the request goes on to the application
+// - `next()`: passes the request on to the application
 
 const native = require('../native.js')
 const { emitDecision } = require('./decision-event.js')
@@ -49,18 +50,18 @@ const {
   KIND, STATUS, CODE, PROBLEM, READING, WAIT_MS, LIMIT, HAS_BODY, SECURE, HEADERS, RATE_LIMIT, CLAIMS, TOKEN, LIMITS, CHECKED, TICKET, RECEIPT
 } = require('./answer.js')
 
-// What HAS_BODY says of a body that was checked: its bytes are JSON, or the answer has it, as it
-// was a form or a sanitizer has changed it.
+// Values of HAS_BODY for a checked body. JSON_BODY: its bytes are JSON. WRITTEN_BODY: the answer
+// contains it, since it was a form or a sanitizer has changed it.
 const JSON_BODY = '1'
 const WRITTEN_BODY = '2'
 
-// Which core this is: a thread may have loaded the addon from two files.
+// The number of this core: a thread may have loaded the addon from two files.
 const CORE = native.coreId()
 
 /**
- * Builds the conversation of one stack: `start(ctx)` begins it for a request.
- * `owner` is the guard's inside ({ handle, log, pin }), `options` what the user narrowed, `only`
- * the one layer that it has (null: all of them).
+ * Builds the conversation of one stack: `start(ctx)` begins it for a request. `owner` is the
+ * guard's internal object ({ handle, log, pin }), `options` are the user's narrowing options,
+ * `only` is its single layer (null: all layers).
  */
 function buildConversation(owner, options, only) {
   // A layer that is mounted alone has no schemas: its `headers` are response headers.
@@ -78,7 +79,7 @@ function buildConversation(owner, options, only) {
   const onResponse = rest.onResponse ?? 'strip'
   const whole = only === null && options === undefined
   const checksBody = parts.includes('body')
-  // Only `guard.validate` hands out what it found valid.
+  // Only `guard.validate` exposes the valid values.
   const keepsValid = only === 'payload' && parts.length > 0
   const conversation = { start, stack, core: CORE }
 
@@ -101,8 +102,8 @@ function buildConversation(owner, options, only) {
     return origin === undefined ? decide(ctx, undefined) : askForOrigin(ctx, origin)
   }
 
-  // Every step says whether the request has passed. The next handler is called outside of the
-  // `try`: what it throws is its own affair.
+  // Every step returns whether the request has passed. The next handler is called outside of the
+  // `try`: its errors must propagate.
   function attempt(ctx, step) {
     let passed = false
     try {
@@ -116,10 +117,10 @@ function buildConversation(owner, options, only) {
   function askForOrigin(ctx, origin) {
     const allows = askOrigin(origin)
     if (typeof allows?.then !== 'function') return decide(ctx, allows === true)
-    // A promise of our own settles once, whatever the function has returned.
+    // A promise of our own settles once, whatever the function returned.
     const goOn = (allowed) => {
       ctx.state.waited = true
-      // Who it was can't be said of a client that has gone away.
+      // A disconnected client can't be identified any more.
       return ctx.isOver() ? false : decide(ctx, allowed)
     }
     Promise.resolve(allows).then((allowed) => attempt(ctx, () => goOn(allowed === true)), (error) => fail(ctx, error))
@@ -141,13 +142,13 @@ function buildConversation(owner, options, only) {
     return go(ctx, native.decide(stack, ctx.head(owner), extras))
   }
 
-  // The earlier stacks that the core asks again where the request waits here. One that does
-  // nothing but check a body that was read before has nothing to wait for.
+  // The earlier stacks that the core checks again if the request waits here. A stack that only
+  // checks a body that was read before does not wait.
   function askedAgain(state) {
     const { passed } = state
     if (passed === null || (only === 'payload' && state.raw !== null && !state.waited)) return undefined
-    // The number of a stack means something to its own core alone; that of another core can't be
-    // asked here.
+    // The number of a stack is valid only in its own core; stacks of another core can't be checked
+    // here.
     return passed.filter((earlier) => earlier.core === CORE).map((earlier) => earlier.stack)
   }
 
@@ -166,7 +167,7 @@ function buildConversation(owner, options, only) {
     const { req, res } = ctx
     if (answer[TICKET] !== '') ctx.ticket = Number(answer[TICKET])
     if (answer.length > RECEIPT) ctx.keepReceipt(Number(answer[RECEIPT]))
-    // While we waited, the client went away or another handler has answered.
+    // Meanwhile the client may have disconnected, or another handler may have answered.
     if (ctx.isOver()) {
       abandon(ctx)
       return false
@@ -199,7 +200,7 @@ function buildConversation(owner, options, only) {
     }
   }
 
-  // A ticket is good once.
+  // A ticket is valid once.
   function takeTicket(ctx) {
     const { ticket } = ctx
     ctx.ticket = null
@@ -210,13 +211,13 @@ function buildConversation(owner, options, only) {
     if (ctx.ticket !== null) native.abandon(takeTicket(ctx))
   }
 
-  // Its turn comes later; the core has the request's slot, and bounds how many there are.
+  // The request waits for its turn. The core holds its delay slot, and bounds the number of slots.
   function delay(ctx, ms) {
     const timer = setTimeout(() => {
       cancel()
       attempt(ctx, () => go(ctx, native.resumeAfterDelay(takeTicket(ctx))))
     }, ms)
-    // The connection keeps the process up, as long as there is one.
+    // The connection keeps the process alive while it is open.
     timer.unref()
     const cancel = ctx.onceClosed(() => {
       clearTimeout(timer)
@@ -246,7 +247,7 @@ function buildConversation(owner, options, only) {
     // `102400`, or `102400 form`, or `102400 json gzip`
     const [most, format, coding] = reading.split(' ')
     const limit = Number(most)
-    // Bytes that were read before are decompressed already.
+    // Bytes that were read before are already decompressed.
     const bytes = ctx.state.raw ?? ctx.bodyReadBefore(format === 'form')
     if (bytes !== null) return judgeBody(ctx, bytes)
     ctx.readBody(
@@ -260,7 +261,7 @@ function buildConversation(owner, options, only) {
   }
 
   function expand(ctx, bytes, coding, limit) {
-    // What is too large as it came is refused as such, and not decompressed.
+    // A body that is too large as received is refused without decompressing it.
     if (bytes.length > limit) return judgeBody(ctx, bytes)
     inflate(bytes, coding, bodies.ratio, limit, (expanded, fault) =>
       attempt(ctx, () => (fault === null ? judgeBody(ctx, expanded) : withoutBody(ctx, fault)))
@@ -276,8 +277,7 @@ function buildConversation(owner, options, only) {
     ctx.keepBody(bytes)
     const answer = native.decideBody(takeTicket(ctx), bytes)
     if (answer !== undefined) return go(ctx, answer)
-    // It passes, and there is nothing to add. While we waited, though, the client may have gone
-    // away.
+    // The request passes without changes. If it waited, the client may have disconnected.
     return ctx.isOver() ? false : pass(ctx, JSON_BODY, '')
   }
 
@@ -285,15 +285,15 @@ function buildConversation(owner, options, only) {
     const { req, state } = ctx
     let valid
     if (keepsValid || second.length > 0 || body === WRITTEN_BODY) valid = checked === '' ? {} : JSON.parse(checked)
-    // A stack without a schema of its own leaves what an earlier one has made of the body: it may
-    // have dropped members.
+    // A stack without a schema of its own keeps the body of an earlier stack, which may have
+    // dropped members.
     if (body !== '' && (!state.hasBody || checksBody)) {
       req.body = body === WRITTEN_BODY ? valid.body : JSON.parse(state.raw.toString())
       state.hasBody = true
     }
     if (keepsValid || second.length > 0) {
       if (checksBody) valid.body = req.body
-      else delete valid.body // what has no schema is not called valid
+      else delete valid.body // a part without a schema is not called valid
       if (second.length > 0) {
         const problem = checkSecondStage(second, valid)
         if (problem !== null) return refuse(ctx, 422, 'validation_failed', problem)
@@ -311,7 +311,7 @@ function buildConversation(owner, options, only) {
     return true
   }
 
-  // An answer of the application that is not as its schema says.
+  // An answer of the application that does not match its schema.
   function reportResponse(ctx, status, problem) {
     const errors = problem === null ? [] : (JSON.parse(problem).errors ?? [])
     const places = errors.map(({ pointer, code }) => `${pointer} ${code}`).slice(0, 3).join(', ')
@@ -324,7 +324,7 @@ function buildConversation(owner, options, only) {
     return ctx.end(status, problem)
   }
 
-  // A fault on our side, or in a function of the application: never a pass.
+  // A fault of keepstone, or in a function of the application: never a pass.
   function fail(ctx, error) {
     abandon(ctx)
     warnOnce('GUARD_FAULT', `a request was refused with 500, since a layer failed: ${describeError(error)}`)
@@ -341,15 +341,16 @@ function buildConversation(owner, options, only) {
 }
 
 /**
- * Gives the memory of a stack back: some build a handler for each request. It stands out here,
- * since a function made inside of `buildConversation` would hold the conversation itself.
+ * Releases the memory of a stack: some applications build a handler for each request. It is a
+ * top-level function, since a function made inside of `buildConversation` would hold the
+ * conversation itself.
  */
 function releaserOf(guard, stack) {
   return () => native.releaseStack(guard, stack)
 }
 
 function checkedKey(name, option, value) {
-  // It is refused below: its rejection must not end the process.
+  // It is refused below. Its rejection must not end the process.
   if (typeof value?.then === 'function') Promise.resolve(value).then(undefined, () => {})
   if (option === 'key' && typeof value === 'string' && value !== '') return value
   if (option === 'cost' && Number.isSafeInteger(value) && value >= 0) return value

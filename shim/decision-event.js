@@ -1,14 +1,14 @@
 'use strict'
 
-// The one event of each decision, for the `log` function of a guard.
+// The single event of each decision, for the `log` function of a guard.
 
 const { describeError, warnOnce } = require('./errors.js')
 const { guardOf } = require('./request.js')
 
 /**
  * Calls `owner.log` with the event of a decision. `view` is the RequestView of the request; `limit`
- * the name of the limit that refuses, '' for none; `hasShadow` whether a limit of the stack only
- * watches. What the function throws or rejects with becomes a warning.
+ * the name of the limit that refused, '' for none; `hasShadow` whether the stack has a shadow
+ * limit. An error that the function throws or rejects with becomes a warning.
  */
 function emitDecision(owner, req, view, { outcome, status, code, limit = '', hasShadow = false }) {
   const guard = guardOf(req)
@@ -36,7 +36,7 @@ function emitDecision(owner, req, view, { outcome, status, code, limit = '', has
 }
 
 /**
- * The path for a log: a target may also hold a password (`http://user:password@host/`) or a
+ * The path for a log: a target may also contain a password (`http://user:password@host/`) or a
  * fragment.
  */
 function pathOf(target) {

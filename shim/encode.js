@@ -1,7 +1,7 @@
 'use strict'
 
-// Options go to the core as one JSON document. What JSON has no word for is a marked string:
-// src/config/options.rs.
+// Options are passed to the core as one JSON document. Values that JSON can't represent become
+// marked strings: src/config/options.rs.
 
 const { types } = require('node:util')
 const { readData, readOptions } = require('./plain.js')
@@ -10,12 +10,12 @@ const FUNCTION = '\0function'
 const BYTES = '\0bytes:'
 const REGEXP = '\0regexp'
 const OTHER = '\0other'
-// What TypeBox hides in its schemas: functions, which the core has to know of.
+// Members that TypeBox hides in its schemas: functions, which the core must detect.
 const HIDDEN = ['~refine', '~codec']
 
 /**
- * Encodes options that ./plain.js has read.
- * Returns the JSON text and the functions that were found in it, by the path of their option.
+ * Encodes options that ./plain.js has read. Returns the JSON text and the functions in it, by the
+ * path of their option.
  */
 function encode(tree) {
   const functions = new Map()
@@ -29,7 +29,10 @@ function encodeOptions(name, options, prefix) {
   return encode(readOptions(name, options, { prefix })).json
 }
 
-/** Encodes data, such as claims. What JSON has no word for throws: no mark may become a claim. */
+/**
+ * Encodes data, such as claims. A value that JSON can't represent throws: no mark may become a
+ * claim.
+ */
 function encodeData(name, data) {
   return JSON.stringify(readData(name, data))
 }
@@ -45,7 +48,7 @@ function write(value, path, functions) {
   if (Array.isArray(value)) return value.map((item, i) => write(item, `${path}[${i}]`, functions))
   const out = Object.create(null)
   for (const key of Object.keys(value)) {
-    // Schemas that were made here may have such members.
+    // Schemas that were built here may have such members.
     if (value[key] !== undefined) out[key] = write(value[key], path === '' ? key : `${path}.${key}`, functions)
   }
   for (const key of HIDDEN) if (Object.hasOwn(value, key) && out[key] === undefined && value[key] !== undefined) out[key] = OTHER

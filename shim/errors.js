@@ -1,8 +1,8 @@
 'use strict'
 
 /**
- * What the guard throws and rejects with. `code` is stable; docs/reference/errors.md has a heading
- * for each.
+ * The error that the guard throws and rejects with. `code` is stable; docs/reference/errors.md has
+ * a heading for each.
  */
 class GuardError extends Error {
   constructor(message, { code, status, path, suggestion, cause } = {}) {
@@ -15,11 +15,11 @@ class GuardError extends Error {
   }
 }
 
-/** Unwraps what the core answers to anything but a request: `{"ok": ...}` or `{"error": ...}`. */
+/** Unwraps an answer of the core, except answers to requests: `{"ok": ...}` or `{"error": ...}`. */
 function unwrap(answer) {
   const { ok, error } = JSON.parse(answer)
   if (error !== undefined) {
-    // What the operator is to know, and whoever catches the error is not.
+    // For the operator only; the code that catches the error does not receive it.
     if (error.warning !== undefined) warnOnce(error.warning.code, error.warning.message)
     throw new GuardError(error.message, error)
   }
@@ -44,17 +44,17 @@ function warn(code, message) {
   })
 }
 
-// Where code runs, as V8 writes it: `    at name (/app/file.js:1:2)`, `    at
-// file:///app/file.mjs:1:2`.
+// A stack frame as V8 writes it: `    at name (/app/file.js:1:2)`,
+// `    at file:///app/file.mjs:1:2`.
 const FRAME = /^ {4}at (?:.*\()?((?:file:\/\/|node:|\/|[A-Za-z]:\\)[^()]*:\d+:\d+)\)?$/
 
-// What stands before the message: `TypeError`, `TypeError [ERR_INVALID_ARG_TYPE]`.
+// The text before the message: `TypeError`, `TypeError [ERR_INVALID_ARG_TYPE]`.
 const HEADER = /^[\w$.]{1,64}(?: \[\w{1,64}\])?$/
 
 /**
- * An error for the operator, without its message: `JSON.parse` and others quote what a client sent.
- * Gives the name, the `code` and the place. Messages of a GuardError hold no such text and are
- * kept.
+ * Describes an error for the operator, without its message: `JSON.parse` and others quote client
+ * input. Returns the name, the `code` and the place. Messages of a GuardError quote no input and
+ * are kept.
  */
 function describeError(error) {
   try {
@@ -71,8 +71,8 @@ function describeError(error) {
 const isWord = (value) => typeof value === 'string' && /^[\w$.-]{1,64}$/.test(value)
 
 /**
- * The first frame. Lines of a message may look like frames, so the message must stand in the stack
- * as it is, right behind the name, and the frames right behind it.
+ * The first frame. Lines of a message may look like frames, so the message must appear in the stack
+ * unchanged, directly after the name and directly before the frames.
  */
 function placeOf({ stack, message }) {
   if (typeof stack !== 'string' || typeof message !== 'string') return undefined

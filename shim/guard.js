@@ -24,22 +24,22 @@ const { tokenCalls } = require('./tokens.js')
 /** How long `guard.ready()` waits for a shared store and for issuers, in milliseconds. */
 const MAX_PATIENCE = 10_000
 
-/** Which options of a guard are JSON, and where a Date may stand. */
+/** Which options of a guard are JSON, and where a Date is allowed. */
 const READING = {
   isJson: (path) => path === 'payload.schemas' || path === 'policy.data',
   isTime: (path) => /^jwt\..*\.not(?:Before|After)$/.test(path)
 }
 
 /**
- * Builds a guard: every option is judged now, and what is wrong throws a GuardError.
- * types/ documents the options.
+ * Builds a guard. Every option is checked now, and an invalid one throws a GuardError. types/
+ * documents the options.
  */
 function createGuard(...rest) {
   const config = readOptions('config', optional('config', rest, {}), READING)
   const { json, functions } = encode(takePatterns(withoutLog(config)))
   const { guard: handle, unknownInput, shared, fetches, rotation } = ask(native.createGuard, json)
-  // Also without a store of its own: a handler of another guard, which has one, may be asked again
-  // while a request waits here.
+  // Needed even without a shared store: a handler of another guard with one may check this guard's
+  // stack again while a request waits here.
   listen(handle)
   const keys = rotation === null ? null : keepRotating(handle, rotation, functions)
   const close = closerOf(handle, fetches ? followIssuers(handle) : undefined, shared ? followStore(handle) : undefined, keys?.stop)
@@ -48,8 +48,8 @@ function createGuard(...rest) {
     warnOnce('GUARD_POLICY_INPUT', `the policy reads ${names}, which no request has: is it misspelt?`)
   }
   const guard = {}
-  // What the handlers need to know of the guard; `pin` keeps it from being collected while one of
-  // them is in use.
+  // The part of the guard that handlers need; `pin` keeps it from being collected while one of them
+  // is in use.
   const owner = {
     handle,
     functions,
@@ -67,7 +67,7 @@ function createGuard(...rest) {
     }
     return buildHandler(owner, options === undefined ? undefined : readOptions(option, { [option]: options }), name)
   }
-  // What may need a store answers a promise, though the memory store needs none: a store may be on
+  // Calls that may need a store return a promise, even with the memory store: a store may be on
   // another machine.
   const call = (fn, ...args) => ask(fn, handle, ...args)
   const soon = (fn, ...args) => later(answerOf(fn, handle, ...args))
@@ -133,14 +133,14 @@ function createGuard(...rest) {
     close: async () => close()
   })
   Object.defineProperty(guard, kForget, { value: () => call(native.forgetAll) })
-  // A guard that nobody holds any more gives its memory back, also when nobody called close().
+  // A guard that is no longer referenced releases its memory, even without a call of close().
   whenCollected(guard, close)
   return Object.freeze(guard)
 }
 
 /**
- * Ends a guard once, whoever asks first: `close()`, or the collector. It stands out here, since a
- * function made inside of `createGuard` would hold the guard itself.
+ * Closes a guard once, for the first caller: `close()` or the garbage collector. It is a top-level
+ * function, since a function made inside of `createGuard` would hold the guard itself.
  */
 function closerOf(handle, ...stops) {
   let open = true
@@ -153,8 +153,7 @@ function closerOf(handle, ...stops) {
 }
 
 /**
- * What `guard.ready()` has waited for in vain; `fault` is why the store is not available, where
- * that is known.
+ * The error of a `guard.ready()` that timed out; `fault` is why the store is unavailable, if known.
  */
 function notReady({ store, issuers }, fault) {
   const issuer = issuers.find(({ state }) => state === 'not-ready')
@@ -170,7 +169,7 @@ function notReady({ store, issuers }, fault) {
   })
 }
 
-/** Calls the core and reads what it says. */
+/** Calls the core and unwraps its answer. */
 function ask(fn, ...args) {
   return unwrap(answerOf(fn, ...args))
 }
@@ -183,7 +182,7 @@ function answerOf(fn, ...args) {
   }
 }
 
-/** The options that the core gets: `log` stays here. */
+/** The options for the core: `log` stays in JavaScript. */
 function withoutLog({ log, ...config }) {
   if (log !== undefined && typeof log !== 'function') {
     throw new GuardError('`log` must be a function that takes one event', { code: 'ERR_INVALID_OPTION', path: 'log' })
@@ -192,7 +191,8 @@ function withoutLog({ log, ...config }) {
 }
 
 /**
- * The demands of `require`. An object without any is a mistake: `require()` asks for a token alone.
+ * The requirements of `require`. An object without any is a mistake: `require()` requires only a
+ * token.
  */
 function demandsOf(demands) {
   const read = readOptions('demands', demands)
@@ -200,7 +200,7 @@ function demandsOf(demands) {
   throw new GuardError('`demands` names no demand; write require() where any token will do', { code: 'ERR_INVALID_OPTION', path: 'demands' })
 }
 
-/** The schemas of `validate`. An object that asks for no check at all is a mistake. */
+/** The schemas of `validate`. An object without any check is a mistake. */
 function checked(schemas) {
   if (Object.keys(schemas).some((key) => key !== 'payload' || schemas.payload !== false)) return schemas
   throw new GuardError('`schemas` names nothing to check; write { body: schema }, or { payload: {} } for the bytes of a body alone', {
@@ -209,10 +209,10 @@ function checked(schemas) {
   })
 }
 
-/** The cost that a call was given, or 1. */
+/** The `cost` argument of a call, or 1. */
 const costOf = (rest) => (rest.length === 0 ? 1 : count('cost', last('cost', rest)))
 
-/** A key as the limit's `key` lists its parts: one string, or a list of them. */
+/** A key with the parts of the limit's `key`: one string, or a list of them. */
 function parts(key) {
   return Array.isArray(key) && key.length > 0 ? Array.from(key, (part) => text('key', part)) : [text('key', key)]
 }

@@ -4,7 +4,9 @@
 
 const { validateHeaderName, validateHeaderValue } = require('node:http')
 
-/** Names and values in turn, checked, as `putHeaders` takes them: each name also in lower case. */
+/**
+ * Names and values in turn, checked, in the format of `putHeaders`: each name also in lower case.
+ */
 function prepareHeaders(pairs) {
   const fields = []
   for (let i = 0; i < pairs.length; i += 2) {
@@ -15,7 +17,7 @@ function prepareHeaders(pairs) {
   return fields
 }
 
-/** Adds names to `Vary`, beside those that other handlers have put there. */
+/** Adds names to `Vary`, and keeps those of other handlers. */
 function addVary(res, value) {
   const old = res.getHeader('Vary')
   if (old === undefined) return res.setHeader('Vary', value)

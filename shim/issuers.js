@@ -1,8 +1,8 @@
 'use strict'
 
-// Fetches the keys that issuers publish. The core says when, where and what of it is good
-// (src/remote_keys); here is what only Node can do: the request itself, with the proxies and
-// authorities of the application.
+// Fetches the keys that issuers publish. The core decides when and where, and which keys are valid
+// (src/remote_keys). This file does what only Node can: the request itself, with the proxies and
+// certificate authorities of the application.
 
 const { AsyncResource } = require('node:async_hooks')
 const native = require('../native.js')
@@ -13,21 +13,21 @@ const { onFlush } = require('./store.js')
 const TIMEOUT_MS = 5000
 const MAX_BYTES = 256 * 1024
 
-// By guard, what looks whether something is to be fetched.
+// By guard: the function that checks whether a fetch is due.
 const looks = new Map()
 onFlush(() => {
   for (const look of looks.values()) look()
 })
 
 /**
- * Fetches the keys of a guard's issuers as long as it is open. Nothing of it holds the process open
- * but a fetch itself.
+ * Fetches the keys of a guard's issuers while the guard is open. Only a fetch in flight keeps the
+ * process alive.
  */
 function followIssuers(handle) {
-  // By its controller, every fetch that is on its way.
+  // The controllers of all fetches in flight.
   const running = new Set()
   let stopped = false
-  // Not in the context of the request that happens to be there when a timer is set.
+  // Not in the async context of the request that happens to set the timer.
   const context = new AsyncResource('KEEPSTONE_ISSUERS', { requireManualDestroy: false })
   let timer
   const look = () => context.runInAsyncScope(lookNow)
@@ -67,7 +67,7 @@ function followIssuers(handle) {
     look()
   }
 
-  // A guard that is closed, or was collected, has nothing more to say.
+  // A guard that is closed or collected returns nothing more.
   function asked(fn, ...args) {
     try {
       return unwrap(fn(...args))
@@ -103,7 +103,7 @@ async function get(url, headers, signal) {
 }
 
 /**
- * The body, of which no more than the most is ever held: `content-length` may be missing or wrong.
+ * The body. At most the limit is held in memory: `content-length` may be missing or wrong.
  */
 async function readAll(response) {
   const chunks = []

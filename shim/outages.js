@@ -1,15 +1,18 @@
 'use strict'
 
-// Warns of a shared store that goes away, and when it is back. The core says what is to be told,
-// and how often at most (src/store/outage.rs); nothing of it runs with a request.
+// Warns when a shared store becomes unavailable, and when it is back. The core decides the warnings
+// and their rate (src/store/outage.rs); none of this runs with a request.
 
 const native = require('../native.js')
 const { warn } = require('./errors.js')
 
-/** How often it is looked at how the store is, in milliseconds. */
+/** The interval of the checks of the store, in milliseconds. */
 const LOOK_MS = 1000
 
-/** Tells of the store of a guard until it is stopped. It does not hold the process open. */
+/**
+ * Emits warnings about the store of a guard until it is stopped. It does not keep the process
+ * alive.
+ */
 function followStore(handle) {
   const timer = setInterval(() => {
     const notice = look(handle)
@@ -25,7 +28,7 @@ function look(handle) {
   try {
     return native.storeNotice(handle)
   } catch {
-    return '' // a panic: src/panics.rs has told of it
+    return '' // a panic: src/panics.rs has reported it
   }
 }
 

@@ -1,15 +1,15 @@
 'use strict'
 
-// Reads what JavaScript passes as options or data into a tree of our own. Each member is read once,
-// and all code behind reads the tree: a getter or a Proxy can't show two readers two values. What
-// can't be understood in full throws: a member that is passed over could be the one that protects.
+// Reads JavaScript options or data into a tree of our own. Each member is read once, and all later
+// code uses the tree: a getter or a Proxy can't return different values to two readers. Input that
+// is not fully understood throws: an ignored member could be the one that protects.
 
 const { types } = require('node:util')
 const { GuardError } = require('./errors.js')
 
 const MAX_DEPTH = 200
 const MAX_PATH = 80
-// What node-config hides in all objects that it gives. No option has such a name.
+// Methods that node-config hides in all objects that it returns. No option has such a name.
 const HIDDEN_METHODS = new Set(['get', 'has', 'util'])
 // Symbols that TypeBox 0.34 writes into schemas, and Node's HTTP/2 into headers.
 const KNOWN_SYMBOL = /^(?:TypeBox|nodejs)\./
@@ -18,11 +18,11 @@ const HALF_PAIR = ['holds half of a surrogate pair', 'give well-formed text']
 const no = () => false
 
 /**
- * Reads an object of options. `name` is the name of the argument, `prefix` stands before the paths
- * of its members.
+ * Reads an object of options. `name` is the name of the argument, `prefix` precedes the paths of
+ * its members.
  * - `keeps(path, value)`: whether a value stays as it is, as schemas of libraries do.
- * - `isJson(path)`: whether only JSON may stand there and below.
- * - `isTime(path)`: whether a Date may stand there.
+ * - `isJson(path)`: whether only JSON is allowed there and below.
+ * - `isTime(path)`: whether a Date is allowed there.
  * - `keywords`: the application's own keywords of schemas; their arguments may be functions.
  */
 function readOptions(name, options, { prefix = '', keeps = no, isJson = no, isTime = no, keywords = [] } = {}) {
@@ -34,12 +34,12 @@ function readOptions(name, options, { prefix = '', keeps = no, isJson = no, isTi
   return tree
 }
 
-/** Reads what JSON can say, with a Date as its text. */
+/** Reads JSON values, with a Date as its text. */
 function readData(name, data) {
   return readJson(name, data, name, 'ERR_INVALID_ARGUMENT')
 }
 
-/** Reads an OpenAPI document. The path of an error is the place in the document. */
+/** Reads an OpenAPI document. The path of an error is the location in the document. */
 function readDocument(doc) {
   return readJson('doc', doc, '', 'ERR_INVALID_OPENAPI')
 }
@@ -48,7 +48,7 @@ function readJson(name, value, path, code) {
   return read(value, path, { name, keeps: no, isJson: no, isTime: no, keywords: new Set(), above: new Set(), invalid: code, missing: code }, true)
 }
 
-/** `json`: whether only what JSON can say is taken, as in schemas. */
+/** `json`: whether only JSON values are accepted, as in schemas. */
 function read(value, path, context, json) {
   if (context.keeps(path, value)) return value
   switch (typeof value) {
@@ -140,14 +140,14 @@ function readMembers(value, path, context, json) {
   return tree
 }
 
-/** Refuses a member that is not enumerable, but for those of libraries: TypeBox hides its marks. */
+/** Refuses a member that is not enumerable, except those of libraries: TypeBox hides its marks. */
 function takeHidden(value, key, shown, tree, context) {
   if (typeof key === 'symbol' || key === '__esModule' || HIDDEN_METHODS.has(key)) return
   if (!key.startsWith('~')) throw refusal(shown, context, 'is not enumerable', 'write it as a plain member')
   Object.defineProperty(tree, key, { value: value[key], enumerable: false })
 }
 
-/** Whether the bytes are another thread's by now: then they can't be read. */
+/** Whether the bytes were transferred to another thread and can't be read. */
 function isDetached({ buffer, byteLength }) {
   if (byteLength > 0) return false
   try {

@@ -1,7 +1,7 @@
 'use strict'
 
-// What the handlers of this process keep on a request: what applications see as `req.guard`, and
-// what only they see.
+// The state that handlers of this process keep on a request: the public part as `req.guard`, and
+// the private part.
 
 const { randomBytes } = require('node:crypto')
 const { GuardError, warnOnce } = require('./errors.js')
@@ -11,10 +11,10 @@ const { FORMAT, kFormat, kState, kTake } = require('./shared.js')
 const ID_PREFIX = randomBytes(6).toString('hex')
 let idCounter = 0
 
-/** What a handler sees as `req.guard`. */
+/** The type of `req.guard`. */
 class RequestGuard {
   #id = 0
-  // Lines of answers, read when somebody asks.
+  // Lines of answers, parsed on first use.
   #token = ''
   #limits = []
   client = ''
@@ -47,7 +47,7 @@ class RequestGuard {
     return FORMAT
   }
 
-  /** Takes what the core says of this request; a second stack on the same request adds to it. */
+  /** Takes the core's answer about this request; a second stack on the same request adds to it. */
   [kTake](answer) {
     if (answer[CLIENT] !== '') this.client = answer[CLIENT]
     if (answer[TOKEN] !== '') this.#token = answer[TOKEN]
@@ -56,7 +56,7 @@ class RequestGuard {
   }
 }
 
-/** What a handler sees as `req.guard`; another copy of this shim may have made it. */
+/** The `req.guard` of a request; another copy of this shim may have created it. */
 function guardOf(req) {
   const { guard } = req
   if (guard?.[kTake] !== undefined) return guard
@@ -66,23 +66,23 @@ function guardOf(req) {
   return (req.guard = new RequestGuard())
 }
 
-/** Adds what an answer of the core says of a request to its `req.guard`. */
+/** Adds an answer of the core about a request to its `req.guard`. */
 function takeAnswer(req, answer) {
   guardOf(req)[kTake](answer)
 }
 
-/** What the stacks and layers of one guard have decided about a response so far. */
+/** The decisions of the stacks and layers of one guard about a response so far. */
 class GuardDecisions {
   /** Whether the whole stack of the guard has run. */
   mounted = false
   /**
-   * The response headers that are on, as `headersPart` prepared them; null until a stack or layer
+   * The response headers that are set, as `headersPart` prepared them; null until a stack or layer
    * has decided.
    */
   headers = null
-  /** The fields that the last CORS decision put on; null until there is one. */
+  /** The fields that the last CORS decision has set; null without one. */
   cors = null
-  /** Whether headers are taken off when the head is written. */
+  /** Whether headers are removed when the head is written. */
   stripsLate = false
 
   constructor(owner, next) {
@@ -91,55 +91,58 @@ class GuardDecisions {
   }
 }
 
-/** What this thread's guards have done for one request so far. */
+/** The work of this thread's guards for one request so far. */
 class RequestState {
   /**
-   * The one view that every layer has of the request, once a layer has asked: ./head.js makes it.
+   * The one view of the request for every layer, once a layer has read it: ./head.js makes it.
    */
   view = null
-  /** Whether it is a handshake that `guard.upgrade` asks about. */
+  /** Whether it is a handshake in `guard.upgrade`. */
   handshake = false
-  /** Whether every call of `guard.upgrade` so far has let it through. */
+  /** Whether every call of `guard.upgrade` so far has admitted it. */
   upgraded = false
-  /** A linked list: most requests meet one guard. */
+  /** A linked list: most requests pass only one guard. */
   decisions = null
-  /** The nonce of this response, once a policy has asked for one. */
+  /** The nonce of this response, once a policy requires one. */
   nonce = null
   /** Guards and the limits that they have counted, in turn. */
   counted = null
   /** The body as bytes, once it is read. */
   raw = null
-  /** Whether `req.body` is ours. */
+  /** Whether `req.body` was set by keepstone. */
   hasBody = false
   /**
-   * The path parameters that ./openapi.js has found, for the handler that it calls; else those of
-   * the router count.
+   * The path parameters that ./openapi.js has extracted, for the handler that it calls; otherwise
+   * those of the router apply.
    */
   params = undefined
-  /** The handler of ./openapi.js that stands in a route for those that it calls. */
+  /** The handler of ./openapi.js that is mounted on a route in place of those that it calls. */
   mounted = undefined
-  /** What that one was called with. */
+  /** The `next` of that handler. */
   mountedNext = undefined
-  /** What each validating handler has found. */
+  /** The valid values of each validating handler. */
   valid = null
   /**
-   * What the core has noted of DPoP proofs that it took: a proof is used once, and every layer of
-   * this request has it.
+   * The core's marks of accepted DPoP proofs: a proof is used once, and applies to every layer of
+   * this request.
    */
   proofs = undefined
-  /** Functions and receipts in turn: what is called with each receipt when the response is over. */
+  /**
+   * Functions and receipts in turn: each function is called with its receipt when the response is
+   * over.
+   */
   receipts = null
   /** Hands them in; see ./receipts.js. */
   handIn = null
   /**
-   * The conversations that know who asks, and have let this request pass: where it waits later on,
-   * their stacks are asked again.
+   * The conversations that identify the caller and have let this request pass. If it waits later
+   * on, their stacks are checked again.
    */
   passed = null
-  /** Whether it has waited since they were asked. */
+  /** Whether it has waited since they were checked. */
   waited = false
 
-  /** What `owner`, the inside of a guard, has decided about the response. */
+  /** The decisions of the guard `owner` about the response. */
   decisionsOf(owner) {
     for (let known = this.decisions; known !== null; known = known.next) {
       if (known.owner === owner) return known
@@ -148,8 +151,8 @@ class RequestState {
   }
 
   /**
-   * The numbers of the limits of `owner` that this request was counted by already; undefined where
-   * there are none.
+   * The numbers of the limits of `owner` that have already counted this request; undefined if there
+   * are none.
    */
   countedBy(owner) {
     if (this.counted === null) return undefined
@@ -160,13 +163,13 @@ class RequestState {
     return ids.length === 0 ? undefined : ids
   }
 
-  /** This conversation has let the request pass. */
+  /** Records that this conversation has let the request pass. */
   pass(conversation) {
     if (this.passed === null) this.passed = [conversation]
     else this.passed.push(conversation)
   }
 
-  /** Takes a token's line of an answer. */
+  /** Records the proof in the token line of an answer. */
   noteProof(line) {
     const mark = JSON.parse(line)[6] ?? null
     if (mark !== null) this.proofs = [...(this.proofs ?? []), mark]
@@ -179,8 +182,8 @@ class RequestState {
 }
 
 /**
- * What the conversation of `guard.validate(...)` found valid on this request: `{ body, query,
- * params, headers }`.
+ * The values that the conversation of `guard.validate(...)` found valid on this request:
+ * `{ body, query, params, headers }`.
  */
 function validOf(req, conversation) {
   const valid = req[kState]?.valid?.get(conversation)

@@ -10,11 +10,11 @@ const JSON_TYPE = /^application\/(?:[\w.+-]+\+)?json\s*(?:;|$)/i
 const isJsonType = (type) => JSON_TYPE.test(String(type ?? '').trim())
 
 /**
- * Judges a JSON answer by the response schemas of a stack. `mode` is 'strip', 'warn' or 'fail';
- * `report(status, problem)` gets what is wrong with an answer, the text of a problem document, or
- * null where it only has members that no schema names. Returns null where the answer goes out as it
- * is, otherwise `{ text, isFault }`: what to send instead, and whether that is the problem document
- * of a 500.
+ * Checks a JSON answer against the response schemas of a stack. `mode` is 'strip', 'warn' or
+ * 'fail'. `report(status, problem)` receives the errors of an answer as the text of a problem
+ * document, or null if it only has undeclared members. Returns null if the answer is to be sent as
+ * it is, otherwise `{ text, isFault }`: the text to send instead, and whether it is the problem
+ * document of a 500.
  */
 function checkAnswer({ stack, mode, report }, status, bytes) {
   const answer = native.judgeResponse(stack, Number(status) >>> 0, bytes)

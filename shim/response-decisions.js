@@ -1,11 +1,11 @@
 'use strict'
 
-// The innermost decision about a response wins. Several stacks and layers of one guard may run on
-// one request; the one that runs later is the inner one. A decision takes off what an outer one has
-// put on for the same subject, response headers or CORS, and puts on its own. A stack or layer
-// without an option for the subject narrows nothing: it applies the guard's own options, and only
-// where nothing of the guard has done so before. Other guards, and what the application sets under
-// other names, are left alone.
+// The innermost decision about a response applies. Several stacks and layers of one guard may run
+// on one request; a later one is an inner one. A decision removes the headers that an outer one has
+// set for the same subject, response headers or CORS, and sets its own. A stack or layer without an
+// option for the subject narrows nothing: it applies the guard's own options, and only if no stack
+// or layer of the guard has done so before. Headers of other guards and of the application are not
+// changed.
 
 const { randomBytes } = require('node:crypto')
 const { prepareHeaders } = require('./headers.js')
@@ -14,8 +14,8 @@ const { guardOf } = require('./request.js')
 const NOTHING = []
 
 /**
- * What a stack does about response headers: `plan` is the core's, `only` its one layer, `options`
- * what the user narrowed. Null for a layer that has no part in them.
+ * The response headers part of a stack: `plan` is the core's, `only` its single layer, `options`
+ * are the user's narrowing options. Null for a layer that has no such part.
  */
 function headersPart(plan, only, options) {
   if (only !== null && only !== 'headers') return null
@@ -29,14 +29,14 @@ function headersPart(plan, only, options) {
   }
 }
 
-/** What a stack does about CORS, likewise. */
+/** The CORS part of a stack, likewise. */
 function corsPart(plan, only, options) {
   const decides = (only === null || only === 'cors') && options.cors !== undefined
   return decides || plan.cors ? { decides } : null
 }
 
 /**
- * Puts the fixed response headers of `part` on, unless a decision is in force that `part` does not
+ * Sets the fixed response headers of `part`, unless a decision is in force that `part` does not
  * replace.
  */
 function decideHeaders(part, ctx) {
@@ -60,7 +60,7 @@ function decideHeaders(part, ctx) {
     ctx.stripLate(decisions)
   }
   if (part.nonce !== null) {
-    // One for the whole response: a handler may have used it before an inner decision.
+    // One nonce for the whole response: a handler may have used it before an inner decision.
     const nonce = (state.nonce ??= randomBytes(16).toString('base64'))
     guardOf(req).nonce = nonce
     res.setHeader(part.nonce.name, part.nonce.parts.join(nonce))
@@ -68,8 +68,8 @@ function decideHeaders(part, ctx) {
 }
 
 /**
- * Whether `part` judges the request. If it does, the headers of an outer CORS decision are taken
- * off first.
+ * Whether `part` decides about the request. If it does, the headers of an outer CORS decision are
+ * removed first.
  */
 function decidesCors(part, { res, decisions }) {
   const outer = decisions.cors
@@ -82,8 +82,8 @@ function decidesCors(part, { res, decisions }) {
 }
 
 /**
- * Whether the CORS decision in force lets the origin of a handshake open a socket: it may read
- * answers, also with the cookies that the browser has added.
+ * Whether the CORS decision in force allows the origin of a handshake to open a socket: the origin
+ * may read answers, including those to requests with the browser's cookies.
  */
 function admitsHandshake(ctx) {
   const view = ctx.view()
@@ -91,14 +91,14 @@ function admitsHandshake(ctx) {
   return view.get('origin') !== undefined && has('allow-origin') && (has('allow-credentials') || view.get('cookie') === undefined)
 }
 
-/** Notes the fields of the core's answer, where a CORS decision of this request waits for them. */
+/** Records the fields of the core's answer if a CORS decision of this request is pending. */
 function noteCors(decisions, fields) {
   if (decisions.cors === NOTHING) decisions.cors = fields
 }
 
 /**
- * Takes prepared fields off, those whose name begins with `prefix`. `Vary` stays: a cache must know
- * it in any case.
+ * Removes prepared fields whose name begins with `prefix`. `Vary` stays: caches need it in any
+ * case.
  */
 function takeOff(res, fields, prefix = '') {
   for (let i = 0; i < fields.length; i += 3) {

@@ -1,38 +1,39 @@
 'use strict'
 
-// Signing keys that change by themselves: the core says what is due, this has the timer and calls
-// the application.
+// Signing keys that rotate automatically: the core decides which step is due; this file has the
+// timer and calls the application.
 
 const native = require('../native.js')
 const { GuardError, describeError, unwrap, warnOnce } = require('./errors.js')
 const { refLoop, later, unrefLoop } = require('./store.js')
 
-/** How often it is looked at what others have changed, and at what is due. */
+/** The interval of the checks for changes by other processes and for due steps. */
 const LOOK_MS = 60_000
 /**
- * Until the first keys are there; twice as long after each failure, and at most until the next
- * look.
+ * The first delay before loading the first keys again. It doubles after each failure, up to the
+ * interval.
  */
 const RETRY_MS = 1_000
-/** How long a storage may take: the application's functions, or a file system. */
+/** The timeout of a storage: the application's functions, or a file system. */
 const PATIENCE_MS = 10_000
 const TRIES = 5
 
 /**
- * Keeps the keys of a guard going. `functions` are those of its options.
- * `rotate()` lets the next key sign; `stop()` ends the timer.
+ * Maintains the keys of a guard. `functions` are those of its options. `rotate()` makes the next
+ * key sign; `stop()` ends the timer.
  */
 function keepRotating(handle, where, functions) {
   const storage = where === 'callbacks' ? callbacks(functions) : null
   let timer = null
   let stopped = false
   const turn = storage === null ? turnOfFile(handle) : turnBy(handle, storage, () => stopped)
-  // Keys in a file are there when the guard is.
+  // Keys in a file exist as soon as the guard does.
   let loaded = storage === null
   let retry = RETRY_MS
   let before = Promise.resolve()
 
-  // One after the other: what has been read is not what is there any more once something was saved.
+  // Turns run one after the other: a turn must not use data that was read before another turn
+  // saved.
   const next = (force) => {
     const turned = before.then(async () => {
       const result = await turn(force)
@@ -61,7 +62,7 @@ function keepRotating(handle, where, functions) {
   const wait = (pause) => {
     if (stopped) return
     timer = setTimeout(look, pause)
-    // It must not hold the process open.
+    // It must not keep the process alive.
     timer.unref()
   }
 
@@ -79,8 +80,8 @@ function keepRotating(handle, where, functions) {
 }
 
 /**
- * Another thread looks at the file: a file system may be slow, and another process may write. The
- * process does not end before it has looked, or was too late.
+ * Another thread accesses the file: a file system may be slow, and another process may be writing.
+ * The process stays alive until that is done or has timed out.
  */
 function turnOfFile(handle) {
   return async (force) => {
@@ -105,7 +106,7 @@ function turnBy(handle, { load, save }, isStopped) {
       const turn = unwrap(native.rotationTake(handle, found, force && forced === null))
       notice ??= turn.notice
       if (turn.save === null) return { ...(forced ?? turn), notice }
-      // What is not saved is not used, and what another process has saved meanwhile counts: so it
+      // Unsaved keys are not used, and another process's saved keys take precedence. So the storage
       // is loaded again.
       if ((await inTime('`save`', save(turn.save, found))) !== false && force) forced ??= turn
     }
@@ -114,7 +115,7 @@ function turnBy(handle, { load, save }, isStopped) {
 }
 
 /**
- * What a storage answers, or an error where it never does: the next turn must not wait for ever.
+ * The answer of a storage, or an error after the timeout: the next turn must not wait forever.
  */
 async function inTime(name, promise) {
   let timer

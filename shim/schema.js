@@ -1,9 +1,9 @@
 'use strict'
 
-// Schemas of other libraries become JSON Schema here, before the core sees them. Where that loses a
-// rule (a refinement, a transform, the flags of a pattern), the library's own check runs after the
-// core's, on what the core let through, and its output is what the handler gets. Where nothing is
-// lost, the library is not asked at all.
+// Schemas of other libraries are converted to JSON Schema here, for the core. If the conversion
+// loses a rule (a refinement, a transform, the flags of a pattern), the library's own check runs
+// after the core's, on values that the core accepted, and its output is passed to the handler. If
+// nothing is lost, the library is not called.
 
 const { types } = require('node:util')
 const { GuardError } = require('./errors.js')
@@ -15,23 +15,23 @@ const { fromValibot } = require('./schemas/valibot.js')
 const { fromZod } = require('./schemas/zod.js')
 
 const PARTS = ['body', 'query', 'params', 'headers', 'cookies']
-// Where schemas stand in the options of a route.
+// Paths of schemas in the options of a route.
 const SCHEMA_PATH = /^(?:body|query|params|headers|cookies|response\.[^.]*)$/
 const MAX_ERRORS = 20
-// The most bytes of the errors of a problem document, which has at most 8192: as in
+// The most bytes of errors in a problem document, which has at most 8192: as in
 // src/schema/explain.rs.
 const MAX_BYTES = 7 * 1024
 // A path is cut to this many steps.
 const MAX_STEPS = 8
 
-/** What the guard's `payload` adds to schemas: its functions, by name. */
+/** The functions that the guard's `payload` adds to schemas, by name. */
 function ownFunctions(functions) {
   const named = (prefix) =>
     new Map([...functions].filter(([path]) => path.startsWith(prefix)).map(([path, fn]) => [path.slice(prefix.length), fn]))
   return { formats: named('payload.formats.'), keywords: named('payload.keywords.') }
 }
 
-/** The options of a guard, with the patterns among `payload.formats` as the core reads them. */
+/** The options of a guard, with the patterns among `payload.formats` in the core's format. */
 function takePatterns(config) {
   const formats = config.payload?.formats
   // Objects that were read have no prototype. The core refuses lists and the like.
@@ -52,9 +52,9 @@ function readRoute(name, options, own) {
 }
 
 /**
- * Splits options that were read into what the core gets, the second stages `[part, check, vendor]`,
+ * Splits options that were read into the core's options, the second stages `[part, check, vendor]`,
  * and the names of the parts with a schema. A check is a function `(value, report)` that returns
- * the value that the handler gets.
+ * the value for the handler.
  */
 function takeSchemas(options, own) {
   if (options === undefined) return { options: {}, second: [], parts: [] }
@@ -82,10 +82,13 @@ function takeSchemas(options, own) {
   return { options: rest, second, parts }
 }
 
-/** TypeBox writes tuples as up to 2019-09 and `unevaluatedProperties` as from there on. */
+/**
+ * TypeBox writes tuples as drafts up to 2019-09 do, and `unevaluatedProperties` as drafts since
+ * then.
+ */
 function withDraft(schema) {
   if (schema?.['~kind'] === undefined || schema.$schema !== undefined) return schema
-  // With what it hides, which encode.js looks for.
+  // Includes the hidden members, which encode.js reads.
   const value = 'https://json-schema.org/draft/2019-09/schema'
   return Object.defineProperties({}, { ...Object.getOwnPropertyDescriptors(schema), $schema: { value, enumerable: true } })
 }
@@ -110,18 +113,18 @@ function convert(part, schema, standard) {
     }
   }
   if (standard.vendor === 'valibot' && schema.kind === 'schema') return fromValibot(schema)
-  // joi converts what it gets: '5' is a number to it, and a text may be an object. Nothing of its
+  // joi converts its input: it accepts '5' as a number, and a text as an object. So none of its
   // types is certain.
   if (standard.vendor === 'joi' || standard.vendor === 'valibot') return anything()
   try {
     if (typeof standard.jsonSchema?.input === 'function') return { json: fromStandard(standard), exact: false }
   } catch {
-    // A type that JSON Schema has no word for, such as a function that narrows it.
+    // A type that JSON Schema can't represent, such as a function that narrows it.
   }
   return anything()
 }
 
-// The bytes are checked, and the library judges the rest.
+// The core checks only the bytes, and the library checks the rest.
 const anything = () => ({ json: true, exact: false })
 
 function takeResponse(status, schema) {
@@ -155,12 +158,12 @@ function ofLibrary(part, standard) {
       })
     }
     if (result.issues === undefined) return result.value
-    // Issues mean a failure, also where there is none to tell.
+    // `issues` means a failure, even if it is empty.
     if (result.issues.length === 0) report([], 'schema', 'does not match the schema')
     for (const issue of result.issues) {
       const path = (issue.path ?? []).map((step) => (step !== null && typeof step === 'object' ? step.key : step))
       const code = typeof issue.code === 'string' ? issue.code : 'schema'
-      // The texts of other libraries repeat what was received.
+      // The texts of other libraries repeat the input.
       report(path, code, standard.vendor === 'zod' ? String(issue.message) : 'does not match the schema')
     }
     return value
@@ -168,8 +171,8 @@ function ofLibrary(part, standard) {
 }
 
 /**
- * Runs what is behind the core's check and puts what comes out into `valid`.
- * Returns null, or the problem document of a 422 as the core would have written it.
+ * Runs the checks after the core's and puts their output into `valid`. Returns null, or the problem
+ * document of a 422 in the core's format.
  */
 function checkSecondStage(second, valid) {
   const errors = []
@@ -192,13 +195,13 @@ function checkSecondStage(second, valid) {
 }
 
 function describe(part, path, code, detail) {
-  // RFC 6901, cut where a client has made it long.
+  // RFC 6901, truncated if a client has made it long.
   const steps = path.slice(0, MAX_STEPS).map((step) => `/${shorten(String(step), 64).replaceAll('~', '~0').replaceAll('/', '~1')}`)
   const pointer = `#${steps.map(encodeURI).join('')}`
   return { in: part, pointer: pointer.length > 1024 ? pointer.slice(0, 1024) : pointer, code, detail: shorten(detail, 200) }
 }
 
-/** At most so many characters, none of them cut in two. */
+/** At most `most` characters, none of them cut in two. */
 function shorten(text, most) {
   return (text.length > most ? Array.from(text.slice(0, 2 * most)).slice(0, most).join('') : text).toWellFormed()
 }

@@ -1,13 +1,13 @@
 'use strict'
 
-// What all copies of this shim in a thread share. A thread may load several: bundlers, an emptied
-// `require.cache`, package managers that install a package once for each set of peers. Layers of
-// different copies may run on one request, which has one body, one set of used proofs and one
-// `req.guard`.
+// State that all copies of this shim in a thread share. A thread may load several copies: bundlers,
+// an emptied `require.cache`, package managers that install a package once for each set of peers.
+// Layers of different copies may run on one request, which has one body, one set of used proofs and
+// one `req.guard`.
 //
 /**
- * The format of all that is shared, to change with it: copies with different formats share nothing,
- * and warn of it.
+ * The format of all shared state. Change it with that state: copies with different formats share
+ * nothing, and warn about it.
  */
 const FORMAT = 1
 const named = (name) => Symbol.for(`keepstone.${FORMAT}.${name}`)
@@ -18,19 +18,19 @@ function findShared() {
   const known = globalThis[kShared]
   if (known !== undefined) return known
   const shared = Object.freeze({
-    // One for all copies: a registry that is collected itself, with the copy that made it, calls
-    // nobody.
+    // One for all copies: a registry that is collected itself, with its copy, never calls its
+    // callbacks.
     collected: new FinalizationRegistry((release) => release()),
     refused: new WeakSet()
   })
-  // A realm may be frozen; then each copy is on its own.
+  // A realm may be frozen; then each copy has its own state.
   Reflect.defineProperty(globalThis, kShared, { value: shared })
   return shared
 }
 
 const { collected, refused } = findShared()
 
-/** Calls `release` once nobody holds `thing` any more; `release` must not hold it. */
+/** Calls `release` once `thing` is no longer referenced; `release` must not hold it. */
 function whenCollected(thing, release) {
   collected.register(thing, release)
 }
@@ -38,7 +38,7 @@ function whenCollected(thing, release) {
 module.exports = {
   FORMAT,
   whenCollected,
-  /** Responses that end with an answer of a guard's, which no schema is about. */
+  /** Responses that end with an answer of a guard's, which no schema applies to. */
   refused,
   /** On a request: its state. */
   kState: named('state'),

@@ -1,19 +1,19 @@
 'use strict'
 
-// Waiting for a shared store or an issuer. What is asked within one tick leaves together; when
-// answers have come, the core calls once for all of them.
+// Waiting for a shared store or an issuer. Commands of one tick are sent together; when answers
+// have arrived, the core calls back once for all of them.
 
 const { AsyncResource } = require('node:async_hooks')
 const native = require('../native.js')
 const { GuardError, unwrap } = require('./errors.js')
 
-// Who waits, by the slot of its ticket: src/node/slots.rs makes tickets. The operator `&` cuts a
-// ticket to 32 bits, of which the last 20 are the slot.
+// The pending entries, by the slot of their ticket: src/node/slots.rs makes tickets. The operator
+// `&` cuts a ticket to 32 bits, whose last 20 are the slot.
 const PLACE = 0xfffff
 const waiting = []
 
 // Without this, an AsyncLocalStorage of the application (a trace, a transaction) would be lost
-// behind the guard.
+// after the guard.
 class PendingTicket extends AsyncResource {
   constructor(ticket, goOn, what) {
     super('KEEPSTONE')
@@ -23,20 +23,20 @@ class PendingTicket extends AsyncResource {
   }
 }
 
-// What stands behind each ticket that has arrived, and the digit that others are counted from.
+// The separator after each arrived ticket, and the code of the digit zero.
 const BLANK = 32
 const ZERO = 48
-// The number of this copy's listener, which ends with the last guard that has it; -1 for none.
+// The number of this copy's listener, which ends with its last guard; -1 for none.
 let listener = -1
 let flushing = false
 
-/** Makes this copy of the shim ready for the answers that a guard waits for. */
+/** Prepares this copy of the shim for the answers that a guard waits for. */
 function listen(guard) {
   if (!native.join(guard, listener)) listener = native.listen(guard, deliver)
 }
 
 /**
- * Calls `goOn(ticket, what)` in the context of the caller once the answer is there:
+ * Calls `goOn(ticket, what)` in the context of the caller once the answer has arrived:
  * `native.resumeWithStore(ticket)` fetches it.
  */
 function wait(ticket, goOn, what) {
@@ -44,7 +44,7 @@ function wait(ticket, goOn, what) {
   flushSoon()
 }
 
-/** Lets what was told to a store leave with what else is asked in this tick. */
+/** Sends pending store commands along with the other commands of this tick. */
 function flushSoon() {
   if (flushing) return
   flushing = true
@@ -58,7 +58,7 @@ function flush() {
 
 let askIssuers = () => {}
 
-/** Names what is called when an issuer is to be asked for its keys. */
+/** Registers the function to call when keys of an issuer are to be fetched. */
 function onFlush(ask) {
   askIssuers = ask
 }
@@ -85,15 +85,14 @@ function goOnWith(ticket) {
   try {
     known.runInAsyncScope(known.goOn, undefined, ticket, known.what)
   } catch (error) {
-    // The application's own, from behind `next()`: it must not keep the others waiting.
+    // An error of the application, from `next()`: it must not delay the other requests.
     setImmediate(() => {
       throw error
     })
   }
 }
 
-// The wake-up holds nothing open, but a call that somebody awaits has to be answered before the
-// process may end.
+// The wake-up keeps nothing alive, but an awaited call must be answered before the process may end.
 let calls = 0
 let holding = null
 
@@ -106,8 +105,8 @@ function unrefLoop() {
 }
 
 /**
- * What a call of the core answers: at once, or later from a shared store, an issuer or another
- * thread. The process does not end before, unless `holds` is false.
+ * The answer of a call of the core: at once, or later from a shared store, an issuer or another
+ * thread. The process stays alive until then, unless `holds` is false.
  */
 function later(answer, holds = true) {
   const { later: ticket } = JSON.parse(answer)
@@ -127,9 +126,9 @@ function later(answer, holds = true) {
 }
 
 /**
- * A panic in the core is no fault of the caller, but must not look like a refusal either. The error
- * of the core is not its `cause`: its message may quote an argument. Standard error has the place
- * (src/panics.rs).
+ * A panic in the core is not the caller's fault, but must not look like a refusal either. The error
+ * of the core is not its `cause`: its message may quote an argument. Standard error has the
+ * location (src/panics.rs).
  */
 function internal() {
   return new GuardError('the core failed; this is a fault of keepstone, please report it', { code: 'ERR_INTERNAL' })

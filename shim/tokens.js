@@ -10,18 +10,18 @@ const { encodeData, encodeOptions } = require('./encode.js')
 const { GuardError } = require('./errors.js')
 const { later } = require('./store.js')
 
-/** How `native.tokenVerify` begins to say that a token is good; its claims follow, and a brace. */
+/** The start of `native.tokenVerify`'s answer for a valid token; its claims follow, and a brace. */
 const CLAIMS_OF = '{"ok":'
 
 /**
- * How long others may keep the public keys, in seconds: less than a key is published before it
+ * How long caches may keep the public keys, in seconds: less than a key is published before it
  * signs.
  */
 const JWKS_MAX_AGE = 300
 
 /**
- * `call` asks the core at once, `soon` may have to wait for a store; both throw what is wrong.
- * `raw` gives the core's text as it is. `keys` are the signing keys that change by themselves, or
+ * `call` calls the core synchronously, `soon` may wait for a store; both throw errors. `raw`
+ * returns the core's text unchanged. `keys` are the signing keys that rotate automatically, or
  * null.
  */
 function tokenCalls(call, soon, raw, keys) {
@@ -33,10 +33,10 @@ function tokenCalls(call, soon, raw, keys) {
         const claims = claimsOption(rest)
         const session = await soon(native.tokenRefresh, text('refreshToken', token), claims !== undefined)
         if (claims === undefined) return session
-        // What is told to the application it may change, what the core is told to go on with it may
-        // not.
+        // The application may change the object that it receives, but not the session that the core
+        // continues with.
         const kept = JSON.stringify(session)
-        // Whatever goes wrong in there, within `reuseWindow` the same token may be presented again.
+        // Whatever fails in it, within `reuseWindow` the same token may be presented again.
         const changed = await claims(session.claims)
         return call(native.tokenContinue, kept, encodeData('claims', changed ?? session.claims))
       },
@@ -92,7 +92,7 @@ function claimsOption(rest) {
   })
 }
 
-/** Whose tokens a revocation means: `{ issuer }`. */
+/** The issuer whose tokens are revoked: `{ issuer }`. */
 function issuerIn(rest) {
   const issuer = onlyOption(rest, 'issuer')
   return issuer === undefined ? undefined : text('options.issuer', issuer)

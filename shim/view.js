@@ -1,14 +1,15 @@
 'use strict'
 
 /**
- * A request as the guards of this process read it: once, and every layer of every guard uses it.
+ * A request as the guards of this process read it: read once, and used by every layer of every
+ * guard.
  */
 class RequestView {
-  /** As sent: case matters. */
+  /** As sent: case-sensitive. */
   method
-  /** The target as sent, query included. */
+  /** The target as sent, including the query. */
   target
-  /** Names and values in turn, in the order they came; HTTP/2's `:authority` is `host`. */
+  /** Names and values in turn, in the order received; HTTP/2's `:authority` is `host`. */
   fields
   /** Whether a body follows (RFC 9112 section 6; for HTTP/2, RFC 9113 section 8.1). */
   hasBody
@@ -27,7 +28,7 @@ class RequestView {
     this.#lines = fields.length === 0 ? '' : `\n${fields.join('\n')}`
   }
 
-  /** The first header of that name, which is in lower case; undefined where there is none. */
+  /** The first header of that name, which is in lower case; undefined without one. */
   get(name) {
     const { fields } = this
     for (let i = 0; i < fields.length; i += 2) {
@@ -37,9 +38,9 @@ class RequestView {
   }
 
   /**
-   * The head as src/request/mod.rs reads it: `address` is the connection's, `client` what the
-   * host's framework takes for the client's, `flags` the letters that differ between guards,
-   * `route` the pattern and `place` where the route stands.
+   * The head in the format of src/request/mod.rs: `address` is the connection's, `client` the
+   * client's according to the host's framework, `flags` the letters that differ between guards,
+   * `route` the pattern and `place` the position of the route.
    */
   head(address, client, flags, route, place) {
     const count = 8 + this.fields.length

@@ -1,18 +1,18 @@
-//! Time, read in one place, so that one request sees one instant and tests can set it.
+//! The only reader of the clocks, so that one request sees one instant and tests can set it.
 
 use std::cell::Cell;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// One instant on both clocks. It is read once per request and handed to every layer.
+/// One instant on both clocks. It is read once per request and passed to every layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Now {
-    /// Microseconds since the Unix epoch: for claims and for stores that other machines share. It
+    /// Microseconds since the Unix epoch, for claims and for stores that several machines share. It
     /// may jump.
     pub unix_us: u64,
-    /// Microseconds on a clock that never goes back: for limits that live in this process. On Linux
-    /// it goes on while the machine sleeps.
+    /// Microseconds on a clock that never goes back, for limits in this process. On Linux it
+    /// advances while the machine sleeps.
     pub mono_us: u64,
 }
 
@@ -45,7 +45,7 @@ impl Now {
         }
     }
 
-    /// An instant made by hand, for tests: `unix_us` as given, the monotonic clock alike.
+    /// An instant for tests: `unix_us` on both clocks.
     #[must_use]
     pub const fn at_unix_us(unix_us: u64) -> Self {
         Self { unix_us, mono_us: unix_us }
@@ -57,7 +57,7 @@ impl Now {
         self.unix_us / 1_000_000
     }
 
-    /// This instant, later by `by` on both clocks.
+    /// This instant, shifted by `by` on both clocks.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {
         let by = micros(by);
@@ -65,7 +65,7 @@ impl Now {
     }
 }
 
-/// Whether a thread of this process has ever had a test clock: all that a request reads of it.
+/// Set once a thread of this process has a test clock. Until then it is all that a request reads.
 static TEST_CLOCKS: AtomicBool = AtomicBool::new(false);
 
 /// The clock of a test, which runs ahead of the machine's, on both clocks alike.
@@ -105,8 +105,8 @@ pub mod test_clock {
     }
 }
 
-/// What no store was asked for while the machine slept is as old as that, and the monotonic clock
-/// of the standard library stands still meanwhile. `None` where there is no other one.
+/// The time since boot, sleep included: records age while the machine sleeps, but the monotonic
+/// clock of the standard library stops. `None` if the system has no such clock.
 #[cfg(target_os = "linux")]
 fn since_boot() -> Option<Duration> {
     use rustix::time::{DynamicClockId, clock_gettime_dynamic};
@@ -119,13 +119,13 @@ const fn since_boot() -> Option<Duration> {
     None
 }
 
-/// A duration in whole microseconds, capped at what fits.
+/// A duration in whole microseconds, saturating.
 #[must_use]
 pub fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// No clock tolerance is longer: revocations are kept this long past a token's expiry.
+/// The maximum clock tolerance: revocations are kept this long past a token's expiry.
 pub const MAX_TOLERANCE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn the_monotonic_clock_counts_what_the_machine_has_slept() {
-        // `/proc/uptime` does, in hundredths of a second.
+        // `/proc/uptime` includes sleep, in hundredths of a second.
         let uptime = || {
             let text = std::fs::read_to_string("/proc/uptime").unwrap();
             let seconds = text.split(' ').next().unwrap().parse().unwrap();

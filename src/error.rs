@@ -1,39 +1,39 @@
-//! What is wrong with a configuration: one error type for everything that is judged when a guard is
+//! The errors of a configuration: one error type for everything that is checked when a guard is
 //! built.
 //!
-//! Style of the texts: lowercase start, no final period, the option's path first, then what to
-//! write instead. A submitted value is never repeated, since it may be a secret.
+//! Style of the texts: lowercase start, no final period, the option's path first, then a
+//! suggestion. A text never repeats a submitted value, since it may be a secret.
 
 use std::fmt;
 
-/// The stable code of a [`ConfigError`], given to JavaScript as `error.code`.
+/// The stable code of a [`ConfigError`]; in JavaScript it is `error.code`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConfigCode {
-    /// A key that is no option of ours.
+    /// An unknown option.
     UnknownOption,
     /// A value of the wrong type, out of its range or otherwise unusable.
     InvalidOption,
-    /// An option that must be given is not.
+    /// A required option is missing.
     MissingOption,
     /// Two options that contradict each other.
     ConflictingOptions,
     /// A shared secret that is too short or too easy to guess.
     WeakSecret,
-    /// An asymmetric key that is too weak, or meant for something else.
+    /// An asymmetric key that is too weak, or has another use.
     WeakKey,
     /// A key that can't be read.
     InvalidKey,
-    /// A JSON Schema that can't be compiled, or would not be safe to run.
+    /// A JSON Schema that can't be compiled, or is not safe to run.
     InvalidSchema,
     /// A policy that can't be loaded: the text has `file:line:col`.
     InvalidPolicy,
-    /// An `OpenAPI` document that can't be read: the path is the place in the document.
+    /// An `OpenAPI` document that can't be read: the path is the location in the document.
     InvalidOpenApi,
 }
 
 impl ConfigCode {
-    /// The code as JavaScript sees it, e.g. `ERR_UNKNOWN_OPTION`.
+    /// The code in JavaScript, e.g. `ERR_UNKNOWN_OPTION`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -51,7 +51,7 @@ impl ConfigCode {
     }
 }
 
-/// Why a configuration is refused, where, and what to write instead.
+/// The reason to refuse a configuration, its location, and a suggestion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     code: ConfigCode,
@@ -61,7 +61,7 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// `path` is the option as the user writes it (`cors.origins[0]`), `problem` continues the
+    /// `path` is the option in the user's notation (`cors.origins[0]`). `problem` continues the
     /// sentence that it starts (`must not end with a slash`).
     pub fn new(code: ConfigCode, path: impl Into<String>, problem: impl Into<String>) -> Self {
         Self { code, path: path.into(), problem: problem.into(), suggestion: None }
@@ -72,7 +72,7 @@ impl ConfigError {
         Self::new(ConfigCode::InvalidOption, path, problem)
     }
 
-    /// Adds what to write instead, e.g. `write "https://app.example.com"`.
+    /// Adds a suggestion, e.g. `write "https://app.example.com"`.
     #[must_use]
     pub fn suggest(mut self, suggestion: impl Into<String>) -> Self {
         self.suggestion = Some(suggestion.into());
@@ -91,13 +91,13 @@ impl ConfigError {
         &self.path
     }
 
-    /// What is wrong, without the path before it and the suggestion behind it.
+    /// The problem, without the path before it and the suggestion after it.
     #[must_use]
     pub fn problem(&self) -> &str {
         &self.problem
     }
 
-    /// What to write instead, where there is something to say.
+    /// The suggestion, if there is one.
     #[must_use]
     pub fn suggestion(&self) -> Option<&str> {
         self.suggestion.as_deref()

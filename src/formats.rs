@@ -1,11 +1,11 @@
-//! Formats that the crate checks too loosely, not in every draft, or for too long.
+//! Formats that the crate `jsonschema` checks too loosely, not in every draft, or for too long.
 
 use std::sync::OnceLock;
 
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
-/// The check of a format that is decided here and not by the crate.
+/// The check of a format that this module defines instead of the crate.
 pub(crate) fn own(name: &str) -> Option<fn(&str) -> bool> {
     match name {
         "email" => Some(is_email),
@@ -14,12 +14,12 @@ pub(crate) fn own(name: &str) -> Option<fn(&str) -> bool> {
     }
 }
 
-/// An email address as mail servers take it: a dot-atom of at most 64 characters (RFC 5321 section
-/// 4.5.3.1.1), `@`, and a domain name of at least two labels.
+/// Whether mail servers accept this email address: a dot-atom of at most 64 characters (RFC 5321
+/// section 4.5.3.1.1), `@`, and a domain name of at least two labels.
 ///
 /// The grammar of RFC 5321 also allows quotes, comments, display names, addresses in brackets and
-/// hosts without a dot; the crate accepts `Name <a@b.co>` and `a@b`. Whoever signs up with one of
-/// those wants something else.
+/// hosts without a dot; the crate accepts `Name <a@b.co>` and `a@b`. In a sign-up form these are
+/// mistakes.
 pub(crate) fn is_email(text: &str) -> bool {
     let bytes = text.as_bytes();
     let Some(at) = bytes.iter().take(MAX_LOCAL + 1).position(|byte| *byte == b'@') else {
@@ -29,11 +29,11 @@ pub(crate) fn is_email(text: &str) -> bool {
     bytes.len() <= 254 && is_dot_atom(local) && is_domain(domain.get(1..).unwrap_or_default())
 }
 
-/// The most characters in front of the `@`.
+/// The maximum number of characters before the `@`.
 const MAX_LOCAL: usize = 64;
 
-/// Atoms with single dots between them (RFC 5322 section 3.2.3). It reads to the end in any case:
-/// whether a byte fits is harder to foresee for a processor than to compute.
+/// Whether these are atoms with single dots between them (RFC 5322 section 3.2.3). The loop has no
+/// early exit: a branch that the processor mispredicts costs more than the computation.
 fn is_dot_atom(bytes: &[u8]) -> bool {
     let (mut before, mut all, mut wrong) = (DOT, ATOM, 0);
     for &byte in bytes {
@@ -45,15 +45,15 @@ fn is_dot_atom(bytes: &[u8]) -> bool {
     all != 0 && (wrong | before & DOT) == 0
 }
 
-/// At least two labels of a host's name (RFC 1123 section 2.1). The last one has a letter: an
-/// address like `a@10.0.0.1` has a number there.
+/// Whether these are at least two labels of a host name (RFC 1123 section 2.1). The last label must
+/// have a letter: in an address like `a@10.0.0.1` it is a number.
 fn is_domain(bytes: &[u8]) -> bool {
     let (mut before, mut all, mut any, mut wrong) = (DOT, HOST, 0, 0);
     for &byte in bytes {
         let class = class_of(byte);
         all &= class;
         any |= class;
-        // A dot behind a dot or a hyphen, or a hyphen behind a dot.
+        // A dot after a dot or a hyphen, or a hyphen after a dot.
         wrong |= class & ((before | before >> 1) & DOT | before << 1 & HYPHEN);
         before = class;
     }
@@ -70,11 +70,12 @@ fn is_domain(bytes: &[u8]) -> bool {
         && (is_short(bytes) || bytes.split(is_dot).all(is_short))
 }
 
-/// The most characters of a label.
+/// The maximum number of characters of a label.
 const MAX_LABEL: usize = 63;
 
-/// What stands in a dot-atom; what a label begins and ends with; letters; the dot and the hyphen,
-/// which [`is_domain`] shifts onto each other; and what stands in the name of a host.
+/// The classes of a byte: characters of a dot-atom; first and last characters of a label; letters;
+/// the dot and the hyphen, which [`is_domain`] shifts onto each other; and characters of a host
+/// name.
 const ATOM: u8 = 1;
 const END: u8 = 2;
 const LETTER: u8 = 4;
@@ -107,8 +108,8 @@ const fn classes() -> [u8; 256] {
     classes
 }
 
-/// A UUID as in RFC 9562 section 4: 32 hex digits in five groups. The crate knows it from draft
-/// 2019-09 on only.
+/// Whether this is a UUID of RFC 9562 section 4: 32 hex digits in five groups. The crate supports
+/// the format only from draft 2019-09 on.
 pub(crate) fn is_uuid(text: &str) -> bool {
     text.len() == 36
         && text.bytes().enumerate().all(|(i, c)| match i {
@@ -117,11 +118,11 @@ pub(crate) fn is_uuid(text: &str) -> bool {
         })
 }
 
-/// The most bytes of a regular expression. Each is compiled, which takes 4 ms for 100 kB of
-/// brackets.
+/// The maximum length of a regular expression in bytes. Each is compiled, which takes 4 ms for 100
+/// kB of brackets.
 const MAX_REGEX: usize = 16_384;
 
-/// A regular expression of ECMA-262 as the crate knows them, of at most 16 kB.
+/// Whether this is a regular expression of ECMA-262 that the crate supports, of at most 16 kB.
 pub(crate) fn is_regex(text: &str) -> bool {
     static REGEX: OnceLock<Option<Validator>> = OnceLock::new();
     let build = || {
@@ -138,7 +139,7 @@ mod tests {
 
     use super::*;
 
-    /// What an email is, as one would say it.
+    /// The definition of an email in plain code.
     fn is_email_in_words(text: &str) -> bool {
         let Some((local, domain)) = text.split_once('@') else { return false };
         let is_atom = |part: &str| {
@@ -160,7 +161,7 @@ mod tests {
             && top.bytes().any(|c| c.is_ascii_alphabetic())
     }
 
-    /// Texts that are emails or nearly so, also at the bounds of their lengths.
+    /// Texts that are emails or nearly so, also at the limits of their lengths.
     fn nearly_email() -> impl Strategy<Value = String> {
         let label =
             prop_oneof![4 => "[a-z0-9.-]{0,5}", 1 => "[a-z]{62,64}", 1 => "[A-Z0-9é_ ]{1,3}"];

@@ -1,6 +1,6 @@
 //! keepstone: the security layers of a Node.js API in one core.
 //!
-//! Read [`stack`] first: it is the way of a request through the layers, in order.
+//! Read [`stack`] first: it leads a request through the layers, in order.
 #![deny(unsafe_code)]
 #![cfg_attr(not(feature = "node"), forbid(unsafe_code))]
 

@@ -1,8 +1,8 @@
-//! Reports a panic by its place alone.
+//! Reports a panic by its location alone.
 //!
-//! Every export and task catches panics, but Rust's default hook prints the message first, and that
-//! message may quote a request: slicing a text out of bounds prints the text. The hook here prints
-//! the place and a count.
+//! Every export and task catches panics, but Rust's default hook prints the message first. The
+//! message may quote a request: slicing a text out of bounds prints the text. This hook prints the
+//! location and a count.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use std::sync::Once;
 
 use parking_lot::Mutex;
 
-/// Places that are counted one by one. Panics at other places are counted together.
+/// The number of places that are counted separately. Panics at other places are counted together.
 const MAX_PLACES: usize = 64;
 const OTHER_PLACES: &str = "other places";
 
@@ -22,8 +22,8 @@ thread_local! {
     static LAST_PLACE: Cell<Option<String>> = const { Cell::new(None) };
 }
 
-/// Replaces the process's panic hook, once. The addon has its own copy of the standard library, so
-/// this hook sees no panic of other addons.
+/// Replaces the panic hook of the process, once. The addon has its own copy of the standard
+/// library, so panics of other addons do not reach this hook.
 pub fn install_hook() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -33,10 +33,10 @@ pub fn install_hook() {
                 |at| format!("{}:{}:{}", short(at.file()), at.line(), at.column()),
             );
             let count = count(&place);
-            // The first, tenth, hundredth, ... panic at a place: whoever can cause one must not
-            // fill the log.
+            // Print the first, tenth, hundredth, ... panic at a place: a client that can cause one
+            // must not fill the log.
             if count.checked_ilog10().is_some_and(|digits| 10_u64.pow(digits) == count) {
-                // `eprintln!` would panic where standard error is closed.
+                // `eprintln!` panics if standard error is closed.
                 let _ = writeln!(
                     std::io::stderr(),
                     "keepstone: a panic at {place} was caught ({count} so far); see docs/reference/errors.md#panics"
@@ -47,7 +47,7 @@ pub fn install_hook() {
     });
 }
 
-/// Where this thread last panicked. `None` without the hook.
+/// The place of this thread's last panic. `None` without the hook.
 pub(crate) fn take_place() -> Option<String> {
     LAST_PLACE.try_with(Cell::take).ok().flatten()
 }
@@ -61,7 +61,7 @@ fn count(place: &str) -> u64 {
     *count
 }
 
-/// `regorus-0.14.1/src/guard/mod.rs`, without the folders of the machine that built it.
+/// Shortens a path to `regorus-0.14.1/src/guard/mod.rs`, without the folders of the build machine.
 fn short(file: &str) -> &str {
     let in_registry = file.split_once("/registry/src/").and_then(|(_, rest)| rest.split_once('/'));
     let in_library = file.split_once("/library/").map(|(_, rest)| rest);

@@ -1,9 +1,9 @@
-//! Random bytes, from one place, so that a simulated history repeats.
+//! The only source of random bytes, so that a simulated history can be repeated.
 
 /// Fills `bytes` from the source of the operating system.
 ///
 /// # Errors
-/// It has none to give.
+/// If that source fails.
 pub(crate) fn fill(bytes: &mut [u8]) -> Result<(), getrandom::Error> {
     #[cfg(test)]
     if crate::simulation::fill_random(bytes) {

@@ -1,16 +1,16 @@
-//! What a client is told when a layer says no: one small type, turned into RFC 9457 problem+json in
-//! one place.
+//! The refusal of a request by a layer: one small type, turned into RFC 9457 problem+json in one
+//! place.
 
 use std::borrow::Cow;
 use std::ops::{Deref, DerefMut};
 
-/// A refusal: a [`Problem`], as a client is told it. It is one pointer, since nearly every result
-/// that could be one is none.
+/// A refusal of a request: the [`Problem`] that the client gets. It is one pointer, since most
+/// results that may hold one do not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal(Box<Problem>);
 
-/// What a refusal says (RFC 9457). It holds nothing that the client sent: no token, no submitted
-/// value.
+/// The content of a refusal (RFC 9457). It contains nothing that the client sent: no token, no
+/// submitted value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// The HTTP status, 400 to 599.
@@ -20,36 +20,36 @@ pub struct Problem {
     pub code: &'static str,
     /// One sentence for a developer, without a final period.
     pub detail: Cow<'static, str>,
-    /// Response headers that belong to this refusal, e.g. `WWW-Authenticate` or `Retry-After`.
-    /// Name, value.
+    /// Response headers that belong to this refusal, as name and value, e.g. `WWW-Authenticate` or
+    /// `Retry-After`.
     pub headers: Vec<(&'static str, String)>,
-    /// The rate limit that refused, for the operator; of several the first one.
+    /// The rate limit that refused, for the operator; the first one of several.
     pub limit: Option<Box<str>>,
-    /// What is wrong with which member of the request, at most [`MAX_ERRORS`].
+    /// The faults of the request's members, at most [`MAX_ERRORS`].
     pub errors: Vec<FieldError>,
-    /// Whether there were more errors than are listed.
+    /// Whether there were more errors than this list has.
     pub truncated: bool,
 }
 
-/// No refusal lists more errors than this.
+/// The maximum number of errors in a refusal.
 pub const MAX_ERRORS: usize = 20;
 
 /// One fault of one member of the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldError {
-    /// Where the member is: `body`, `query`, `params` or `headers`.
+    /// The location of the member: `body`, `query`, `params` or `headers`.
     pub location: &'static str,
     /// A JSON Pointer in fragment form (RFC 6901 section 6) to the member: `#/email`.
     pub pointer: String,
     /// The JSON Schema keyword that failed, e.g. `format`.
     pub code: &'static str,
-    /// What it must be, in words, without the submitted value.
+    /// The requirement in words, without the submitted value.
     pub detail: String,
 }
 
 impl Refusal {
-    /// A refusal without headers or field errors. Where one is made is kept apart from the way of
-    /// all others.
+    /// A refusal without headers or field errors. It is cold: the compiler keeps it out of the
+    /// common path.
     #[must_use]
     #[cold]
     pub fn new(status: u16, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {

@@ -1,13 +1,13 @@
 // Lists of clients.
 
 /**
- * Networks in CIDR form, or addresses; an IPv6 address stands for its /56. The longest network that
- * a client lies in decides, so that `allow` may take an address out of a network in `block`. At
- * most 10000 in each.
+ * Lists of addresses and of networks in CIDR form. An IPv6 address stands for its /56. The longest
+ * network that contains a client decides, so `allow` can exempt an address from a network in
+ * `block`. At most 10000 entries in each list.
  */
 export interface ClientsOptions {
-  /** Not limited. */
+  /** Clients that are not limited. */
   readonly allow?: readonly string[]
-  /** Refused with 403 `client_blocked`. */
+  /** Clients that are refused with 403 `client_blocked`. */
   readonly block?: readonly string[]
 }

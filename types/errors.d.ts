@@ -9,18 +9,18 @@ export declare class GuardError extends Error {
   readonly name: 'GuardError'
   /** The stable code. */
   readonly code: GuardErrorCode
-  /** The HTTP status that a request would be refused with, where there is one. */
+  /** The HTTP status of a refusal for this reason, if there is one. */
   readonly status?: number
-  /** The option at fault, as it is written: `rateLimit[1].window`. */
+  /** The option at fault, in the notation of the configuration: `rateLimit[1].window`. */
   readonly path?: string
-  /** What to write instead, where there is something to say. */
+  /** The value to write instead, if there is a suggestion. */
   readonly suggestion?: string
 }
 
 /** Every code of a {@link GuardError}. */
 export type GuardErrorCode = ConfigErrorCode | TokenErrorCode | OperationErrorCode
 
-/** What {@link createGuard} throws. */
+/** Codes that {@link createGuard} throws. */
 export type ConfigErrorCode =
   | 'ERR_UNKNOWN_OPTION'
   | 'ERR_INVALID_OPTION'
@@ -34,7 +34,7 @@ export type ConfigErrorCode =
   | 'ERR_INVALID_OPENAPI'
 
 /**
- * Why a token is not accepted. A request with such a token is refused with the same code and 401,
+ * Reasons to reject a token. A request with such a token is refused with the same code and 401, or
  * with 503 for `issuer_unavailable`.
  */
 export type TokenErrorCode =
@@ -54,7 +54,7 @@ export type TokenErrorCode =
   | 'issuer_unavailable'
   | 'token_bound'
 
-/** Why an operation of a guard fails. */
+/** Reasons for an operation of a guard to fail. */
 export type OperationErrorCode =
   | 'ERR_ABORTED'
   | 'ERR_CLOCK'

@@ -1,7 +1,7 @@
 // Options of the response headers.
 
 /**
- * Response headers. What is left out is as the profile says; `false` leaves a header out.
+ * Response headers. An option that is left out takes the profile's default; `false` omits a header.
  * `X-Content-Type-Options: nosniff` is always sent.
  */
 export interface HeadersOptions {
@@ -14,23 +14,23 @@ export interface HeadersOptions {
    */
   readonly csp?: CspOptions | false
   /**
-   * `Strict-Transport-Security` (RFC 6797). Sent on secure requests only, as section 7.2 demands.
+   * `Strict-Transport-Security` (RFC 6797). Sent on secure requests only, as section 7.2 requires.
    * @default { maxAge: 63072000, includeSubDomains: true }
    */
   readonly hsts?: HstsOptions | false
   /**
-   * `X-Frame-Options` (RFC 7034). Follows the `frame-ancestors` of `csp.directives` where only that
-   * is given.
+   * `X-Frame-Options` (RFC 7034). If only `csp.directives` is given, it follows its
+   * `frame-ancestors`.
    * @default 'DENY' (profile `'api'`), 'SAMEORIGIN' (profile `'web'`)
    */
   readonly frameOptions?: 'DENY' | 'SAMEORIGIN' | false
   /**
-   * `Referrer-Policy`; of a list browsers take the last value that they know.
+   * `Referrer-Policy`; of a list, browsers apply the last value that they support.
    * @default 'no-referrer' (profile `'api'`), 'strict-origin-when-cross-origin' (profile `'web'`)
    */
   readonly referrerPolicy?: ReferrerPolicy | readonly ReferrerPolicy[] | false
   /**
-   * `Cross-Origin-Resource-Policy`: who may load a response without CORS.
+   * `Cross-Origin-Resource-Policy`: the origins that may load a response without CORS.
    * @default 'same-origin'
    */
   readonly corp?: 'same-origin' | 'same-site' | 'cross-origin' | false
@@ -50,24 +50,24 @@ export interface HeadersOptions {
    */
   readonly coep?: 'require-corp' | 'credentialless' | 'unsafe-none' | false
   /**
-   * `Permissions-Policy`: for each browser feature who may use it, `'self'`, `'*'` or https
-   * origins; an empty list is nobody, `false` takes the feature out of the header. Written over the
-   * defaults.
-   * @default nobody: camera, display-capture, geolocation, microphone, payment, usb
+   * `Permissions-Policy`: for each browser feature the origins that may use it: `'self'`, `'*'` or
+   * https origins. An empty list allows no origin; `false` omits the feature from the header.
+   * Merged over the defaults.
+   * @default an empty list for: camera, display-capture, geolocation, microphone, payment, usb
    */
   readonly permissionsPolicy?: Readonly<Record<string, readonly string[] | false>> | false
   /**
-   * `Cache-Control`, where the handler sets none.
+   * `Cache-Control`, unless the handler sets one.
    * @default 'no-store' (profile `'api'`), false (profile `'web'`)
    */
   readonly cacheControl?: string | false
   /**
-   * `Reporting-Endpoints` (Reporting API): for each name an https URL that takes reports.
+   * `Reporting-Endpoints` (Reporting API): for each name an https URL that accepts reports.
    * @default false
    */
   readonly reportingEndpoints?: Readonly<Record<string, string>> | false
   /**
-   * Response headers to take off when the response is written, beside `X-Powered-By`.
+   * Response headers to remove when the response is written, in addition to `X-Powered-By`.
    * @default []
    */
   readonly remove?: readonly string[]
@@ -76,16 +76,16 @@ export interface HeadersOptions {
 /** `Content-Security-Policy`. */
 export interface CspOptions {
   /**
-   * For each directive its sources, in place of the profile's; `false` leaves the directive out.
+   * The sources of each directive, in place of the profile's; `false` omits the directive.
    */
   readonly directives?: Readonly<Record<string, readonly string[] | false>>
   /**
-   * Sends `Content-Security-Policy-Report-Only`: browsers report and block nothing.
+   * Sends `Content-Security-Policy-Report-Only`: browsers report violations and block nothing.
    * @default false
    */
   readonly reportOnly?: boolean
   /**
-   * Makes a new nonce for every response, adds it to `script-src` and `style-src`, and gives it to
+   * Makes a new nonce for every response, adds it to `script-src` and `style-src`, and passes it to
    * the handler as `req.guard.nonce`. Profile `'web'` only.
    * @default false
    */
@@ -95,17 +95,17 @@ export interface CspOptions {
 /** `Strict-Transport-Security`. */
 export interface HstsOptions {
   /**
-   * How long browsers keep to HTTPS, in seconds; 0 to 315360000 (ten years).
+   * How long browsers use HTTPS only, in seconds; 0 to 315360000 (ten years).
    * @default 63072000 (two years)
    */
   readonly maxAge?: number
   /**
-   * Whether subdomains are meant too.
+   * Whether the header applies to subdomains too.
    * @default true
    */
   readonly includeSubDomains?: boolean
   /**
-   * Asks to be put on the browsers' preload list, which takes months to leave. Needs
+   * Requests inclusion in the browsers' preload list; removal takes months. Needs
    * `includeSubDomains` and a `maxAge` of at least 31536000.
    * @default false
    */

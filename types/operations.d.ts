@@ -1,4 +1,4 @@
-// What can be asked and told of a guard outside of a request.
+// Queries and changes of a guard outside of a request.
 
 import type { ClientsOptions } from './clients'
 import type { Duration } from './config'
@@ -8,103 +8,104 @@ import type { ConcurrencyLimit, ConcurrencyTier, RateLimitPolicy, RateLimitTier 
 import type { JwkSet } from './token'
 
 /**
- * The rate limits outside of a request: those of the guard and of all its stacks and layers, also
- * of such as are mounted nowhere. Every method rejects with {@link GuardError} `ERR_UNKNOWN_LIMIT`
- * for a name that no policy has, and `ERR_INVALID_ARGUMENT` for an unusable key or number.
+ * The rate limits outside of a request: those of the guard and of all its stacks and layers,
+ * mounted or not. Every method rejects with {@link GuardError} `ERR_UNKNOWN_LIMIT` for a name that
+ * no policy has, and with `ERR_INVALID_ARGUMENT` for an unusable key or number.
  *
- * `consume` and `get` are about the policy's own limit; the others reach the key in every tier.
+ * `consume` and `get` apply to the policy's own limit; the other methods apply to the key in every
+ * tier.
  *
- * Of a {@link ConcurrencyLimit} only `get`, `set` and `reset` can be asked: `consume`, `penalize`,
- * `reward` and `block` of its keys reject with `ERR_INVALID_ARGUMENT`, and `signal` does not reach
+ * A {@link ConcurrencyLimit} supports only `get`, `set` and `reset`: `consume`, `penalize`,
+ * `reward` and `block` of its keys reject with `ERR_INVALID_ARGUMENT`, and `signal` does not affect
  * it.
  */
 export interface Limits {
   /**
-   * Uses `cost` units (1; 0 to 4294967295) of `key`, or none where they are not there.
+   * Uses `cost` units (1; 0 to 4294967295) of `key`, or none if fewer are left.
    * @param key for `'ip'` the address, for `'user'` the subject, for `'token'` the `jti`, for a
-   *   function what it would return.
+   *   function the value that it would return.
    */
   consume(name: string, key: LimitKey, cost?: number): Promise<KeyState>
-  /** How `key` stands, and whether a request of cost 1 would be admitted; uses nothing. */
+  /** The state of `key`, and whether a request of cost 1 would be admitted; uses nothing. */
   get(name: string, key: LimitKey): Promise<KeyState>
-  /** Takes `cost` units (1) from `key` whether it has them or not; at most everything is taken. */
+  /** Takes `cost` units (1) from `key`, even if fewer are left; at most all of them. */
   penalize(name: string, key: LimitKey, cost?: number): Promise<void>
-  /** Gives `cost` units (1) back to `key`; at most what it has used. */
+  /** Gives `cost` units (1) back to `key`; at most as many as it has used. */
   reward(name: string, key: LimitKey, cost?: number): Promise<void>
   /**
-   * Refuses `key` for a time from now, 1 ms to 400 days, whatever it has left. Replaces an earlier
-   * block. Rejects with `ERR_INVALID_OPTION` for what is no such time.
+   * Refuses `key` for a time from now, 1 ms to 400 days, regardless of its remaining units.
+   * Replaces an earlier block. Rejects with `ERR_INVALID_OPTION` for an invalid time.
    */
   block(name: string, key: LimitKey, duration: Duration): Promise<void>
   /**
-   * Refuses a client for a time from now, 1 ms to 400 days, with 403 `client_blocked`: an address
-   * (IPv6: its /56) or a network before its token is looked at, a user as soon as the token has
-   * told who it is. It holds for all guards over the same store: at once in this process, and with
-   * Redis within 3 s in all others. Of two lists, the longest network decides, as in {@link
-   * ClientsOptions}; of two calls for one client, the later one.
+   * Refuses a client for a time from now, 1 ms to 400 days, with 403 `client_blocked`. An address
+   * (IPv6: its /56) or a network is refused before its token is checked, a user as soon as the
+   * token has identified it. The block applies to all guards over the same store: at once in this
+   * process, and with Redis within 3 s in all others. If both lists match, the longest network
+   * decides, as in {@link ClientsOptions}. Of two calls for one client, the later one applies.
    *
-   * With Redis it rejects with `ERR_STORE_UNAVAILABLE` where the others could not be told; it holds
-   * here all the same. With Memcached it holds in this process alone.
+   * With Redis it rejects with `ERR_STORE_UNAVAILABLE` if the block could not be published to the
+   * other processes; it still applies here. With Memcached it applies to this process alone.
    *
-   * @param reason for the `log` event alone, at most 200 bytes.
+   * @param reason for the `log` event only, at most 200 bytes.
    */
   block(client: ClientRef, ttl: Duration, reason?: string): Promise<void>
   /**
-   * Does not limit a client for a time, and does not refuse it either. As {@link Limits.block} in
-   * all else.
+   * Exempts a client from limits and blocks for a time. Otherwise as {@link Limits.block}.
    */
   allow(client: ClientRef, ttl: Duration): Promise<void>
   /**
-   * Makes the limits of a client tighter or wider for a while, say after a CAPTCHA that failed or
-   * was passed: those that count by its address, user or token alone (`key: 'ip'`, `'user'` or
-   * `'token'`), or the one named `policy`. With `factor` 0.1 a window has a tenth of its `limit`
-   * (at least 1), and for GCRA and the buckets a request costs ten times as much (at most
-   * everything, so that one passes in the end). What was counted stays. A later signal for the same
-   * client takes the place of an earlier one; `factor` 1 takes it back.
+   * Makes the limits of a client stricter or looser for a while, for example after a failed or
+   * passed CAPTCHA. It affects the limits that count by its address, user or token alone
+   * (`key: 'ip'`, `'user'` or `'token'`), or the one named `policy`. With `factor` 0.1 a window has
+   * a tenth of its `limit` (at least 1). For GCRA and the buckets a request costs ten times as much
+   * (at most everything, so that one passes eventually). Units already counted stay. A later signal
+   * for the same client replaces an earlier one; `factor` 1 removes it.
    *
-   * With Redis it holds in all processes: at once for limits that ask for every request, within a
-   * second for others. While the store is away, processes that count alone do not know of it.
+   * With Redis it applies to all processes: at once for limits that send a store command for every
+   * request, within a second for others. While the store is unavailable, processes that count alone
+   * do not apply it.
    */
   signal(client: SignalRef, options: SignalOptions): Promise<void>
   /**
-   * Gives a limit of this guard other figures while it runs: at once in this process, and with
-   * Redis within 3 s in all others. What is left out of `window`, `burst` and `tiers` stays as it
-   * was configured; the figures are checked as they are when a guard is built. Counts begin anew.
-   * It holds for 400 days at most, also for processes that start later, as long as the limit is
-   * configured as it is here: a deploy with other options wins. With Memcached it holds in this
-   * process alone. Of a {@link ConcurrencyLimit} it takes `concurrent` and `tiers`, and requests
-   * under way still count.
+   * Changes the figures of a limit of this guard at run time: at once in this process, and with
+   * Redis within 3 s in all others. With Memcached it applies to this process alone. If `window`,
+   * `burst` or `tiers` is left out, its configured value stays. The figures are checked as when a
+   * guard is built. Counters start again from zero. For a {@link ConcurrencyLimit} it changes
+   * `concurrent` and `tiers`, and requests in flight still count. The change lasts for at most 400
+   * days, also for processes that start later, as long as they configure the limit as this process
+   * does: a deployment with other options overrides it.
    */
   set(policy: LimitChange): Promise<void>
   /**
-   * Takes back what `block` or `allow` has said of a client. What stands in {@link ClientsOptions}
-   * stays.
+   * Removes the effect of `block` or `allow` on a client. Entries in {@link ClientsOptions} stay.
    */
   unblock(client: ClientRef): Promise<void>
   /**
-   * Forgets what `key` used, and its block. Of a {@link ConcurrencyLimit} it frees all places; with
-   * Redis, requests that are still under way take theirs again within half of its `timeout`.
+   * Clears the used units of `key`, and its block. For a {@link ConcurrencyLimit} it frees all
+   * slots; with Redis, requests that are still in flight take theirs again within half of its
+   * `timeout`.
    */
   reset(name: string, key: LimitKey): Promise<void>
 }
 
-/** How a key stands. */
+/** The state of a key. */
 export interface KeyState {
-  /** Whether the request is (for `get`: a request of cost 1 would be) admitted. */
+  /** Whether the request is admitted (for `get`: whether a request of cost 1 would be). */
   readonly allowed: boolean
-  /** How many units the key may use per window. */
+  /** The units that the key may use per window. */
   readonly limit: number
-  /** How many units are left now; 0 while the key is blocked. */
+  /** The units left now; 0 while the key is blocked. */
   readonly remaining: number
-  /** In how many seconds more units come; 0 where all are there. */
+  /** Seconds until more units are refilled; 0 if none are used. */
   readonly reset: number
-  /** In how many seconds what was refused would be admitted; 0 where `allowed`. */
+  /** Seconds until the refused request would be admitted; 0 if `allowed`. */
   readonly retryAfter: number
-  /** How many seconds a block by {@link Limits.block} still lasts; 0 where there is none. */
+  /** Seconds until a block by {@link Limits.block} ends; 0 without a block. */
   readonly blockedFor: number
   /**
-   * Of a {@link ConcurrencyLimit}, and there alone: how many requests are under way. It may be more
-   * than `limit` after `set`.
+   * The number of requests in flight; only for a {@link ConcurrencyLimit}. It may exceed `limit`
+   * after `set`.
    */
   readonly taken?: number
 }
@@ -115,31 +116,31 @@ export type ClientRef = string | { readonly user: string }
 /** A client: an address, a user by the token's `sub`, or a token by its `jti`. */
 export type SignalRef = string | { readonly user: string } | { readonly token: string }
 
-/** What {@link Limits.signal} makes of limits. */
+/** The change that {@link Limits.signal} makes. */
 export interface SignalOptions {
-  /** How much of each limit there is; 0.01 to 10, in thousandths. */
+  /** The multiplier of each limit; 0.01 to 10, in thousandths. */
   readonly factor: number
-  /** For how long; 1 ms to 400 days. */
+  /** The duration; 1 ms to 400 days. */
   readonly ttl: Duration
-  /** The one limit that it is about; left out: all that count by this alone. */
+  /** The one limit to change. Left out: all limits that count by this client alone. */
   readonly policy?: string
 }
 
-/** Other figures for a limit, of its kind. */
+/** New figures for a limit, of its kind. */
 export type LimitChange = RateLimitChange | ConcurrencyLimitChange
 
-/** Other places; each as in {@link ConcurrencyLimit}. */
+/** New numbers of slots; each as in {@link ConcurrencyLimit}. */
 export interface ConcurrencyLimitChange {
-  /** Which limit. */
+  /** The name of the limit. */
   readonly name: string
   readonly concurrent: number
   readonly tiers?: Readonly<Record<string, ConcurrencyTier>>
   readonly limit?: never
 }
 
-/** Other figures for a limit in time; each as in {@link RateLimitPolicy}. */
+/** New figures for a limit per time; each as in {@link RateLimitPolicy}. */
 export interface RateLimitChange {
-  /** Which limit. */
+  /** The name of the limit. */
   readonly name: string
   readonly limit: number
   readonly window?: Duration
@@ -149,22 +150,22 @@ export interface RateLimitChange {
 }
 
 /**
- * What a limit counts apart: one text, or one for each part of the policy's `key`, in its order.
+ * The key of a counter: one text, or one for each part of the policy's `key`, in its order.
  */
 export type LimitKey = string | readonly [string, ...string[]]
 
 /**
- * Claims to issue: what JSON can say, with a `Date` as its ISO 8601 text; functions, `NaN`,
- * `Buffer`s, instances of classes and the like are refused, and so is a claim that is `undefined`:
- * leave it out. `iss`, `iat`, `exp` and `jti` are set by the guard and left out here; so is `aud`,
- * unless it is one of several audiences.
+ * Claims to issue: JSON values, with a `Date` as its ISO 8601 text. Functions, `NaN`, `Buffer`s,
+ * class instances and the like are refused. So is a claim that is `undefined`: leave it out. The
+ * guard sets `iss`, `iat`, `exp` and `jti`; leave them out. Leave out `aud` as well, unless it is
+ * one of several audiences.
  */
 export interface IssueClaims {
-  /** Whom the token is about (RFC 7519 section 4.1.2). */
+  /** The subject of the token (RFC 7519 section 4.1.2). */
   readonly sub?: string
   /**
-   * The session it belongs to, for {@link Revoke.session}. A session has one refresh token: another
-   * login with the same `sid` takes the place of the one before.
+   * The session of the token, for {@link Revoke.session}. A session has one refresh token: another
+   * login with the same `sid` replaces the earlier one.
    * @default a random one
    */
   readonly sid?: string
@@ -177,13 +178,13 @@ export interface IssueClaims {
 /** Options of {@link Tokens.issue}. */
 export interface IssueOptions {
   /**
-   * How long the token lives, in whole seconds; 1 s to the guard's `jwt.maxLifetime`.
-   * @default '15m', or `jwt.maxLifetime` where that is less
+   * The lifetime of the token, in whole seconds; 1 s to the guard's `jwt.maxLifetime`.
+   * @default '15m', or `jwt.maxLifetime` if that is shorter
    */
   readonly expiresIn?: Duration
   /**
-   * Whether to give a refresh token too.
-   * @default true where `jwt.refresh` is set
+   * Whether to issue a refresh token too.
+   * @default true if `jwt.refresh` is set
    */
   readonly refresh?: boolean
 }
@@ -191,9 +192,9 @@ export interface IssueOptions {
 /** Options of {@link Tokens.refresh}. */
 export interface RefreshTokenOptions {
   /**
-   * Gives the claims of the new access token for those that the session began with, for roles that
-   * change. They hold for this token alone; `sub` and `sid` stay as they are. What it throws
-   * rejects the refresh, and the same token may be used again within `reuseWindow`.
+   * Returns the claims of the new access token, given those that the session began with; for roles
+   * that change. They apply to this token alone; `sub` and `sid` stay the same. If it throws, the
+   * refresh rejects with that error, and the same token may be used again within `reuseWindow`.
    * @default the claims of the session
    */
   readonly claims?: ((claims: IssueClaims) => IssueClaims | void | Promise<IssueClaims | void>)
@@ -206,14 +207,15 @@ export interface RefreshTokenOptions {
 export interface IssuedToken {
   readonly accessToken: string
   /**
-   * Good for one use, of {@link Tokens.refresh}; only where `jwt.refresh` is set. Opaque: `ksr_`
-   * and 86 characters.
+   * Valid for one use of {@link Tokens.refresh}; only if `jwt.refresh` is set. Opaque: `ksr_` and
+   * 86 characters.
    */
   readonly refreshToken?: string
   /** In seconds. */
   readonly expiresIn: number
   /**
-   * How it is sent: `'DPoP'` where its claims have `cnf.jkt` (RFC 9449 section 5), else `'Bearer'`.
+   * The scheme to send it with: `'DPoP'` if its claims have `cnf.jkt` (RFC 9449 section 5), else
+   * `'Bearer'`.
    */
   readonly tokenType: 'Bearer' | 'DPoP'
 }
@@ -236,134 +238,140 @@ export interface Claims {
  */
 export interface Tokens {
   /**
-   * Issues a signed token, of at most 8 KiB. Rejects with `ERR_MISSING_OPTION` where the guard has
-   * no secret and no private key, with `ERR_INVALID_ARGUMENT` for claims that JSON has no word for
-   * or that the guard would not verify, and with `ERR_INVALID_OPTION` for claims that are no object
-   * and for an `expiresIn` out of its range.
+   * Issues a signed token of at most 8 KiB. Rejects
+   *
+   * - with `ERR_MISSING_OPTION` if the guard has no secret and no private key;
+   * - with `ERR_INVALID_ARGUMENT` for claims that JSON can't represent or that the guard would not
+   *   verify;
+   * - with `ERR_INVALID_OPTION` for claims that are not an object and for an `expiresIn` out of its
+   *   range.
    */
   issue(claims: IssueClaims, options?: IssueOptions): Promise<IssuedToken>
   /**
-   * Takes a refresh token and gives the next pair, with the claims, and for as long, as {@link
-   * Tokens.issue} did. Each token is good for one use; within `jwt.refresh.reuseWindow` it gives
-   * the same successor again.
+   * Exchanges a refresh token for the next pair of tokens, with the claims and the lifetime of
+   * {@link Tokens.issue}. Each token is valid for one use; within `jwt.refresh.reuseWindow` it
+   * yields the same successor again.
    *
-   * Rejects with 401 `ERR_REFRESH_INVALID` for what is no token, or none any more; with 401
-   * `ERR_REFRESH_REUSED` for a replay, which has ended the session, its access tokens included;
-   * with 401 `token_revoked` where its subject was revoked. Without the store with 503
-   * `ERR_STORE_UNAVAILABLE` or `revocation_stale`: within `reuseWindow` the same token may be used
-   * again, and for longer where the store was not reached.
+   * Rejects
+   *
+   * - with 401 `ERR_REFRESH_INVALID` for an invalid or expired token;
+   * - with 401 `ERR_REFRESH_REUSED` for a replay, which has ended the session, including its access
+   *   tokens;
+   * - with 401 `token_revoked` if its subject was revoked;
+   * - with 503 `ERR_STORE_UNAVAILABLE` or `revocation_stale` without the store. The same token may
+   *   then be used again within `reuseWindow`, or later if the store was not reached.
    */
   refresh(refreshToken: string, options?: RefreshTokenOptions): Promise<IssuedToken>
   /**
-   * Lets the next signing key sign now: for a key that has leaked, which {@link Revoke.key} then
-   * revokes. A next key that is younger than two minutes has to be read by other processes first:
-   * `from` is the second from which it signs. Rejects with `ERR_MISSING_OPTION` without
-   * `jwt.rotation`, with 503 `ERR_KEY_STORAGE` where it can't be saved or there are 100 keys
-   * already, and with what the application's `load` or `save` throws.
+   * Makes the next signing key sign now. Use it for a leaked key, then revoke that key with
+   * {@link Revoke.key}. Other processes must first read a next key that is younger than two
+   * minutes: `from` is the second from which it signs. Rejects with `ERR_MISSING_OPTION` without
+   * `jwt.rotation`, with 503 `ERR_KEY_STORAGE` if it can't be saved or there are already 100 keys,
+   * and with errors that the application's `load` or `save` throws.
    */
   rotate(): Promise<{ readonly kid: string; readonly from: number }>
   /**
-   * Verifies a token as a request's token is, revocation included. Rejects with a {@link
-   * TokenErrorCode}; with `token_bound` for a token that is bound to a key or a certificate, since
-   * there is no request that shows it.
+   * Verifies a token like a request's token, including revocation. Rejects with a
+   * {@link TokenErrorCode}. A token that is bound to a key or a certificate rejects with
+   * `token_bound`, since no request proves possession of it.
    */
   verify(token: string): Promise<Claims>
   /**
-   * The public keys, those included whose time is still to come. Secrets are never part of it.
+   * The public keys, including those that are not in force yet. It never includes secrets.
    *
-   * @throws {@link GuardError} `ERR_MISSING_OPTION` where the guard has no `jwt`.
+   * @throws {@link GuardError} `ERR_MISSING_OPTION` if the guard has no `jwt`.
    */
   jwks(): JwkSet
 }
 
 /**
- * Taking tokens back, on a guard with `jwt` and `revocation`; others reject with
- * `ERR_MISSING_OPTION`. Each promise resolves when the revocation is stored and in force: a request
- * that starts afterwards is refused with 401 `token_revoked`. Guards and worker threads with the
- * same `store.memory.shared` and `jwt.issuer` have one list.
+ * Revocation of tokens, on a guard with `jwt` and `revocation`; on others each call rejects with
+ * `ERR_MISSING_OPTION`. Each promise resolves when the revocation is stored and in force: later
+ * requests are refused with 401 `token_revoked`. Guards and worker threads with the same
+ * `store.memory.shared` and `jwt.issuer` share one list.
  *
- * With a `redis` store all processes have one list. A promise resolves when the store has the
- * revocation, which is then in force in this process, within milliseconds in the others, and after
- * `maxStaleness` at the latest. It rejects with `ERR_STORE_UNAVAILABLE` where the store has not
- * said that it has it: the token is refused here all the same, but call again, or the others may
- * never hear of it.
+ * With a `redis` store all processes share one list. A promise resolves when the store has the
+ * revocation. It is then in force in this process; the others apply it within milliseconds, and
+ * within `maxStaleness` at the latest. The promise rejects with `ERR_STORE_UNAVAILABLE` if the
+ * store has not acknowledged it: this process refuses the token all the same, but call again, or
+ * the other processes may never receive the revocation.
  *
- * With several issuers each has a list of its own, and {@link RevokeOptions} must say whose token,
- * subject, session or key is meant, unless the whole token is given: two issuers may well use one
+ * With several issuers, each has its own list, and {@link RevokeOptions} must name the issuer of
+ * the token, subject, session or key, unless the whole token is given: two issuers may use the same
  * name.
  *
- * At most 5000000 tokens, 1000000 subjects, 1000000 sessions and 10000 keys are revoked at one
- * time; beyond that, and for a time that is none, a promise rejects with `ERR_INVALID_ARGUMENT`,
- * and nothing is forgotten for it.
+ * At most 5000000 tokens, 1000000 subjects, 1000000 sessions and 10000 keys can be revoked at one
+ * time. Beyond that, and for an invalid time, a promise rejects with `ERR_INVALID_ARGUMENT`, and no
+ * earlier revocation is dropped.
  */
 export interface Revoke {
   /**
    * One token.
    * @param token the token itself, or its `jti`.
-   * @param exp when the token expires: a `Date`, or seconds since the Unix epoch. Read from the
-   *   token where that is given; with a `jti`, left out means `jwt.maxLifetime` from now.
+   * @param exp when the token expires: a `Date`, or seconds since the Unix epoch. It is read from
+   *   the token if the whole token is given; for a `jti` the default is `jwt.maxLifetime` from now.
    * @throws {@link GuardError} (the promise rejects) a {@link TokenErrorCode} for a token that is
-   *   not one of this guard's; an expired one is.
+   *   not this guard's; an expired one is accepted.
    */
   token(token: string, exp?: Date | number, options?: RevokeOptions): Promise<void>
   /**
-   * Every token of a subject that was issued until now, within this second too, and the refresh
-   * tokens of sessions that began until then. A token that {@link Tokens.issue} makes afterwards is
-   * good.
-   * @param before the latest `iat` that is meant: a `Date`, or seconds since the Unix epoch; not
-   *   ahead. Left out: now, or what the clock of this process had shown, where it was set back by
-   *   up to a minute. By more, the promise rejects with `ERR_CLOCK` until it has caught up.
+   * Every token of a subject issued until now, including this second, and the refresh tokens of
+   * sessions that began until then. A token that {@link Tokens.issue} makes afterwards is accepted.
+   * @param before the latest `iat` to revoke: a `Date`, or seconds since the Unix epoch; not in the
+   *   future. Left out: now, or the latest time that this process's clock had shown if it was set
+   *   back by up to a minute. If it was set back by more, the promise rejects with `ERR_CLOCK`
+   *   until the clock has caught up.
    */
   subject(sub: string, before?: Date | number, options?: RevokeOptions): Promise<void>
   /**
-   * Every token with this `sid` claim, also those issued later, for `jwt.maxLifetime` from now, and
-   * its refresh token.
+   * Every token with this `sid` claim, including those issued later, for `jwt.maxLifetime` from
+   * now, and its refresh token.
    */
   session(sid: string, options?: RevokeOptions): Promise<void>
   /**
-   * Every token that this key signed or will sign, as long as the list is kept: in memory, by
-   * whoever shares it.
+   * Every token that this key signed or will sign, as long as the list exists: in memory, as long
+   * as a guard or worker thread shares it.
    */
   key(kid: string, options?: RevokeOptions): Promise<void>
 }
 
-/** Whose tokens a revocation means. */
+/** Selects the issuer whose tokens are revoked. */
 export interface RevokeOptions {
-  /** An issuer as `jwt` names it. May be left out where there is but one. */
+  /** An issuer by its name in `jwt`. May be left out if there is only one. */
   readonly issuer?: string
 }
 
 /** The policy outside of a request. */
 export interface Policy {
   /**
-   * Asks the policy.
+   * Evaluates the policy.
    *
-   * @param input what the policy finds in `input`: what JSON can say. A member that is
-   *   `undefined` is refused: leave it out, or write null.
-   * @param query the rule, e.g. `'data.httpapi.authz.allow'`; left out: the guard's `policy.query`.
-   * @throws {@link GuardError} (the promise rejects) `ERR_MISSING_OPTION` where the guard has no
-   *   `policy`, `ERR_INVALID_OPTION` for a `query` that is no rule of it, and
-   *   `ERR_INVALID_ARGUMENT` for an `input` that JSON has no word for.
+   * @param input the policy's `input`, as JSON values. A member that is `undefined` is refused:
+   *   leave it out, or write null.
+   * @param query the rule, e.g. `'data.httpapi.authz.allow'`. Left out: the guard's `policy.query`.
+   * @throws {@link GuardError} (the promise rejects) `ERR_MISSING_OPTION` if the guard has no
+   *   `policy`, `ERR_INVALID_OPTION` for a `query` that is not one of its rules, and
+   *   `ERR_INVALID_ARGUMENT` for an `input` that JSON can't represent.
    */
   evaluate(input: unknown, query?: string): Promise<PolicyDecision>
 }
 
-/** What a policy says. */
+/** The decision of a policy. */
 export interface PolicyDecision {
   /** Whether it allows the request. */
   readonly allow: boolean
-  /** What it gave as reasons; at most 16. */
+  /** The reasons that it returned; at most 16. */
   readonly reasons: readonly string[]
-  /** Why it could not be evaluated, `null` where it was. A request is refused with 503 then. */
+  /** Why it could not be evaluated, or `null`. A request is then refused with 503. */
   readonly fault: 'time_limit' | 'evaluation' | 'panic' | 'not_a_decision' | 'foreign_query' | null
 }
 
-/** What {@link Guard.health} says. */
+/** The report of {@link Guard.health}. */
 export interface HealthReport {
   /**
-   * Whether the guard has started: the store has answered, and every issuer has given keys, at some
-   * time. It stays so: look at `store.available`, `revocation.state` and `issuers` for how it is
-   * now.
+   * Whether the guard has started: the store has answered, and every issuer has provided keys, at
+   * least once. It never becomes false again: see `store.available`, `revocation.state` and
+   * `issuers` for the current state.
    */
   readonly ready: boolean
   /** The issuers of `jwt`, in their order; empty without it. */
@@ -371,61 +379,63 @@ export interface HealthReport {
   /** The store of the counters. */
   readonly store: {
     readonly kind: 'memory' | 'redis' | 'memcached'
-    /** What it takes in this process now. */
+    /** The bytes that it uses in this process now. */
     readonly bytes: number
-    /** The most that it may take here. */
+    /** The most bytes that it may use here. */
     readonly maxBytes: number
-    /** How many keys it counts here; with a shared store, of how many something is known here. */
+    /**
+     * The number of keys that it counts here; for a shared store, the number of keys with local
+     * state.
+     */
     readonly keys: number
     /**
-     * Whether it answers: of several servers, whether any does; `false` until one has. Only of a
-     * shared store.
+     * Whether it answers; of several servers, whether any does. `false` until one has answered.
+     * Only for a shared store.
      */
     readonly available?: boolean
     /**
-     * How many of its servers do not answer: primaries of a cluster, or servers of Memcached. Slots
-     * of a cluster that nobody serves count as one more.
-     * Limits whose keys are there do as their `onStoreFailure` says, all others are counted as
-     * ever. Only of a shared store.
+     * The number of its servers that do not answer: primaries of a cluster, or servers of
+     * Memcached. Cluster slots without a primary count as one more. Limits with keys there follow
+     * their `onStoreFailure`; all others are counted as usual. Only for a shared store.
      */
     readonly away?: number
     /**
-     * How many processes were last seen to share it, this one among them. Only of a shared store.
+     * The number of processes last seen to share it, including this one. Only for a shared store.
      */
     readonly instances?: number
-    /** How many questions are on their way to it. Only of a shared store. */
+    /** The number of store commands in flight. Only for a shared store. */
     readonly waiting?: number
     /**
-     * Why it is not available, or gave no answer the last time; `null` once it answers. Of several
-     * servers, why the first one is away. Only of a shared store.
+     * Why it is unavailable, or gave no answer last time; `null` once it answers. Of several
+     * servers, the error of the first unavailable one. Only for a shared store.
      */
     readonly error?: StoreError | null
     /**
-     * How many milliseconds its clock is ahead of this process's; below zero where it is behind.
-     * `null` before it has answered. Limits go by its clock, `exp` and `iat` of tokens by this
-     * process's. Only of a shared store.
+     * Milliseconds that its clock is ahead of this process's; negative if it is behind. `null`
+     * before it has answered. Limits use its clock; `exp` and `iat` of tokens use this process's.
+     * Only for a shared store.
      */
     readonly clockSkewMs?: number | null
   }
-  /** How many revocations are kept; `null` where `jwt` or `revocation` is off. */
+  /** The number of revocations kept; `null` if `jwt` or `revocation` is off. */
   readonly revoked: RevocationCounts | null
-  /** How this process's copy of a shared list of revocations is; `null` where there is none. */
+  /** The state of this process's replica of a shared revocation list; `null` without one. */
   readonly revocation: {
     /**
-     * `'fresh'`: it decides. `'stale'`: older than `maxStaleness`. `'not-ready'`: not read to its
-     * end yet.
+     * `'fresh'`: it is used for decisions. `'stale'`: older than `maxStaleness`. `'not-ready'`: not
+     * yet read completely.
      */
     readonly state: 'fresh' | 'stale' | 'not-ready'
-    /** Milliseconds since it was certain that nothing is missing; `null` for never. */
+    /** Milliseconds since the replica was last complete for certain; `null` if it never was. */
     readonly age: number | null
-    /** Entries that the store has lost and has not been given again yet. */
+    /** Entries that the store has lost and that have not been restored yet. */
     readonly missing: number
   } | null
 }
 
 /**
- * Why a shared store is not available. The word is stable; docs/guides/operations.md says what to
- * do about each, and the warning `GUARD_STORE_AWAY` has it as a sentence.
+ * Why a shared store is unavailable. The word is stable; docs/guides/operations.md lists a remedy
+ * for each, and the warning `GUARD_STORE_AWAY` has it as a sentence.
  */
 export type StoreError =
   | 'name'
@@ -456,22 +466,24 @@ export type StoreError =
   | 'too-large'
   | 'error'
 
-/** How the keys of an issuer are. */
+/** The state of an issuer's keys. */
 export interface IssuerHealth {
-  /** As `jwt` names it. */
+  /** The name in `jwt`. */
   readonly issuer: string
   /**
-   * `'ready'`: its keys are in the options, or the last fetch was good. `'failing'`: the last fetch
-   * was not, and the keys that are known are used. `'stale'`: they are older than `staleFor`, and
-   * its tokens are refused with 503. `'not-ready'`: it has given none yet, or `load` of
-   * `jwt.rotation` has not.
+   * `'ready'`: its keys are in the options, or the last fetch succeeded. `'failing'`: the last
+   * fetch failed, and the cached keys are used. `'stale'`: the cached keys are older than
+   * `staleFor`, and its tokens are refused with 503. `'not-ready'`: the issuer, or `load` of
+   * `jwt.rotation`, has not provided any keys yet.
    */
   readonly state: 'ready' | 'failing' | 'stale' | 'not-ready'
-  /** How many keys are known. */
+  /** The number of cached keys. */
   readonly keys: number
-  /** Milliseconds since the last good fetch; `null` for never, and for keys in the options. */
+  /**
+   * Milliseconds since the last successful fetch; `null` for never, and for keys in the options.
+   */
   readonly age: number | null
-  /** Why the last fetch failed; `null` where it did not. */
+  /** Why the last fetch failed; `null` if it succeeded. */
   readonly error:
     | 'timeout'
     | 'network'
@@ -486,7 +498,7 @@ export interface IssuerHealth {
     | null
 }
 
-/** How many revocations are kept; those that have expired are counted until the next sweep. */
+/** The number of revocations kept; expired ones are counted until the next sweep. */
 export interface RevocationCounts {
   /** Single tokens. */
   readonly tokens: number

@@ -1,4 +1,4 @@
-// Handlers, and what they are told of a request.
+// Handlers, and the state of a request that they can read.
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { GuardConfig } from './config'
@@ -12,53 +12,55 @@ export interface RequestHandler {
   (req: IncomingMessage, res: ServerResponse, next: Next): void
 }
 
-/** What a handler calls when the request may go on, or with the error that stops it. */
+/** The callback that passes the request on, or reports the error that stops it. */
 export type Next = (error?: any) => void
 
-/** A handler behind which `req.body` is a `Body`. */
+/** A handler after which `req.body` is a `Body`. */
 export interface BodyHandler<Body> {
   (req: IncomingMessage, res: ServerResponse, next: Next): void
   // Express takes the types of a route from the last overload.
   (req: IncomingMessage & { body: Body }, res: ServerResponse, next: Next): void
 }
 
-/** A handler that gives `req.body` its type where `S` has a schema for it. */
+/** A handler that types `req.body` if `S` has a schema for it. */
 export type RouteHandler<S> = S extends { readonly body: infer B } ? BodyHandler<Infer<B>> : RequestHandler
 
-/** What {@link Guard.validate} returns. */
+/** The result of {@link Guard.validate}. */
 export type ValidateHandler<S> = RouteHandler<S> & {
   /**
-   * What this handler found valid on the request, converted and typed.
+   * The valid values of the request, converted and typed.
    *
-   * @throws {@link GuardError} `ERR_INVALID_ARGUMENT` when the request has not passed this very
-   * handler.
+   * @throws {@link GuardError} `ERR_INVALID_ARGUMENT` if the request has not passed this very
+   *   handler.
    */
   valid(req: IncomingMessage): Valid<S>
 }
 
-/** What `req.guard` is. */
+/** The type of `req.guard`. */
 export interface RequestGuard {
-  /** This request's id, also in log events. It is of this process, and not sent to the client. */
+  /**
+   * This request's id, also in log events. It is local to this process, and not sent to the client.
+   */
   readonly id: string
   /**
-   * The client's address, as every layer sees it; IPv4 also where it came as IPv6. Empty on a Unix
-   * socket whose proxy is not trusted.
+   * The client's address, the same for every layer. An IPv4 address in IPv6 notation is written as
+   * IPv4. Empty on a Unix socket whose proxy is not trusted.
    */
   readonly client: string
   /** The verified token, or `null`. */
   readonly token: VerifiedToken | null
-  /** How the rate limits that are about this request stand after it. */
+  /** The state, after this request, of the rate limits that apply to it. */
   readonly limits: readonly LimitState[]
-  /** What the policy gave as reasons. */
+  /** The reasons that the policy returned. */
   readonly reasons: readonly string[]
   /**
-   * The nonce in this response's `Content-Security-Policy`, where the last decision about headers
-   * has `csp.nonce` on.
+   * The nonce in this response's `Content-Security-Policy`, if the last headers layer had
+   * `csp.nonce` on.
    */
   readonly nonce?: string
 }
 
-/** What a verified token is, its claims apart: those are in `req.user`. */
+/** Facts about a verified token, except its claims: those are in `req.user`. */
 export interface VerifiedToken {
   /** The token's id (RFC 7519 section 4.1.7). */
   readonly jti?: string
@@ -71,29 +73,29 @@ export interface VerifiedToken {
   /** The algorithm of that key. */
   readonly alg: Algorithm
   /**
-   * What it is bound to, where it is: a key whose proof was checked, the certificate of the
+   * The kind of its binding, if it is bound: a key whose proof was checked, the certificate of the
    * connection, or both.
    */
   readonly bound?: 'dpop' | 'mtls' | 'dpop+mtls'
 }
 
-/** One rate limit as a key stands to it. */
+/** The state of one rate limit for the key of the request. */
 export interface LimitState {
   /** The policy's name. */
   readonly name: string
-  /** How many units the key may use per window. */
+  /** The units that the key may use per window. */
   readonly limit: number
-  /** How many units are left now. */
+  /** The units left now. */
   readonly remaining: number
-  /** In how many seconds more units come; 0 where all are there. */
+  /** Seconds until more units are refilled; 0 if none are used. */
   readonly reset: number
-  /** Only of a limit with `onExceed: 'shadow'`: whether it would have refused the request. */
+  /** Only for a limit with `onExceed: 'shadow'`: whether it would have refused the request. */
   readonly wouldRefuse?: boolean
 }
 
 /** One decided request, for {@link GuardConfig.log}. */
 export interface DecisionEvent {
-  /** When, as an ISO 8601 UTC time. */
+  /** The time of the decision, as an ISO 8601 UTC time. */
   readonly time: string
   /** The request's id; the same as `req.guard.id`. */
   readonly id: string
@@ -104,29 +106,29 @@ export interface DecisionEvent {
   /** The path, without the query. */
   readonly path: string
   /**
-   * What was decided. `'preflight'` is a CORS preflight that was answered here; `'response'` comes
-   * after `'allow'` where the handler's answer was not as its schema says.
+   * The decision. `'preflight'` is a CORS preflight that was answered here. `'response'` follows
+   * `'allow'` if the handler's answer did not match its schema.
    */
   readonly outcome: 'allow' | 'refuse' | 'preflight' | 'response'
   /**
-   * The status of a refusal, of a preflight's answer, or of the answer that was not as its schema
-   * says.
+   * The status of a refusal, of a preflight's answer, or of the answer that did not match its
+   * schema.
    */
   readonly status?: number | undefined
   /** The code of a refusal, as in the problem document. */
   readonly code?: string | undefined
   /**
-   * The name of the limit that refused: with `rate_limited`, and with `store_unavailable` where it
-   * could not be counted and its `onStoreFailure` is `'closed'`. Of several, the first one in their
-   * order.
+   * The name of the limit that refused: with `rate_limited`, and with `store_unavailable` if the
+   * limit could not be counted and its `onStoreFailure` is `'closed'`. If several refused, the
+   * first in their order.
    */
   readonly limit?: string | undefined
   /** The token's `sub`. */
   readonly user?: string | undefined
-  /** What the policy gave as reasons. */
+  /** The reasons that the policy returned. */
   readonly reasons: readonly string[]
   /**
-   * The limits with `onExceed: 'shadow'` that would have refused the request, where the stack has
+   * The limits with `onExceed: 'shadow'` that would have refused the request; only if the stack has
    * such limits.
    */
   readonly shadow?: readonly string[] | undefined

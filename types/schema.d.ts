@@ -1,64 +1,68 @@
-// Schemas of requests and answers, and the types that they stand for.
+// Schemas of requests and answers, and the TypeScript types inferred from them.
 
 import type { Guard } from './guard'
 import type { PayloadOptions } from './payload'
 
 /**
- * Schemas for the parts of a request. A part without a schema is not checked; one that is
+ * Schemas for the parts of a request. A part without a schema is not checked; a schema that is
  * `undefined` throws.
  */
 export interface RequestSchemas {
   /**
-   * The body: JSON, or a form where `payload.types` has it. Where a JSON Schema says nothing of
-   * `additionalProperties` at its top, members that it does not declare are refused;
-   * `additionalProperties: true` lets them pass. A zod schema does with them as zod does.
+   * The body: JSON, or a form if `payload.types` includes it. If a JSON Schema has no
+   * `additionalProperties` at its top, undeclared members are refused; `additionalProperties: true`
+   * accepts them. With a zod schema, zod decides.
    */
   readonly body?: Schema
   /**
-   * The query string, read by keepstone itself, alike on Express 4 and 5; `req.query` stays as it
-   * is. Text is converted to the declared type; undeclared names are refused, and so is a name
-   * twice unless it is a list.
+   * The query string, parsed by keepstone itself in the same way on Express 4 and 5; `req.query` is
+   * not changed. Text is converted to the declared type. Undeclared names are refused, and so are
+   * repeated names unless declared as a list.
    */
   readonly query?: Schema
   /**
-   * The route's parameters, where the handler is mounted on the route. Text is converted to the
+   * The route's parameters, if the handler is mounted on the route. Text is converted to the
    * declared type.
    */
   readonly params?: Schema
   /**
-   * The request headers, by lower-case name. Headers that are not declared pass and are not in
-   * `.valid(req)`.
+   * The request headers, by lower-case name. Undeclared headers pass and are not in `.valid(req)`.
    */
   readonly headers?: Schema
   /**
-   * The cookies, by name. Cookies that are not declared pass and are not in `.valid(req)`; one
-   * twice is refused.
+   * The cookies, by name. Undeclared cookies pass and are not in `.valid(req)`; a repeated cookie
+   * is refused.
    */
   readonly cookies?: Schema
   /**
    * Schemas of the handler's JSON answers, by status (`200`), class (`'2xx'`) or `default`. An
-   * answer that is sent in one piece (`res.json`, `res.send`, `res.end`) is judged before it
-   * leaves; at every depth an object with `properties` is closed unless it says
-   * `additionalProperties: true`. Streams, other media types and statuses without a schema leave as
-   * they are. A library's schema must have Standard JSON Schema; its output is what is judged.
+   * answer sent in one piece (`res.json`, `res.send`, `res.end`) is checked before it is sent. At
+   * every depth, an object with `properties` is closed unless it has `additionalProperties: true`.
+   * Streams, other media types and statuses without a schema are sent unchecked. A library's schema
+   * must have Standard JSON Schema; its output is checked.
    */
   readonly response?: Readonly<Record<number | string, Schema>>
   /**
-   * What becomes of an answer that is not as its schema says. `'strip'` drops undeclared members,
-   * and sends 500 `response_mismatch` in the place of an answer that is wrong otherwise; `'fail'`
-   * sends the 500 for both; `'warn'` sends the answer. All three tell `log` (`outcome: 'response'`)
-   * and once the warning `GUARD_RESPONSE`, but for members that were dropped.
+   * The handling of an answer that does not match its schema.
+   *
+   * 1. `'strip'` drops undeclared members, and replaces an answer with any other mismatch by 500
+   *    `response_mismatch`.
+   * 2. `'fail'` sends the 500 for both.
+   * 3. `'warn'` sends the answer.
+   *
+   * All three report the mismatch to `log` (`outcome: 'response'`) and once as the warning
+   * `GUARD_RESPONSE`, except for dropped members.
    * @default 'strip'
    */
   readonly onResponse?: 'strip' | 'warn' | 'fail'
 }
 
-/** What {@link Guard.validate} takes. */
+/** Options of {@link Guard.validate}. */
 export interface ValidateOptions extends RequestSchemas {
   /**
-   * Narrows the guard's `payload` on these routes; `false` leaves the body to the application,
-   * while the other parts are still checked. It contradicts a `body` schema. What `payload` says of
-   * schemas is of the guard alone.
+   * Narrows the guard's `payload` on these routes; its options for schemas can be set only on the
+   * guard. `false` leaves the body to the application, while the other parts are still checked. It
+   * contradicts a `body` schema.
    */
   readonly payload?: PayloadOptions | false
 }
@@ -70,9 +74,9 @@ export interface ValidateOptions extends RequestSchemas {
 export type Schema = JsonSchema | StandardSchema
 
 /**
- * A JSON Schema. Only what types are inferred from is listed; every keyword of the draft may be
- * written. `undefined` is here for the types of other libraries: a keyword that is undefined
- * throws.
+ * A JSON Schema. Only keywords used for type inference are listed; every keyword of the draft is
+ * allowed. `undefined` is allowed here for the types of other libraries: a keyword that is
+ * undefined throws.
  */
 export interface JsonSchema {
   readonly $schema?: string | undefined
@@ -89,19 +93,19 @@ export interface JsonSchema {
   readonly anyOf?: readonly unknown[] | undefined
   readonly oneOf?: readonly unknown[] | undefined
   readonly allOf?: readonly unknown[] | undefined
-  /** Takes white space off both ends of a string, as JavaScript's `trim`, before it is checked. */
+  /** Removes white space at both ends of a string, as JavaScript's `trim`, before it is checked. */
   readonly 'x-trim'?: boolean | undefined
-  /** Composes characters (Unicode NFC) before a string is checked. */
+  /** Normalizes a string (Unicode NFC) before it is checked. */
   readonly 'x-nfc'?: boolean | undefined
-  /** Puts a string into lower case before it is checked. */
+  /** Converts a string to lower case before it is checked. */
   readonly 'x-lowercase'?: boolean | undefined
-  /** Trims an address and puts its domain into lower case before it is checked. */
+  /** Trims an address and converts its domain to lower case before it is checked. */
   readonly 'x-normalize-email'?: boolean | undefined
   /**
    * At the top of a schema: `'backtracking'` lets each `pattern` (not the keys of
-   * `patternProperties`) use look-around and backreferences. A match that takes too many steps
-   * back, by itself or with the others of the document, is given up, and the document refused. A
-   * look-around under a quantifier may hold no quantifier of its own but small ones.
+   * `patternProperties`) use look-around and backreferences. If a match takes too many backtracking
+   * steps, alone or with the other matches of the document, it is aborted and the document is
+   * refused. A look-around under a quantifier may hold only small quantifiers.
    */
   readonly 'x-regex'?: 'linear' | 'backtracking' | undefined
 }
@@ -118,10 +122,10 @@ export interface StandardSchema<Input = unknown, Output = Input> {
   }
 }
 
-/** What passes the schemas `S`, part by part. */
+/** The type of requests that pass the schemas `S`, part by part. */
 export type Valid<S> = { -readonly [Part in keyof S & ('body' | 'query' | 'params' | 'headers')]: Infer<S[Part]> }
 
-/** What passes the schema `T`. */
+/** The type of values that pass the schema `T`. */
 export type Infer<T> = T extends { readonly '~standard': { readonly types?: infer Types } }
   ? NonNullable<Types> extends { readonly output: infer Output }
     ? Output
@@ -129,10 +133,10 @@ export type Infer<T> = T extends { readonly '~standard': { readonly types?: infe
   : FromSchema<T>
 
 /**
- * What passes the JSON Schema `S`, as far as TypeScript can say it: `type`, `const`, `enum`,
- * `properties`, `required`, `items`, `prefixItems`, `additionalProperties`, `patternProperties`,
- * `anyOf`, `oneOf` and `allOf`. Other keywords, `$ref` among them, leave the type as it is. TypeBox
- * schemas are JSON Schemas.
+ * The type of values that pass the JSON Schema `S`, as far as TypeScript can express it: `type`,
+ * `const`, `enum`, `properties`, `required`, `items`, `prefixItems`, `additionalProperties`,
+ * `patternProperties`, `anyOf`, `oneOf` and `allOf`. Other keywords, including `$ref`, do not
+ * affect the type. TypeBox schemas are JSON Schemas.
  */
 export type FromSchema<S> = [S] extends [false]
   ? never
@@ -142,7 +146,7 @@ export type FromSchema<S> = [S] extends [false]
       ? Value
       : FromType<S> & FromAnyOf<S> & FromAllOf<S>
 
-/** What the simple type names stand for. */
+/** The types of the simple type names. */
 interface JsonTypes {
   string: string
   number: number

@@ -9,7 +9,7 @@ const { isJsonType } = require('../response-check.js')
 const { OF_ANOTHER_CONTENT } = require('./node-http/response.js')
 
 
-/** What Fastify's error handlers get of a refused request. */
+/** The error that Fastify's error handlers receive for a refused request. */
 class RequestRefused extends Error {
   constructor({ status, code, body }) {
     super(JSON.parse(body).detail ?? code)
@@ -43,7 +43,7 @@ async function keepstone(fastify, { guard }) {
     const facts = { ...factsOf(request.raw, request.raw.url), route: url ?? '', params: request.params, signal: gone.signal, source: request }
     const result = await (stack === undefined ? guard.check(facts) : guard.check(facts, stack))
     for (const name of result.remove) reply.removeHeader(name)
-    // Whoever answers, those of the body are its own.
+    // On a refusal, the code that sends the answer sets the headers of the body.
     setHeaders(reply, result.allowed ? result.headers : result.headers.filter(([name]) => !/^content-(?:type|length)$/i.test(name)))
     if (!result.allowed && result.body !== null) throw new RequestRefused(result)
     if (!result.allowed) return reply.code(result.status).send()
@@ -54,12 +54,12 @@ async function keepstone(fastify, { guard }) {
     return undefined
   })
 
-  // The check has read the body: Fastify gets its bytes again.
+  // The check has read the body, so Fastify receives its bytes again.
   fastify.addHook('preParsing', async (request, _reply, payload) => {
     const raw = results.get(request)?.raw
     if (raw === undefined) return payload
     const stream = Readable.from(raw.length === 0 ? [] : [raw])
-    // What Fastify compares with `Content-Length`, which a compressed body has of its own.
+    // Fastify compares this with `Content-Length`, which differs for a compressed body.
     stream.receivedEncodedLength = Number(request.headers['content-length'] ?? raw.length)
     return stream
   })
@@ -82,7 +82,7 @@ async function keepstone(fastify, { guard }) {
     return instead.body
   })
 
-  // A handler of the application's own gets refusals as it gets other errors.
+  // An error handler of the application receives refusals like other errors.
   const { errorHandler } = fastify
   if (errorHandler.name !== 'defaultErrorHandler') return
   fastify.setErrorHandler(function (error, request, reply) {
@@ -91,7 +91,7 @@ async function keepstone(fastify, { guard }) {
   })
 }
 
-/** `Vary` is added to what is there; the rest replaces it. */
+/** `Vary` is added to the existing value; other headers replace it. */
 function setHeaders(reply, headers) {
   for (const [name, value] of headers) {
     const old = name.toLowerCase() === 'vary' ? reply.getHeader(name) : undefined
@@ -99,7 +99,7 @@ function setHeaders(reply, headers) {
   }
 }
 
-// Its hooks are for all routes, also outside of the scope that registers it.
+// Its hooks apply to all routes, including those outside of the registering scope.
 keepstone[Symbol.for('skip-override')] = true
 keepstone[Symbol.for('fastify.display-name')] = 'keepstone'
 keepstone[Symbol.for('plugin-meta')] = { name: 'keepstone', fastify: '>=4.10' }

@@ -1,19 +1,19 @@
 'use strict'
 
-// `keepstone/hono`: the whole stack as a middleware of Hono, by `guard.check`.
+// `keepstone/hono`: the whole stack as Hono middleware, by `guard.check`.
 
 const { GuardError } = require('../errors.js')
 const { factsOf } = require('./node-http/facts.js')
 const { isJsonType } = require('../response-check.js')
 const { OF_ANOTHER_CONTENT } = require('./node-http/response.js')
 
-// Where an answer may hold no body (Fetch standard, "null body status").
+// Statuses whose answers can't have a body (Fetch standard, "null body status").
 const BODYLESS = new Set([101, 103, 204, 205, 304])
 
 /**
  * The middleware: `app.use(keepstone(guard))`, or `app.post('/orders', keepstone(guard, { body:
- * schema }), handler)`. `options.address(c)` gives the address of the connection on servers that
- * this file does not know.
+ * schema }), handler)`. `options.address(c)` returns the address of the connection on servers that
+ * this file does not support.
  */
 function keepstone(guard, route, options = {}) {
   if (typeof guard?.check !== 'function') {
@@ -50,8 +50,7 @@ function factsOfContext(c, addressOf) {
   const facts = incoming?.rawHeaders === undefined
     ? { method: raw.method, target, headers: raw.headers, tls: raw.url.startsWith('https:'), body: raw.body }
     : { ...factsOf(incoming, target), method: raw.method }
-  // The bytes are those that the framework gives: another middleware may have read the request
-  // itself.
+  // The bytes come from the framework: another middleware may have read the request itself.
   return { ...facts, body: facts.body === null ? null : raw.body, address: addressOf(c), route: routeOf(c), params: c.req.param(), signal: raw.signal, source: c }
 }
 
@@ -61,7 +60,7 @@ function targetOf(url) {
   return pathname + search
 }
 
-/** The pattern of the route that answers; '' where only a wildcard is there. */
+/** The pattern of the route that answers; '' if only a wildcard matches. */
 function routeOf(c) {
   const path = c.req.matchedRoutes?.at(-1)?.path ?? ''
   return path.endsWith('*') ? '' : path
@@ -72,7 +71,7 @@ function knownAddress({ env, req }) {
   return env?.incoming?.socket?.remoteAddress ?? (env?.server ?? env)?.requestIP?.(req.raw)?.address ?? env?.remoteAddr?.hostname ?? ''
 }
 
-/** The stream is used up: whoever reads the request behind gets the same bytes, decompressed. */
+/** Replaces the consumed body: later readers of the request get the same bytes, decompressed. */
 function restoreBody(c, raw) {
   const headers = new Headers(c.req.raw.headers)
   headers.delete('content-encoding')
@@ -81,7 +80,7 @@ function restoreBody(c, raw) {
   c.req.raw = new Request(url, { method, headers, signal, body: raw.length === 0 ? undefined : raw })
 }
 
-/** Headers that a handler has set itself stay; `Vary` is added to. */
+/** Headers that a handler has set itself are kept; `Vary` is extended. */
 async function finishResponse(c, result) {
   for (const [name, value] of result.headers) {
     if (!c.res.headers.has(name)) c.header(name, value)
@@ -109,8 +108,8 @@ function addVary(c, value) {
 }
 
 /**
- * Whether somebody says when the answer is over: Node's response does, also where its client goes
- * away. Elsewhere it is over once the handlers have made it.
+ * Whether an event signals the end of the answer: Node's response emits one, even if its client
+ * disconnects. On other servers the answer is over once the handlers have made it.
  */
 function endWithAnswer({ env }, result) {
   const { outgoing } = env ?? {}

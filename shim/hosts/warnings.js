@@ -1,6 +1,6 @@
 'use strict'
 
-// What an operator should know of how requests arrive, whichever host reads them.
+// Warnings for the operator about the way requests arrive, for every host.
 
 const { warnOnce } = require('../errors.js')
 

@@ -1,28 +1,28 @@
 'use strict'
 
 // Formats and keywords that are functions of the application, and TypeBox's refinements. The core
-// has no JavaScript to run, so they are asked behind it, on what it let through. That is sound only
-// where the schema applies in every case: under `anyOf` the core would have to know their answer to
-// choose. Anywhere else the core refuses them when the schema is compiled (src/schema/keywords.rs),
-// so that here only the other places are looked at.
+// can't run JavaScript, so they run after it, on values that it accepted. That is sound only where
+// the schema applies in every case: under `anyOf` the core would need their result to choose. The
+// core refuses them anywhere else when the schema is compiled (src/schema/keywords.rs), so this
+// file handles only such places.
 
 const { GuardError } = require('../errors.js')
 
 const MAX_DEPTH = 200
 
 /**
- * The functions in a JSON Schema, as one check `(value, report)`; null where there are none.
- * `own` is `{ formats, keywords }`, two Maps of functions by name; `report(path, code, detail)` is
- * told what is wrong.
+ * The functions in a JSON Schema, as one check `(value, report)`; null if there are none. `own` is
+ * `{ formats, keywords }`, two Maps of functions by name; `report(path, code, detail)` receives
+ * each error.
  */
 function functionsOf(schema, own) {
   const node = nodeOf(schema, own, new Set())
   return node === null ? null : (value, report) => run(node, value, [], report)
 }
 
-/** The checks at and below a schema; null where there are none. */
+/** The checks at and below a schema; null if there are none. */
 function nodeOf(schema, own, above) {
-  // What holds itself, or is too deep, is refused where the options are encoded.
+  // A schema that contains itself, or is too deep, is refused when the options are encoded.
   if (schema === null || typeof schema !== 'object' || above.has(schema) || above.size > MAX_DEPTH) return null
   above.add(schema)
   const inner = (value) => nodeOf(value, own, above)

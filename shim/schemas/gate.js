@@ -1,29 +1,29 @@
 'use strict'
 
-// The first stage for schemas of other libraries: a JSON Schema that refuses nothing that the
-// library accepts. Where it also accepts nothing that the library refuses, and the library would
-// hand out the value as it came, it is exact, and the library need not be asked.
+// The first stage for schemas of other libraries: a JSON Schema that accepts every value that the
+// library accepts. If it also refuses every value that the library refuses, and the library would
+// return the value unchanged, it is exact, and the library is not called.
 
-/** What a converter writes into. `exact` is lowered, never raised. */
+/** The state of a conversion. `exact` can only change from true to false. */
 class Gate {
   exact = true
-  // Schemas that are being read, or were: a schema may hold itself.
+  // Schemas that are being read, or were read: a schema may contain itself.
   #names = new Map()
   #defs = Object.create(null)
 
-  /** Anything: the library decides. */
+  /** Accepts anything: the library decides. */
   any() {
     this.exact = false
     return {}
   }
 
-  /** Remembers that the schema at hand leaves something to the library. */
+  /** Records that the schema at hand leaves a check to the library. */
   loose(schema) {
     this.exact = false
     return schema
   }
 
-  /** Reads `schema` with `read`, once: what holds itself becomes a reference. */
+  /** Reads `schema` with `read`, once: a schema that contains itself becomes a reference. */
   once(schema, read) {
     const known = this.#names.get(schema)
     if (known !== undefined) {
@@ -42,22 +42,22 @@ class Gate {
     return json
   }
 
-  /** The whole schema, with what it refers to. */
+  /** The whole schema, with its definitions. */
   finish(json) {
     const whole = { $schema: 'https://json-schema.org/draft/2020-12/schema', ...json }
     if (Object.keys(this.#defs).length > 0) whole.$defs = this.#defs
-    // A top without a word on other members would be closed by the core, which is for schemas
-    // written for it.
+    // The core would close a top-level schema without `additionalProperties`; that rule is for
+    // schemas written for it.
     if (whole.additionalProperties === undefined && whole.unevaluatedProperties === undefined) whole.unevaluatedProperties = true
     return whole
   }
 }
 
 /**
- * The source of a pattern that the core's engine and JavaScript's read alike, on any string; null
- * where that is not certain. Both agree on patterns that are anchored at both ends and hold but
- * plain ASCII: `.`, negated classes, `\s` and flags are about characters that the two do not count
- * or fold alike.
+ * The source of a pattern that the core's engine and JavaScript's interpret alike, on any string;
+ * null if that is not certain. Both agree on patterns that are anchored at both ends and contain
+ * only plain ASCII. They count or fold some characters differently, which affects `.`, negated
+ * classes, `\s` and flags.
  */
 function samePattern(regexp) {
   const { source, flags } = regexp
@@ -93,7 +93,8 @@ function samePattern(regexp) {
 }
 
 /**
- * Where a class ends that begins at `start`; -1 for one that the two engines may read otherwise.
+ * The end of the class that begins at `start`; -1 for a class that the engines may read
+ * differently.
  */
 function classEnd(text, start) {
   if (text[start + 1] === '^' || text[start + 1] === ']') return -1
@@ -114,13 +115,14 @@ const MAX_PROBED = 10_000
 
 /**
  * Keywords for the bound `kind` ('min', 'max', 'length') on the length of a string, as the library
- * counts it: `refuses` is its own check, and says whether a string is refused. Some versions of zod
- * count characters, and others what `length` says. Null where that can't be told.
+ * counts it: `refuses` is its own check, and returns whether a string is refused. Some versions of
+ * zod count characters, and others count UTF-16 units as `length` does. Null if the way of counting
+ * can't be determined.
  */
 function lengthOf(kind, limit, refuses) {
   if (!Number.isSafeInteger(limit) || limit < 0 || limit > MAX_PROBED) return null
-  // As many units as are asked for, but half as many characters; or as many characters, in twice
-  // the units.
+  // As many units as required, but half as many characters; or as many characters, in twice the
+  // units.
   const probe = WIDE.repeat(kind === 'min' ? Math.ceil(limit / 2) : limit)
   const refused = refuses(probe)
   const counts = limit < 2 && kind === 'min' ? '~' : refused === (kind === 'min') ? '' : '~'
@@ -129,23 +131,23 @@ function lengthOf(kind, limit, refuses) {
   return { [`${counts}minLength`]: limit, [`${counts}maxLength`]: limit }
 }
 
-/** Puts keywords into a schema; a second one of the same name goes into an `allOf`. */
+/** Adds keywords to a schema; a second one of the same name goes into an `allOf`. */
 function add(json, keywords) {
   for (const [key, value] of Object.entries(keywords)) {
     if (json[key] === undefined) json[key] = value
-    else json.allOf = [...(json.allOf ?? []), { [key]: value }] // the list may be another schema's, too
+    else json.allOf = [...(json.allOf ?? []), { [key]: value }] // another schema may share the list
   }
   return json
 }
 
-/** What may also be null. */
+/** The same schema, also accepting null. */
 function orNull(json) {
   return typeof json.type === 'string' && json.enum === undefined && json.const === undefined
     ? { ...json, type: [json.type, 'null'] }
     : { anyOf: [json, { type: 'null' }] }
 }
 
-/** Constants, where JSON can say all of them; undefined otherwise. */
+/** Constants, if JSON can represent all of them; undefined otherwise. */
 function constants(values) {
   const list = [...values]
   const plain = (value) => value === null || typeof value === 'string' || typeof value === 'boolean' || Number.isFinite(value)

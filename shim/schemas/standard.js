@@ -1,9 +1,9 @@
 'use strict'
 
-// Any library that writes its schemas as JSON Schema itself (Standard JSON Schema), arktype among
-// them. What it writes is believed in its outlines only: lengths are counted in one way here and in
-// another there, patterns lose their flags, and formats of one name are checked by different rules.
-// The library's own check always follows.
+// Any library that writes its schemas as JSON Schema itself (Standard JSON Schema), including
+// arktype. Only the outlines of its output are trusted: libraries count lengths differently,
+// patterns lose their flags, and formats of one name have different rules. The library's own check
+// always follows.
 
 const KEPT = new Set([
   '$ref', '$defs', 'definitions', 'type', 'enum', 'const', 'properties', 'required', 'additionalProperties', 'items', 'prefixItems', 'minItems', 'maxItems',
@@ -31,7 +31,7 @@ function outlines(node) {
     else if (key === 'const' || key === 'enum' || key === 'default' || key === 'required' || key === 'type') out[key] = value
     else out[key] = outlines(value)
   }
-  // Without the patterns nobody knows which of the other members are meant.
+  // Without the patterns, the other members can't be determined.
   if (node.patternProperties !== undefined && out.additionalProperties !== undefined) out.additionalProperties = true
   return out
 }
@@ -45,9 +45,9 @@ function fromStandard(standard) {
 }
 
 /**
- * The schema of an answer: what comes out of the library's check. Nothing follows it, so all of it
- * is kept but what may mean something else here: formats of other names, and patterns, which have
- * lost their flags.
+ * The schema of an answer: the output of the library's check. No check follows it, so everything is
+ * kept except keywords that may have another meaning here: formats of other names, and patterns,
+ * which have lost their flags.
  */
 function ofOutput(standard) {
   const { '~standard': _, ...json } = standard.jsonSchema.output({ target: 'draft-2020-12' })

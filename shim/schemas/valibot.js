@@ -1,6 +1,6 @@
 'use strict'
 
-// valibot: what its schemas say, read one by one. No other package is needed for it.
+// valibot: its schemas, read one by one. No other package is needed for it.
 
 const { Gate, add, constants, lengthOf, orNull, samePattern } = require('./gate.js')
 
@@ -27,7 +27,7 @@ function readNew(schema, gate) {
   json = { ...json }
   for (const action of actions) {
     if (action.kind === 'metadata' || action.type === 'brand' || action.type === 'flavor' || action.type === 'readonly') continue
-    // What follows a change is about another value.
+    // Checks after a transformation apply to another value.
     if (action.kind !== 'validation') return gate.loose(json)
     const keywords = readAction(action, json)
     if (keywords === null) gate.exact = false
@@ -68,7 +68,7 @@ function readAction(action, json) {
     case 'lt_value':
       return isNumber ? { exclusiveMaximum: requirement } : null
     default: {
-      // Formats are patterns here, `regex` among them.
+      // Formats are patterns here, including `regex`.
       const pattern = isText && requirement instanceof RegExp ? samePattern(requirement) : null
       if (pattern === null) return null
       return type === 'regex' ? { pattern } : { '~format': { name: type, pattern } }
@@ -117,7 +117,7 @@ function readType(schema, gate) {
     case 'variant':
       return { anyOf: schema.options.map((option) => read(option, gate)) }
     case 'lazy':
-      // Its schema is made anew for each value.
+      // Its schema is created for each value.
       return gate.any()
     default:
       // Tuples that drop elements, intersections, custom types, dates: the library decides.
@@ -135,9 +135,9 @@ function readObject(schema, gate) {
   json.additionalProperties = true
   if (schema.type === 'strict_object') json.additionalProperties = false
   else if (schema.type === 'object_with_rest') json.additionalProperties = read(schema.rest, gate)
-  // It drops other members, which only valibot does.
+  // It drops other members, which only valibot can do.
   else if (schema.type === 'object') gate.exact = false
-  // A list is an object to valibot, and passes where no member is missing.
+  // A list is an object to valibot, and passes if no member is missing.
   if (json.required.length === 0) return gate.loose({ ...json, type: ['object', 'array'] })
   return json
 }

@@ -1,13 +1,12 @@
 'use strict'
 
-// zod 4 (and zod/mini): what their definitions say, read one by one. zod's own conversion to JSON
-// Schema forgets refinements, transforms, coercion and the flags of patterns without a word, so it
-// is not asked.
+// zod 4 (and zod/mini): its definitions, read one by one. zod's own conversion to JSON Schema
+// silently drops refinements, transforms, coercion and the flags of patterns, so it is not used.
 
 const { Gate, add, constants, lengthOf, orNull, samePattern } = require('./gate.js')
 
 /**
- * The first stage of a zod schema: `{ json, exact }`. Throws a text where JSON has no such type.
+ * The first stage of a zod schema: `{ json, exact }`. Throws a text if JSON has no such type.
  */
 function fromZod(schema) {
   const gate = new Gate()
@@ -15,12 +14,12 @@ function fromZod(schema) {
   return { json: gate.finish(json), exact: gate.exact }
 }
 
-// No value of JSON is one of these.
+// Types that no JSON value has.
 const NO_JSON = new Set(['date', 'bigint', 'symbol', 'map', 'set', 'file', 'function', 'nan'])
-// What is certain not to accept `undefined`, so that its member must be there.
+// Types that certainly refuse `undefined`, so that their member is required.
 const REJECTS_ABSENCE = new Set(['string', 'number', 'boolean', 'null', 'literal', 'enum', 'object', 'array', 'tuple', 'record', 'never'])
 
-// Formats of which zod checks nothing but the pattern.
+// Formats for which zod checks only the pattern.
 const PATTERN_ALONE = new Set([
   'email', 'uuid', 'guid', 'nanoid', 'cuid', 'cuid2', 'ulid', 'xid', 'ksuid', 'ipv4', 'cidrv4', 'date', 'time', 'datetime', 'duration', 'regex', 'e164', 'lowercase', 'uppercase'
 ])
@@ -31,7 +30,7 @@ function readNew(schema, gate) {
   const { def } = schema._zod
   if (NO_JSON.has(def.type) && def.coerce !== true) throw new Error(`JSON has no type like \`${def.type}\``)
   const json = readType(schema, def, gate)
-  // Checks of types that read them themselves are done; any other may be anything.
+  // Checks of types with their own reader are done; any other check may do anything.
   if (def.checks?.length > 0 && !['string', 'number', 'array'].includes(def.type)) gate.exact = false
   return json
 }
@@ -84,21 +83,20 @@ function readType(schema, def, gate) {
   }
 }
 
-/** In a union there may be what JSON never has. */
+/** A union may contain types that JSON never has. */
 function readOption(option, gate) {
   return NO_JSON.has(option._zod.def.type) && option._zod.def.coerce !== true ? { not: {} } : read(option, gate)
 }
 
 /**
- * Puts the checks of a type into `json`, up to the first that may change the value or is not known.
+ * Adds the checks of a type to `json`, up to the first one that may change the value or is unknown.
  */
 function readChecks(json, def, gate, put) {
   const checks = [...(def.check === undefined ? [] : [{ _zod: { def } }]), ...(def.checks ?? [])]
   const known = { ...json }
   for (const check of checks) {
     if (check._zod.def.check === 'overwrite') {
-      // It counts for what was checked before it, too, in the eyes of who reads the schema; only
-      // the type is certain.
+      // It may invalidate the checks before it, too; only the type is certain.
       return gate.loose(json)
     }
   }
@@ -108,7 +106,7 @@ function readChecks(json, def, gate, put) {
       check._zod.check(payload)
       return payload.issues.length > 0
     })
-    // An own check is a function, which may do anything with the value.
+    // A custom check is a function, which may do anything with the value.
     if (keywords === undefined) return gate.loose(known)
     if (keywords === null) gate.exact = false
     else add(known, keywords)
@@ -116,8 +114,8 @@ function readChecks(json, def, gate, put) {
   return known
 }
 
-// Each gives the keywords of a check; null where the library judges it, and undefined where it may
-// change the value.
+// Each function returns the keywords of a check; null if the library has to check it, and undefined
+// if it may change the value.
 
 function ofString(check, json, refuses) {
   switch (check.check) {
@@ -153,7 +151,7 @@ function ofNumber(check, json) {
       return { minimum: bounds[0], maximum: bounds[1] }
     }
     case 'multiple_of':
-      // It forgives what is left over where numbers are large: 2^53 - 1 is a multiple of 3 to it.
+      // It tolerates a remainder for large numbers: it accepts 2^53 - 1 as a multiple of 3.
       return null
     default:
       return undefined
@@ -182,7 +180,7 @@ function readObject(def, gate) {
   }
   const { catchall } = def
   if (catchall === undefined) {
-    // It drops other members, which only zod does.
+    // It drops other members, which only zod can do.
     gate.exact = false
     json.additionalProperties = true
   } else {

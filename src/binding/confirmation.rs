@@ -1,4 +1,4 @@
-//! `cnf`: what a token is bound to (RFC 7800 section 3).
+//! `cnf`: the key or certificate that a token is bound to (RFC 7800 section 3).
 
 use std::fmt;
 
@@ -29,7 +29,7 @@ impl Thumbprint {
         URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok().map(Self)
     }
 
-    /// Reads what Node calls `fingerprint256`: 32 bytes in hexadecimal with colons between them.
+    /// Reads the format of Node's `fingerprint256`: 32 bytes in hexadecimal, separated by colons.
     #[must_use]
     pub fn from_fingerprint(text: &str) -> Option<Self> {
         let mut thumbprint = [0; 32];
@@ -54,7 +54,7 @@ impl fmt::Debug for Thumbprint {
     }
 }
 
-/// What a token is bound to: at least one of the two, and each that is there must be shown.
+/// The binding of a token to a key, a certificate or both. The client must prove each that is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Confirmation {
     /// `jkt`: the key that signs the proofs (RFC 9449 section 6.1).
@@ -64,8 +64,8 @@ pub struct Confirmation {
 }
 
 impl Confirmation {
-    /// Reads `cnf`. `None` where anything in it is not understood: a binding that is not checked is
-    /// none.
+    /// Reads `cnf`. `None` if it has an unsupported member: an unchecked binding would protect
+    /// nothing.
     #[must_use]
     pub fn read(value: &Value) -> Option<Self> {
         let members = value.as_object().filter(|members| !members.is_empty())?;
@@ -81,7 +81,7 @@ impl Confirmation {
         Some(read)
     }
 
-    /// What `req.guard.token.bound` says: `dpop`, `mtls` or `dpop+mtls`.
+    /// The value of `req.guard.token.bound`: `dpop`, `mtls` or `dpop+mtls`.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match (self.key.is_some(), self.certificate.is_some()) {

@@ -1,8 +1,8 @@
-//! Nonces that the server gives (RFC 9449 sections 8 and 9): a proof can then not have been made
-//! long before, whatever clock its maker has, and none can be made in stock for later.
+//! Nonces of the server (RFC 9449 sections 8 and 9). A proof with a nonce was made after it,
+//! whatever the clock of its maker, so proofs cannot be prepared in advance.
 //!
-//! They are not remembered. A nonce says when it was made and carries a MAC over that, so every
-//! process with the same secret knows the nonces of all.
+//! Nonces are not stored. A nonce contains its time and a MAC over it, so every process with the
+//! same secret accepts the nonces of all.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -21,31 +21,31 @@ const DEFAULT_LIFETIME: Duration = Duration::from_secs(300);
 /// 22 characters are 132 bits.
 const MAC_CHARS: usize = 22;
 
-/// Gives nonces and knows them again.
+/// Issues nonces and verifies them.
 #[derive(Debug)]
 pub struct Nonces {
     key: Key,
-    /// A nonce is current for this many seconds, and good for twice as many.
+    /// A nonce is current for this many seconds, and valid for twice as many.
     span_s: u64,
     /// Whether other processes may have the same secret.
     is_agreed: bool,
 }
 
-/// How a nonce stands.
+/// The freshness of a nonce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Freshness {
     /// It is the current one.
     Current,
-    /// It is good, but there is a newer one.
+    /// It is valid, but there is a newer one.
     Aging,
-    /// It is none of ours, or too old.
+    /// It is not from this server, or too old.
     Unknown,
 }
 
 impl Nonces {
-    /// Reads the option `dpopNonce`: `true`, or `{ secret?, lifetime? }` with a secret of at least
-    /// 32 bytes, a string or a Buffer, that all processes have (without it, a random one of this
-    /// process), and a lifetime from 10 s to 1 h, 5 minutes by default.
+    /// Parses the option `dpopNonce`: `true`, or `{ secret?, lifetime? }`. The secret is a string
+    /// or a Buffer of at least 32 bytes, the same in all processes; without it, this process uses a
+    /// random one. The lifetime is from 10 s to 1 h, 5 minutes by default.
     pub(crate) fn parse(path: &str, value: &Value) -> Result<Self, ConfigError> {
         let empty = Value::Object(serde_json::Map::new());
         let value = if *value == Value::Bool(true) { &empty } else { value };
@@ -73,13 +73,13 @@ impl Nonces {
         self.is_agreed
     }
 
-    /// The nonce to give at this instant.
+    /// The nonce to issue at this instant.
     #[must_use]
     pub fn current(&self, now: Now) -> String {
         self.at(now.unix_us)
     }
 
-    /// How a nonce of a proof stands at this instant. One that lies ahead may come from a process
+    /// The freshness of a nonce at this instant. A nonce from the future may come from a process
     /// whose clock is ahead.
     #[must_use]
     pub fn judge(&self, nonce: &str, now: Now) -> Freshness {
@@ -93,8 +93,8 @@ impl Nonces {
         }
     }
 
-    /// When a nonce was given, in microseconds since the epoch: a proof with it was made after
-    /// that. `None` for one that is none of ours.
+    /// The time at which a nonce was issued, in microseconds since the epoch: a proof with it was
+    /// made later. `None` if this server did not issue it.
     #[must_use]
     pub fn given_us(&self, nonce: &str) -> Option<u64> {
         let given_us = u64::from_str_radix(nonce.split('.').next()?, 16).ok()?;
@@ -103,8 +103,8 @@ impl Nonces {
         same.is_ok().then_some(given_us)
     }
 
-    /// Those of this process, for whoever asks for none: they tell new proofs from old ones. `None`
-    /// where this machine gives no random bytes.
+    /// The nonces of this process, for guards without the option `dpopNonce`: they distinguish new
+    /// proofs from old ones. `None` if this machine returns no random bytes.
     #[must_use]
     pub fn here() -> Option<&'static Self> {
         static HERE: OnceLock<Option<Nonces>> = OnceLock::new();
@@ -112,8 +112,8 @@ impl Nonces {
     }
 
     fn at(&self, given_us: u64) -> String {
-        // No signing input of a token has a space in it, so that no token can be made of this, were
-        // it the same secret.
+        // The signing input of a token never contains a space, so this MAC cannot sign a token,
+        // even if the secret is the same.
         let message = format!("keepstone dpop nonce {given_us} {}", self.span_s);
         let mac = self.key.sign(message.as_bytes()).unwrap_or_default();
         format!("{given_us:x}.{}", mac.get(..MAC_CHARS).unwrap_or_default())

@@ -1,4 +1,4 @@
-//! A `DPoP` proof in, the key that made it out (RFC 9449 section 4.3).
+//! Verifies a `DPoP` proof and returns the key that made it (RFC 9449 section 4.3).
 
 use std::fmt;
 use std::time::Duration;
@@ -16,33 +16,33 @@ use crate::keys::algorithm::{Algorithm, Family};
 use crate::keys::jwk;
 use crate::keys::key::Key;
 
-/// How old a proof may be.
+/// The maximum age of a proof.
 pub const MAX_AGE: Duration = Duration::from_secs(60);
-/// No `jti` is longer than this many bytes.
+/// The maximum length of a `jti` in bytes.
 const MAX_ID: usize = 256;
-/// What the challenge says of algorithms: all that are not symmetric.
+/// The algorithms in the challenge: all asymmetric ones.
 pub const ALGORITHMS: &str = "ES256 ES384 ES512 EdDSA Ed25519 PS256 PS384 PS512 RS256 RS384 RS512";
 
-/// What a proof is judged against.
+/// The request that a proof is checked against.
 #[derive(Debug, Clone, Copy)]
 pub struct ProofRequest<'a> {
     /// The method of the request.
     pub method: &'a str,
-    /// Its URL; `None` where it has no usable `Host`, so that no proof can be for it.
+    /// Its URL; `None` without a usable `Host`: then no proof matches.
     pub url: Option<&'a ProofUrl>,
     /// The token that comes with the proof.
     pub token: &'a str,
-    /// When.
+    /// The instant of the request.
     pub now: Now,
-    /// How far the clock of the proof's maker may be ahead.
+    /// The allowed lead of the clock of the proof's maker.
     pub ahead_us: u64,
-    /// Up to when proofs may have been used that nobody remembers: what
-    /// [`crate::binding::ClockRollback`] says.
+    /// Proofs made until this time may have been used without a record: see
+    /// [`crate::binding::ClockRollback`].
     pub forgotten_until_us: u64,
 }
 
-/// What stands for a proof among those that were used: no two have the same unless they are by one
-/// key and have one `jti`.
+/// Identifies a proof in the list of used proofs. Two proofs have the same id only if they have the
+/// same key and the same `jti`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ProofId([u8; 16]);
 
@@ -67,52 +67,52 @@ impl fmt::Debug for ProofId {
     }
 }
 
-/// A proof that is good but for its `nonce`, and for having been used before.
+/// A valid proof. Its `nonce` and its earlier use are not checked yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proof {
     /// The key that made it.
     pub key: Thumbprint,
-    /// What it is remembered by.
+    /// Its id in the list of used proofs.
     pub id: ProofId,
-    /// When it was made at the earliest, in microseconds since the epoch: its `iat`, or when its
-    /// nonce was given.
+    /// The earliest time at which it was made, in microseconds since the epoch: its `iat`, or the
+    /// time of its nonce.
     pub made_us: u64,
     /// Its `nonce`.
     pub nonce: Option<String>,
 }
 
-/// Why a proof is refused.
+/// The reason to refuse a proof.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProofError {
     /// There is no `DPoP` header.
     Missing,
-    /// It is no compact JWS that the strict reader takes.
+    /// The strict reader rejects it as a compact JWS.
     Malformed,
     /// Its `typ` is not `dpop+jwt`.
     Type,
-    /// Its `alg` is none, symmetric or not known.
+    /// Its `alg` is `none`, symmetric or unknown.
     Algorithm,
-    /// Its `jwk` is missing, private, weak, or not for its `alg`.
+    /// Its `jwk` is missing, private, weak, or does not fit its `alg`.
     Key,
-    /// Its signature is not by its own key.
+    /// Its own key did not make its signature.
     Signature,
-    /// A claim is missing or of the wrong kind.
+    /// A claim is missing or has the wrong type.
     Claims,
     /// Its `htm` is not the method of the request.
     Method,
     /// Its `htu` is not the URL of the request.
     Url,
-    /// It was not made just now.
+    /// Its times do not show that it was made recently.
     Time,
     /// Its `ath` is not the digest of the token.
     Token,
-    /// It is by another key than the one that the token is bound to.
+    /// Its key is not the one that the token is bound to.
     Binding,
 }
 
 impl ProofError {
-    /// What the client is told.
+    /// The description of the error for the client.
     #[must_use]
     pub const fn detail(self) -> &'static str {
         match self {
@@ -134,7 +134,7 @@ impl ProofError {
     }
 }
 
-/// Takes the value of the header `DPoP` and says whose key made it, or why it is refused.
+/// Verifies the value of the header `DPoP`.
 pub fn read_proof(text: &str, request: &ProofRequest<'_>) -> Result<Proof, ProofError> {
     let (compact, header) = Compact::read_whole(text).map_err(|_| ProofError::Malformed)?;
     if compact.header.typ.as_deref() != Some("dpop+jwt") {
@@ -171,7 +171,8 @@ pub fn read_proof(text: &str, request: &ProofRequest<'_>) -> Result<Proof, Proof
     Ok(Proof { key, id: id(&key, jti), made_us, nonce: nonce.map(str::to_owned) })
 }
 
-/// When it was made. `exp` and `nbf` need not be there, but what they say counts.
+/// Checks the times of a proof and returns its `iat`. `exp` and `nbf` are optional, but are
+/// enforced if present.
 fn check_time(claims: &Map<String, Value>, request: &ProofRequest<'_>) -> Result<u64, ProofError> {
     let time = |name: &str| {
         let Some(value) = claims.get(name) else { return Ok(None) };
@@ -181,7 +182,7 @@ fn check_time(claims: &Map<String, Value>, request: &ProofRequest<'_>) -> Result
     let made = time("iat")?.ok_or(ProofError::Claims)?;
     let now_us = request.now.unix_us;
     let soon = now_us.saturating_add(request.ahead_us);
-    // One made ahead of the clock as it was may have been taken then.
+    // A proof made ahead of the old clock may have been accepted then.
     let doubtful = request.forgotten_until_us != 0
         && made <= request.forgotten_until_us.saturating_add(request.ahead_us);
     let recent = now_us <= made.saturating_add(micros(MAX_AGE));
@@ -202,7 +203,7 @@ fn public_key(jwk: &Map<String, Value>, algorithm: Algorithm) -> Option<Key> {
     Key::new("jwk", jwk::read("jwk", jwk, algorithm).ok()?, algorithm).ok()
 }
 
-/// RFC 7638 section 3. The reader of keys has made sure that each of these members has one
+/// The thumbprint of RFC 7638 section 3. The key reader ensures that each of these members has one
 /// spelling, which JSON writes without an escape.
 fn thumbprint(jwk: &Map<String, Value>) -> Option<Thumbprint> {
     let names: &[&str] = match jwk.get("kty")?.as_str()? {
@@ -221,7 +222,7 @@ fn id(key: &Thumbprint, jti: &str) -> ProofId {
 }
 
 impl Proof {
-    /// What its key is counted by.
+    /// The id under which the proofs of its key are counted.
     pub(super) fn maker(&self) -> [u8; 16] {
         digest_of([b"dpop maker\0", self.key.as_bytes(), b""])
     }

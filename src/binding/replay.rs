@@ -1,28 +1,28 @@
-//! Proofs that were used: each is taken once (RFC 9449 section 11.1).
+//! Used proofs: each proof is accepted once (RFC 9449 section 11.1).
 //!
-//! In Redis one script uses a proof up, in Memcached `add` and `cas` do, in the same batches and
-//! under the same timeout as the limits. In this process a proof is a record that no flood can push
-//! out.
+//! In Redis one script marks a proof as used, in Memcached `add` and `cas` do, in the same batches
+//! and under the same timeout as the limits. In this process a proof is a record that no flood can
+//! evict.
 //!
 //! The rules:
 //!
-//! 1. A proof is used up when the limits have admitted its request. A client over its limit fills
-//!    no list.
-//! 2. A proof that this process knows to be used is refused before the limits: a replay charges
-//!    nobody. Where another process has taken the proof, each process charges the first replay that
-//!    it sees, and no other.
-//! 3. One key uses at most [`MAX_OF_ONE_KEY`] in the time for which they are remembered, twice as
-//!    many where it was idle before. Nobody gets 503 because of somebody else's key.
-//! 4. A list knows when it began. A proof that was made before may have been used: it is refused.
+//! 1. A proof is used when the limits have admitted its request. So a client over its limit cannot
+//!    fill a list.
+//! 2. If this process has a record that a proof was used, it refuses the proof before the limits: a
+//!    replay is charged to no client. If another process has accepted the proof, each process
+//!    charges the first replay that it sees, and no other.
+//! 3. One key uses at most [`MAX_OF_ONE_KEY`] proofs in the time for which they are remembered, and
+//!    twice as many after an idle time. So one key cannot cause a 503 for another.
+//! 4. A list has a start time. A proof that was made before it may have been used and is refused.
 //!    So a restart of this process or of the server, `FLUSHALL` and a failover make no used proof
 //!    good again.
-//! 5. Whoever is refused by rule 4 gets a nonce, and passes with it at once. Most clients write
-//!    `iat` in whole seconds, so this is about proofs of the very second in which the list began,
-//!    too; and a nonce says exactly when it was given.
+//! 5. A client that is refused by rule 4 gets a nonce, and passes with it at once. Most clients
+//!    write `iat` in whole seconds, so rule 4 also refuses proofs of the second in which the list
+//!    began. A nonce has an exact time.
 //!
-//! What rule 4 does not see: a client whose clock is ahead dates its proofs ahead. One that was
-//! used just before the list began passes once more, for as long as that clock is ahead of the
-//! process's: `jwt.clockTolerance` at most, where that is not behind.
+//! Rule 4 has a gap: a client whose clock is ahead dates its proofs ahead. A proof that was used
+//! just before the list began passes once more, for as long as the client's clock is ahead of the
+//! process's: `jwt.clockTolerance` at most, unless the process's clock is behind.
 
 use std::hash::Hasher as _;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,50 +38,50 @@ use crate::quota::{Action, CommandResult, LimitCheck, StoreCommand, SubjectComma
 use crate::shared_store::SharedStore;
 use crate::store::{Key, MemoryConfig, MemoryStore, Prefix, Record, SPENT, StoreError};
 
-/// How long a used proof is remembered: as long as it could be taken, by the clock that is the
-/// furthest behind, since one that was ahead has taken it. The same everywhere, since processes
-/// share what they remember.
+/// The time for which a used proof is remembered: as long as it could be accepted by the clock that
+/// is furthest behind, after the clock that is furthest ahead has accepted it. It is the same
+/// everywhere, since processes share the records.
 const KEPT: Duration = MAX_AGE.saturating_add(MAX_TOLERANCE).saturating_add(SLACK);
-/// How far clocks may differ, or be set back, before a proof that was used could be forgotten too
+/// The amount by which clocks may differ or be set back before a used proof could be forgotten too
 /// early.
 const SLACK: Duration = Duration::from_secs(10);
-/// How many proofs one key uses at most in the time for which they are remembered: 769 requests a
-/// second.
+/// The maximum number of proofs that one key uses in the time for which they are remembered: 769
+/// requests a second.
 const MAX_OF_ONE_KEY: u32 = 100_000;
-/// The place of the mark within the record of a proof, which has nothing else in it.
+/// The tag of the only limit in the record of a proof.
 const TAG: u32 = 4;
 
-/// Notices when the clock of this machine is set back.
+/// Detects that the clock of this machine was set back.
 ///
-/// How old a proof is says that clock; how long it is remembered says another one, which nobody
-/// sets: the monotonic one here, that of the store elsewhere. Set back, the first makes a proof
-/// young again that the second lets be forgotten. So whatever may have been used before that is not
-/// taken any more, until the clock has caught up.
+/// The wall clock decides the age of a proof. Another clock decides how long it is remembered, and
+/// that one is never set: the monotonic clock here, or the clock of the store. If the wall clock is
+/// set back, a proof whose record has expired becomes young again. So proofs that may have been
+/// used before are refused until the wall clock has caught up.
 #[derive(Debug, Default)]
 pub struct ClockRollback {
-    /// The highest that the clock was ahead of the monotonic one.
+    /// The largest lead of the wall clock over the monotonic one.
     lead_us: AtomicU64,
-    /// The time at which it was set back last, by the clock as it was before.
+    /// The time of the last rollback, by the clock before it.
     until_us: AtomicU64,
 }
 
 impl ClockRollback {
-    /// Up to when proofs may have been used that nobody remembers: those made until then are not to
-    /// be taken. 0 for a clock that was not set back.
+    /// Proofs made until this time may have been used without a record, and must be refused. 0 if
+    /// the clock was not set back.
     pub fn until_us(&self, now: Now) -> u64 {
         let lead_us = now.unix_us.saturating_sub(now.mono_us);
         let before_us = self.lead_us.fetch_max(lead_us, Ordering::Relaxed);
         if before_us > lead_us.saturating_add(micros(SLACK)) {
             let until_us = now.mono_us.saturating_add(before_us);
             self.until_us.fetch_max(until_us, Ordering::Relaxed);
-            // From here on as it is now. Whoever has read the clock before may put it up again, and
-            // it is noticed again.
+            // Continue with the current lead. A thread that has read the clock before may raise it
+            // again; then the rollback is detected again.
             self.lead_us.store(lead_us, Ordering::Relaxed);
         }
         self.until_us.load(Ordering::Relaxed)
     }
 
-    /// That of this process: a proof is for all its guards.
+    /// The instance of this process: all guards share it, since a proof counts for all of them.
     #[must_use]
     pub fn here() -> &'static Self {
         static HERE: ClockRollback =
@@ -94,52 +94,52 @@ impl ClockRollback {
     }
 }
 
-/// The proofs that were used.
+/// The used proofs.
 #[derive(Debug)]
 pub enum ReplayCache {
     /// In this process: one list for all guards and threads.
     Local(Arc<Remembered>),
     /// In a store that processes share.
     Shared {
-        /// Which decides.
+        /// The store, which decides.
         store: Arc<SharedStore>,
-        /// Those that this process knows to be used in this store: they are refused without asking
-        /// anybody. Each store has its own, and [`ReplayCache::mark`] names it: a request that two
-        /// guards with two stores admit has its proof used once in each.
+        /// Proofs that this process has seen used in this store: they are refused without a store
+        /// command. Each store has its own list, and [`ReplayCache::mark`] names it: if two guards
+        /// with two stores admit a request, its proof is used once in each.
         known: Arc<Remembered>,
-        /// Alike for all guards whose options lead to the same records.
+        /// Equal for all guards whose options lead to the same records.
         name: String,
     },
 }
 
-/// What becomes of a proof.
+/// The result of using a proof.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Use {
-    /// It is used now, and was not before.
+    /// The first use.
     First,
     /// It was used before.
     Again,
-    /// It is older than the list of those that were used.
+    /// It is older than the list, so it may have been used.
     Forgotten,
-    /// Its key has used too many.
+    /// Its key has used too many proofs.
     TooMany,
-    /// Nobody can say.
+    /// The list is full or the store does not answer.
     Unknown,
 }
 
-/// What there is to do with a proof.
+/// The next step for a proof.
 #[derive(Debug)]
 pub enum ReplayStep {
-    /// Nothing more.
+    /// The result is final.
     Done(Use),
-    /// The store has to be asked; [`ReplayCache::answered`] reads its answer.
+    /// Send this command to the store; [`ReplayCache::answered`] reads the result.
     Ask(Arc<SharedStore>, StoreCommand),
 }
 
 impl ReplayCache {
-    /// The list of this process. It takes up to 64 MB, about 800 000 proofs; beyond that, none is
-    /// taken until the first are too old. It lives as long as the process: a guard that is built
-    /// anew still knows what was used.
+    /// The list of this process. It takes up to 64 MB, about 800 000 proofs. When it is full, it
+    /// accepts none until the oldest ones expire. It lives as long as the process: a rebuilt guard
+    /// still has the used proofs.
     #[must_use]
     pub fn local() -> Self {
         ClockRollback::here().until_us(Now::read());
@@ -155,7 +155,7 @@ impl ReplayCache {
     /// The list in a store.
     #[must_use]
     pub fn shared(store: &Arc<SharedStore>) -> Self {
-        // A clock that is set back before the first proof comes is noticed, too.
+        // Start now, to detect a clock that is set back before the first proof comes.
         ClockRollback::here().until_us(Now::read());
         store.status().keep_proofs();
         let known = Remembered::new(Arc::clone(store.used_proofs()), Now::read());
@@ -166,14 +166,14 @@ impl ReplayCache {
         Self::Shared { store: Arc::clone(store), known: Arc::new(known), name }
     }
 
-    /// A list of its own in `store`, which begins at `began`.
+    /// A separate list in `store`, which begins at `began`.
     #[must_use]
     pub fn in_memory(store: Arc<MemoryStore>, began: Now) -> Self {
         Self::Local(Arc::new(Remembered::new(store, began)))
     }
 
-    /// Whether a proof is older than the list, as far as this process can tell: it may have been
-    /// used. Redis says it itself.
+    /// Whether a proof is older than the list, as far as this process can determine: it may have
+    /// been used. Redis decides it in its script.
     #[must_use]
     pub fn is_older(&self, proof: &Proof, now: Now) -> bool {
         let began_us = match self {
@@ -181,18 +181,18 @@ impl ReplayCache {
             Self::Shared { store, .. } if store.connector().is_some() => return false,
             Self::Shared { store, .. } => store.status().connected_us(),
         };
-        // By the clock as it is now: one that was wrong at first has been set right since.
+        // By the current clock: a clock that was wrong at first is right by now.
         proof.made_us < now.unix_us.saturating_sub(now.mono_us.saturating_sub(began_us))
     }
 
-    /// Whether this process knows that a proof was used. It uses nothing up.
+    /// Whether this process has a record that the proof was used. The call does not use the proof.
     #[must_use]
     pub fn knows(&self, proof: &Proof, now: Now) -> bool {
         let (Self::Local(list) | Self::Shared { known: list, .. }) = self;
         list.has(&proof.id, now)
     }
 
-    /// Uses a proof, if it was not used before.
+    /// Uses a proof if it was not used before.
     #[must_use]
     pub fn take(&self, proof: &Proof, now: Now) -> ReplayStep {
         match self {
@@ -207,7 +207,7 @@ impl ReplayCache {
         }
     }
 
-    /// What the store's answer about a proof means.
+    /// Interprets the store's answer about a proof.
     #[must_use]
     pub fn answered(
         &self,
@@ -231,7 +231,7 @@ impl ReplayCache {
         outcome
     }
 
-    /// Names this list and a proof in it, for a second layer that meets the same request.
+    /// Names this list and a proof in it, for a second layer that gets the same request.
     #[must_use]
     pub fn mark(&self, id: &ProofId) -> String {
         use base64::Engine as _;
@@ -243,15 +243,15 @@ impl ReplayCache {
     }
 }
 
-/// Proofs that this process knows to be used.
+/// Proofs that this process has seen used.
 #[derive(Debug)]
 pub struct Remembered {
     store: Arc<MemoryStore>,
     used: Prefix,
     makers: Prefix,
-    /// How many proofs one key may have in here.
+    /// The limit of proofs for one key.
     rule: Rule,
-    /// When it began, on the monotonic clock.
+    /// The start of the list on the monotonic clock.
     began_us: u64,
 }
 
@@ -261,7 +261,7 @@ impl Remembered {
         Self { store, used, makers, rule: of_one_key(), began_us: began.mono_us }
     }
 
-    /// That of this process: a proof is for all its guards that have no shared store.
+    /// The list of this process, shared by all guards without a shared store.
     fn here() -> Arc<Self> {
         static HERE: OnceLock<Arc<Remembered>> = OnceLock::new();
         let new = || {
@@ -283,7 +283,7 @@ impl Remembered {
         self.store.lock(std::iter::once(key)).get_own(&key, now.mono_us).is_some()
     }
 
-    /// Notes one that is used in another list. Where there is no room, that list still knows it.
+    /// Records a proof that was used in another list. If there is no room, that list still has it.
     fn note(&self, id: &ProofId, now: Now) {
         let key = self.key(id);
         let _ = self.store.lock(std::iter::once(key)).put_own(&key, spent(now), now.mono_us);
@@ -317,7 +317,7 @@ impl Remembered {
     }
 }
 
-/// The record of a proof, which nothing pushes out before the proof is too old.
+/// The record of a used proof. It cannot be evicted before the proof is too old.
 fn spent(now: Now) -> Record {
     let until_us = now.mono_us.saturating_add(micros(KEPT));
     Record { expires_us: until_us, blocked_until_us: until_us, used: SPENT, ..Record::default() }
@@ -327,8 +327,8 @@ fn of_one_key() -> Rule {
     Rule::new(Algorithm::Gcra, MAX_OF_ONE_KEY, KEPT, MAX_OF_ONE_KEY)
 }
 
-/// A store that `keeps_all` it is given is full some time, so it counts what each key has used.
-/// Memcached forgets instead.
+/// A store that `keeps_all` records can fill up, so the command also counts the proofs of each key.
+/// Memcached evicts instead.
 fn question(proof: &Proof, keeps_all: bool, now: Now) -> StoreCommand {
     let ask = |subject, rule| SubjectCommand {
         subject: SubjectKey(subject),

@@ -1,23 +1,23 @@
-//! The URL that a proof is for (`htu`), and the URL of a request, in the one form in which they are
-//! compared (RFC 9449 section 4.3 point 9, RFC 3986 sections 6.2.2 and 6.2.3).
+//! The normalised form in which the URL of a proof (`htu`) and the URL of a request are compared
+//! (RFC 9449 section 4.3 point 9, RFC 3986 sections 6.2.2 and 6.2.3).
 
 use crate::request::{Request, authority};
 
-/// No `htu` is longer than this many bytes.
+/// The maximum length of an `htu` in bytes.
 const MAX_BYTES: usize = 4096;
 
 /// A URL without query and fragment, normalised.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProofUrl {
     secure: bool,
-    /// In lower case, without the scheme's own port.
+    /// In lower case, without the default port of the scheme.
     authority: String,
     path: String,
 }
 
 impl ProofUrl {
-    /// The URL of a request: what the `Host` header and the path say, and the scheme by which it
-    /// came, as far as a trusted proxy or the socket tells. `None` where there is no usable `Host`.
+    /// The URL of a request: its `Host` header, its path, and its scheme according to a trusted
+    /// proxy or the socket. `None` without a usable `Host`.
     #[must_use]
     pub fn of(request: &Request) -> Option<Self> {
         let secure = request.secure();
@@ -25,7 +25,7 @@ impl ProofUrl {
         Some(Self { secure, authority, path: path(request.raw_path())? })
     }
 
-    /// Reads `htu`: an `http` or `https` URL. Its query and fragment, if it has any, play no part.
+    /// Reads `htu`: an `http` or `https` URL. Its query and fragment are ignored.
     #[must_use]
     pub fn read(htu: &str) -> Option<Self> {
         if htu.len() > MAX_BYTES || htu.bytes().any(|byte| !byte.is_ascii_graphic()) {
@@ -45,8 +45,8 @@ impl ProofUrl {
     }
 }
 
-/// A path in which what need not be encoded is not, and the rest is in capitals. Dot segments stay:
-/// no request has any by now, so that a proof with one is for no request.
+/// Normalises a path: decodes unreserved characters, and writes the other escapes in capitals. Dot
+/// segments stay: no request has any at this point, so a proof with one matches no request.
 fn path(raw: &str) -> Option<String> {
     let mut path = String::with_capacity(raw.len());
     let mut bytes = raw.bytes();

@@ -9,17 +9,17 @@ use crate::net::{Cidr, CidrMap};
 
 const MAX_NETWORKS: usize = 10_000;
 
-/// Networks that are not limited, and networks that are refused.
+/// Networks that are exempt from limits, and networks that are refused.
 #[derive(Debug, Default)]
 pub struct ClientsConfig {
     pub(super) networks: CidrMap<ListAction>,
 }
 
 impl ClientsConfig {
-    /// Reads `value`, what the user wrote at `path` (`clients`).
+    /// Reads the user's value at `path` (`clients`).
     ///
     /// # Errors
-    /// The first thing that is wrong with it.
+    /// The first error in it.
     pub fn parse(path: &str, value: Option<&Value>) -> Result<Self, ConfigError> {
         let mut config = Self::default();
         let Some(value) = value else { return Ok(config) };

@@ -1,4 +1,4 @@
-//! The lists that change while the guard runs.
+//! The lists that change at runtime.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -11,46 +11,46 @@ use super::config::ClientsConfig;
 use crate::net::{Cidr, CidrMap};
 use crate::quota::SubjectKey;
 
-/// No list has more entries than this.
+/// The maximum number of entries, all lists together.
 const MAX_ENTRIES: usize = 100_000;
 
-/// What a list says of somebody.
+/// The action for a listed client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListAction {
-    /// Not limited, and not refused either.
+    /// Exempt from limits; other layers may still refuse the request.
     Allowed,
     /// Refused.
     Blocked,
 }
 
-/// Who is listed.
+/// A client on a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ListedClient {
     /// The clients of a network.
     Network(Cidr),
-    /// A user, whatever the address.
+    /// A user, at any address.
     User(SubjectKey),
 }
 
-/// What is listed of somebody, until when, and why.
+/// The entry of a client: the action, its end, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// What it says.
+    /// The action.
     pub standing: ListAction,
     /// On the monotonic clock: no step of a wall clock ends it early or late.
     pub until_us: u64,
-    /// In the words of whoever listed it; for the log alone.
+    /// As stated by the caller that added the entry; for the log only.
     pub reason: Arc<str>,
 }
 
-/// What the lists say of a request.
+/// The result of a look-up in the lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListMatch {
-    /// Nothing.
+    /// Not listed.
     No,
-    /// It is not limited.
+    /// Exempt from limits.
     Allowed,
-    /// It is refused, for this reason.
+    /// Refused, for this reason.
     Blocked(Arc<str>),
 }
 
@@ -58,11 +58,11 @@ pub enum ListMatch {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListCapacityError;
 
-/// The lists of a store: a copy in this process, which every request looks at.
+/// The lists of a store: a copy in this process, which every request reads.
 #[derive(Debug, Default)]
 pub struct Lists {
     entries: RwLock<Entries>,
-    /// How many there are: most stores have none, and then nobody takes the lock.
+    /// The number of entries. Most stores have none, and then no lock is taken.
     count: AtomicUsize,
 }
 
@@ -86,7 +86,7 @@ impl Entries {
 }
 
 impl Lists {
-    /// Lists somebody, in the place of what was said before.
+    /// Adds an entry for a client, or replaces the existing one.
     ///
     /// # Errors
     /// There is no room.
@@ -111,7 +111,7 @@ impl Lists {
         Ok(())
     }
 
-    /// Takes somebody off the lists.
+    /// Removes a client from the lists.
     pub fn remove(&self, who: ListedClient) {
         let mut entries = self.entries.write();
         match who {
@@ -128,7 +128,7 @@ impl Lists {
         self.count.store(0, Ordering::Release);
     }
 
-    /// Until when somebody is listed, on the monotonic clock; `None` where he is not.
+    /// The end of a client's entry, on the monotonic clock; `None` if it has none.
     #[must_use]
     pub fn until(&self, who: ListedClient) -> Option<u64> {
         let entries = self.entries.read();
@@ -139,7 +139,7 @@ impl Lists {
         entry.map(|entry| entry.until_us)
     }
 
-    /// What is said of a client, by these lists and by the configured ones.
+    /// Looks a client up in these lists and in the configured ones.
     #[must_use]
     pub fn client(&self, config: &ClientsConfig, address: IpAddr, now_us: u64) -> ListMatch {
         if config.networks.is_empty() && self.is_empty() {
@@ -163,7 +163,7 @@ impl Lists {
         }
     }
 
-    /// What is said of a user. `name` makes the name that the lists know it by.
+    /// Looks a user up. `name` computes the user's key in the lists.
     #[must_use]
     pub fn user(&self, name: impl FnOnce() -> SubjectKey, now_us: u64) -> ListMatch {
         if self.is_empty() {

@@ -1,5 +1,5 @@
-//! The options of a guard and of a stack, checked. Each layer's own `config.rs` does the work; this
-//! file knows which options there are, and which of them contradict each other.
+//! The checked options of a guard and of a stack. Each layer's own `config.rs` does the work; this
+//! file lists the options, and the contradictions between them.
 
 use std::net::Ipv4Addr;
 
@@ -9,10 +9,11 @@ use super::options::{Options, Switch};
 use crate::error::{ConfigCode, ConfigError};
 use crate::net::TrustedProxies;
 
-/// How many bits an IPv6 address has before the IPv4 address that it holds.
+/// The number of bits before the IPv4 address in an IPv4-mapped IPv6 address.
 const COAT: u8 = 96;
 
-/// The options of a guard: `GuardConfig` of index.d.ts, without `log`, which stays in JavaScript.
+/// The options of a guard: `GuardConfig` of index.d.ts. `log` stays in JavaScript; it is listed for
+/// error messages only.
 pub(crate) const GUARD_OPTIONS: [&str; 14] = [
     "profile",
     "headers",
@@ -30,7 +31,7 @@ pub(crate) const GUARD_OPTIONS: [&str; 14] = [
     "log",
 ];
 
-/// What `guard.validate` takes.
+/// The options of `guard.validate`.
 pub(crate) const SCHEMA_OPTIONS: [&str; 8] =
     ["body", "query", "params", "headers", "cookies", "response", "onResponse", "payload"];
 
@@ -52,7 +53,7 @@ pub(crate) const ROUTE_OPTIONS: [&str; 13] = [
 ];
 
 /// `trustedProxies`: networks in CIDR form, single addresses, or `unix` for the peers of a Unix
-/// socket, which have no address. A network that holds every address is refused.
+/// socket, which have no address. A network that contains every address is refused.
 pub(crate) fn trusted_proxies(options: &Options<'_>) -> Result<TrustedProxies, ConfigError> {
     let path = options.path_of("trustedProxies");
     let Some(texts) = options.strings("trustedProxies")? else {
@@ -88,8 +89,8 @@ pub(crate) fn trusted_proxies(options: &Options<'_>) -> Result<TrustedProxies, C
     Ok(TrustedProxies::new(networks, unix))
 }
 
-/// A network as the addresses of requests are read, in which IPv4 wears no IPv6 coat. `None` where
-/// it holds all of IPv4 in that coat.
+/// A network in the form in which request addresses are read: IPv4-mapped IPv6 becomes IPv4. `None`
+/// if an IPv6 network contains all mapped IPv4 addresses.
 fn plain(network: IpNet) -> Option<IpNet> {
     let network = network.trunc();
     let IpNet::V6(v6) = network else { return Some(network) };
@@ -102,7 +103,7 @@ fn plain(network: IpNet) -> Option<IpNet> {
     (!v6.contains(&coats)).then_some(network)
 }
 
-/// `hosts`: names, with a port where it is not to be any port. Lower case.
+/// `hosts`: names, each with an optional port; without one, any port matches. Lower case.
 pub(crate) fn hosts(options: &Options<'_>) -> Result<Option<Vec<String>>, ConfigError> {
     let path = options.path_of("hosts");
     let Some(texts) = options.strings("hosts")? else { return Ok(None) };
@@ -126,8 +127,8 @@ pub(crate) fn hosts(options: &Options<'_>) -> Result<Option<Vec<String>>, Config
     Ok(Some(texts.into_iter().map(str::to_owned).collect()))
 }
 
-/// Options that need another layer: said now, since the layer would silently do less than what was
-/// asked for.
+/// Options that need another layer. They are refused at once, since the layer would otherwise
+/// silently do less than requested.
 pub(crate) fn contradictions(options: &Options<'_>) -> Result<(), ConfigError> {
     let on = |key| matches!(Switch::read(options, key), Switch::On(_));
     if on("revocation") && !on("jwt") {

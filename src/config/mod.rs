@@ -1,8 +1,9 @@
-//! Configuration: what JavaScript sends is parsed into checked types once, when a guard is built.
+//! Configuration: the JSON from JavaScript is parsed into checked types once, when a guard is
+//! built.
 //!
-//! [`options`] reads options and says what is wrong with them; every layer has a `config.rs` that
-//! turns its options into a type that cannot be wrong; [`guard`] names the options of a guard and
-//! of a route. A request never meets an unvalidated option.
+//! [`options`] reads options and reports errors in them; every layer has a `config.rs` that turns
+//! its options into a type that is always valid; [`guard`] lists the options of a guard and of a
+//! route. No unvalidated option reaches a request.
 
 pub(crate) mod guard;
 pub mod options;

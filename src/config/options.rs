@@ -1,8 +1,8 @@
-//! Options as JavaScript sends them: one JSON document, in which what JSON has no word for is a
-//! marked string.
+//! Options as JavaScript sends them: one JSON document, with marked strings for values that JSON
+//! can't represent.
 //!
-//! A function is the string `"\0function"` and a `Buffer` is `"\0bytes:"` with base64 behind it: no
-//! string that a user writes in an option starts with NUL, and where one does it is refused.
+//! A function is the string `"\0function"`, and a `Buffer` is `"\0bytes:"` followed by base64. A
+//! user's string that starts with NUL is refused, so it can't pass for a marker.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -12,12 +12,12 @@ use serde_json::{Map, Value};
 
 use crate::error::{ConfigCode, ConfigError};
 
-/// How the shim sends a function.
+/// The marker that the shim sends for a function.
 pub const FUNCTION: &str = "\0function";
 const BYTES: &str = "\0bytes:";
 const REGEXP: &str = "\0regexp";
 
-/// The options of one object, with the path that leads to it.
+/// The options of one object, with its path.
 #[derive(Debug, Clone)]
 pub struct Options<'a> {
     path: String,
@@ -25,7 +25,7 @@ pub struct Options<'a> {
 }
 
 impl<'a> Options<'a> {
-    /// Takes `value` as an object whose keys are all in `known`; an unknown key is an error with a
+    /// Reads `value` as an object whose keys are all in `known`. An unknown key is an error with a
     /// did-you-mean. `path` is empty for the top of the configuration.
     pub fn read(
         path: impl Into<String>,
@@ -60,19 +60,19 @@ impl<'a> Options<'a> {
         &self.path
     }
 
-    /// The path of one of its members: `cors.origins`.
+    /// The path of a member: `cors.origins`.
     #[must_use]
     pub fn path_of(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
-    /// The raw value, if the key is there.
+    /// The raw value, if the key is present.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&'a Value> {
         self.map.get(key)
     }
 
-    /// Whether the key is there.
+    /// Whether the key is present.
     #[must_use]
     pub fn has(&self, key: &str) -> bool {
         self.map.contains_key(key)
@@ -164,7 +164,7 @@ impl<'a> Options<'a> {
         self.typed(key, "a list", |value| value.as_array().map(Vec::as_slice))
     }
 
-    /// One of the given words, with what it stands for.
+    /// The meaning of one of the given words.
     pub fn one_of<T: Copy>(
         &self,
         key: &str,
@@ -197,7 +197,7 @@ impl<'a> Options<'a> {
     }
 }
 
-/// A string at `path`; functions and bytes are none.
+/// A string at `path`; the markers of functions and bytes are refused.
 pub fn string_at<'a>(path: &str, value: &'a Value) -> Result<&'a str, ConfigError> {
     match value {
         Value::String(text) if !text.starts_with('\0') => Ok(text),
@@ -207,13 +207,13 @@ pub fn string_at<'a>(path: &str, value: &'a Value) -> Result<&'a str, ConfigErro
     }
 }
 
-/// Whether the user gave a function here.
+/// Whether the value is a function.
 #[must_use]
 pub fn is_function(value: &Value) -> bool {
     value.as_str() == Some(FUNCTION)
 }
 
-/// The bytes of a `Buffer` or `Uint8Array`, or `None` where the value is something else.
+/// The bytes of a `Buffer` or `Uint8Array`; `None` for any other value.
 #[must_use]
 pub fn bytes(value: &Value) -> Option<Vec<u8>> {
     let encoded = value.as_str()?.strip_prefix(BYTES)?;
@@ -223,11 +223,11 @@ pub fn bytes(value: &Value) -> Option<Vec<u8>> {
 /// A layer's option that is an object, or `false` to switch the layer off.
 #[derive(Debug, Clone, Copy)]
 pub enum Switch<'a> {
-    /// The key is not there.
+    /// The key is missing.
     Absent,
     /// `false`.
     Off,
-    /// Anything else: the layer's own parser judges it.
+    /// Anything else: the layer's own parser checks it.
     On(&'a Value),
 }
 
@@ -243,7 +243,7 @@ impl<'a> Switch<'a> {
     }
 }
 
-/// What kind of thing a value is, for an error text that must not repeat the value.
+/// The kind of a value, for error texts that must not repeat the value.
 #[must_use]
 pub fn describe(value: &Value) -> &'static str {
     match value {
@@ -260,11 +260,11 @@ pub fn describe(value: &Value) -> &'static str {
     }
 }
 
-/// What express-rate-limit and rate-limiter-flexible call an option, and what it is called here.
+/// Names of options in express-rate-limit and rate-limiter-flexible, with their names here.
 const OTHER_NAMES: &[(&str, &str)] =
     &[("max", "limit"), ("points", "limit"), ("duration", "window"), ("keyGenerator", "key")];
 
-/// `did you mean `x`?`, or the list of what can be written.
+/// A suggestion, "did you mean `x`?", or the list of known options.
 #[must_use]
 pub fn did_you_mean(word: &str, known: &[&str]) -> String {
     let by_other_name = OTHER_NAMES.iter().find(|(other, _)| *other == word).map(|(_, name)| *name);
@@ -278,16 +278,16 @@ pub fn did_you_mean(word: &str, known: &[&str]) -> String {
     }
 }
 
-/// The known word nearest to `word`, if one is near: by Jaro-Winkler, ignoring case, or as a part
-/// of it.
+/// The known word nearest to `word`, if one is near: by Jaro-Winkler, ignoring case, or because one
+/// contains the other.
 #[must_use]
 pub fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     const NEAR: f64 = 0.75;
     let word = word.to_ascii_lowercase();
     let score = |name: &str| {
         let name = name.to_ascii_lowercase();
-        // `allowedOrigins` holds `origins`: what other packages call an option is often ours with a
-        // word in front.
+        // `allowedOrigins` contains `origins`: an option of another package is often ours with a
+        // prefix.
         let part =
             name.len() >= 4 && (word.contains(&name) || name.contains(&word) && word.len() >= 4);
         if part { 1.0 } else { strsim::jaro_winkler(&word, &name) }
@@ -309,7 +309,7 @@ pub fn quoted(words: &[&str]) -> String {
     }
 }
 
-/// A whole number, also where JavaScript's JSON wrote it as `5.0` or `1e3`.
+/// A whole number, also in the forms `5.0` and `1e3` of JavaScript's JSON.
 #[must_use]
 pub fn whole_number(value: &Value) -> Option<u64> {
     const MAX_SAFE: f64 = 9_007_199_254_740_991.0;
@@ -372,7 +372,7 @@ fn show(duration: Duration) -> String {
     }
 }
 
-/// Says what the value is instead, where its kind (and not its size) is the fault.
+/// Names the kind of the value, if the kind (and not the size) is wrong.
 fn not_a(wanted: &str, value: &Value) -> String {
     let same_kind = wanted.contains("number") && value.is_number()
         || wanted.contains("size") && (value.is_number() || value.is_string());

@@ -1,4 +1,4 @@
-//! The CORS options, checked, with every header value that can be known in advance already written.
+//! The checked CORS options, with every fixed header value already written.
 
 use std::collections::HashSet;
 
@@ -14,7 +14,7 @@ use crate::net::origin;
 const DEFAULT_MAX_AGE: u64 = 7200;
 /// Firefox's limit, the longest of any browser.
 const MAX_MAX_AGE: u64 = 86_400;
-/// As many as a preflight may ask for.
+/// The maximum number of headers in one preflight.
 const MAX_HEADERS: usize = super::request_headers::MAX_ELEMENTS;
 
 type Set = HashSet<Box<str>, RandomState>;
@@ -26,26 +26,26 @@ pub struct Cors {
     pub(super) credentials: bool,
     pub(super) methods: Vec<String>,
     pub(super) allow_methods: Box<str>,
-    /// In lower case, sorted.
+    /// Lower case, sorted.
     pub(super) request_headers: Vec<Box<str>>,
-    /// `None` where no header is allowed.
+    /// `None` if no header is allowed.
     pub(super) allow_headers: Option<Box<str>>,
     pub(super) expose_headers: Option<Box<str>>,
     pub(super) max_age: Box<str>,
 }
 
-/// Whom the answers are for.
+/// The origins that get CORS headers.
 #[derive(Debug, Clone)]
 pub(super) enum Origins {
     /// `['*']`: every page, without credentials.
     Any,
-    /// The listed ones.
+    /// The listed origins.
     Listed(Listed),
     /// The user's function decides.
     Function,
 }
 
-/// Exact origins, and for wildcards what follows the first dot, by scheme.
+/// Exact origins, and for each wildcard the text after its first dot, by scheme.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Listed {
     exact: Set,
@@ -54,8 +54,8 @@ pub(super) struct Listed {
 }
 
 impl Listed {
-    /// Whether `origin`, as a request claims it, is one of these. It need not be well-formed: what
-    /// is stored is.
+    /// Whether `origin`, as the request claims it, is in the list. A malformed `origin` matches
+    /// nothing, because the stored origins are well-formed.
     pub(super) fn has(&self, origin: &str) -> bool {
         if self.exact.contains(origin) {
             return true;
@@ -91,22 +91,25 @@ impl Cors {
     /// Reads `CorsOptions`:
     ///
     /// * `origins` (required): a list of origins such as `https://app.example.com`,
-    ///   `http://localhost:3000` or `https://*.example.com` (exactly one label for the star); or
+    ///   `http://localhost:3000` or `https://*.example.com` (the star is exactly one label); or
     ///   `['*']`, without credentials; or a function
-    /// * `credentials`: whether cookies and client certificates may come along. Default false
-    /// * `methods`: what a preflight may ask for. Default `GET, HEAD, PUT, PATCH, POST, DELETE`
-    /// * `requestHeaders`: likewise. Default `authorization` and `content-type`
-    /// * `exposeHeaders`: response headers that pages may read, beside those that they always may.
-    ///   Default none
-    /// * `maxAge`: how long a browser keeps the answer to a preflight, in seconds, 0 to 86400.
+    /// * `credentials`: whether requests may carry cookies and client certificates. Default false
+    /// * `methods`: the methods that a preflight may request. Default
+    ///   `GET, HEAD, PUT, PATCH, POST, DELETE`
+    /// * `requestHeaders`: the headers that a preflight may request. Default `authorization` and
+    ///   `content-type`
+    /// * `exposeHeaders`: response headers that pages may read, in addition to the CORS-safelisted
+    ///   ones. Default none
+    /// * `maxAge`: how long a browser caches the answer to a preflight, in seconds, 0 to 86400.
     ///   Default 7200
     ///
-    /// `path` is where the options stand, `cors`.
+    /// `path` is the path of the options, `cors`.
     pub fn parse(path: &str, value: &Value) -> Result<Self, ConfigError> {
         let known =
             ["origins", "credentials", "methods", "requestHeaders", "exposeHeaders", "maxAge"];
         let options = Options::read(path, value, &known).map_err(|error| {
-            // What the cors package and rs/cors call it; by spelling, nothing of ours is near.
+            // The name in the cors package and in rs/cors. The spelling check finds no option near
+            // it.
             if error.path().ends_with(".allowedHeaders") {
                 error.suggest("did you mean `requestHeaders`?")
             } else {

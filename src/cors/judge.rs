@@ -1,19 +1,19 @@
-//! What a request gets: a few header values that were written when the guard was built.
+//! The decision about one request. Its header values were written when the guard was built.
 
 use super::config::{Cors, Origins};
 use super::request_headers;
 use crate::net::origin;
 
-/// The answer is another one for another `Origin`.
+/// The answer depends on `Origin`.
 const VARY_ORIGIN: &str = "Origin";
-/// An `OPTIONS` request is a preflight or not, allowed or not, by all three.
+/// All three headers decide whether an `OPTIONS` request is a preflight and whether it is allowed.
 const VARY_OPTIONS: &str = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers";
 
-/// What CORS needs to know of a request. Header values as Node gives them: lines of one name joined
-/// by `, `.
+/// The input of a CORS decision. Header values are as in Node: lines of one name are joined by
+/// `, `.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CorsRequest<'a> {
-    /// The request's method, in its own case.
+    /// The request's method, case unchanged.
     pub method: &'a str,
     /// `Origin`.
     pub origin: Option<&'a str>,
@@ -21,32 +21,33 @@ pub struct CorsRequest<'a> {
     pub request_method: Option<&'a str>,
     /// `Access-Control-Request-Headers`.
     pub request_headers: Option<&'a str>,
-    /// What the user's function said of the origin that [`Cors::asks`] names. `None` is no.
+    /// The result of the user's function for the origin from [`Cors::asks`]. `None` counts as
+    /// false.
     pub callback_verdict: Option<bool>,
 }
 
-/// Who answers the request.
+/// The responder to the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CorsKind {
-    /// The next layer, with these headers on.
+    /// The next layer, with these headers set.
     Continue,
-    /// We do, at once: a preflight. 204 where it is allowed, 403 where not; no body.
+    /// This layer, at once: a preflight. 204 if allowed, 403 if not; no body.
     Preflight {
         /// The response status.
         status: u16,
     },
 }
 
-/// Why a request of another origin gets no leave. For logs and metrics: a client learns no more
-/// than the status.
+/// The reason for a refusal of a cross-origin request. It is for logs and metrics: the client gets
+/// only the status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CorsError {
-    /// The origin is not one of those listed, or the function did not say yes.
+    /// The origin is not listed, or the function did not return true.
     Origin,
-    /// A preflight asks for a method that is not allowed.
+    /// A preflight requests a method that is not allowed.
     Method,
-    /// A preflight asks for a header that is not allowed, or its list can't be read.
+    /// A preflight requests a header that is not allowed, or its list is malformed.
     Header,
 }
 
@@ -62,27 +63,26 @@ impl CorsError {
     }
 }
 
-/// What CORS says of one request. It borrows every value, so that giving it costs no allocation.
+/// The CORS decision about one request. It borrows every value and allocates nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CorsAnswer<'a> {
-    /// Who answers.
+    /// The responder.
     pub kind: CorsKind,
-    /// Why not, where the answer is no.
+    /// The reason, if refused.
     pub denied: Option<CorsError>,
     vary: Option<&'static str>,
     allow_origin: Option<&'a str>,
     allow_credentials: bool,
-    /// On a preflight that is allowed.
+    /// On an allowed preflight.
     allow_methods: Option<&'a str>,
     allow_headers: Option<&'a str>,
     max_age: Option<&'a str>,
-    /// On any other request.
+    /// On every other request.
     expose_headers: Option<&'a str>,
 }
 
 impl<'a> CorsAnswer<'a> {
-    /// The response headers, at most six. `Vary` is to be added to what is there, the others are to
-    /// be set.
+    /// The response headers, at most six. Append `Vary` to the existing value; set the others.
     pub fn headers(&self) -> impl Iterator<Item = (&'static str, &'a str)> {
         [
             ("Vary", self.vary),
@@ -127,9 +127,9 @@ impl Cors {
         matches!(self.origins, Origins::Function)
     }
 
-    /// The origin to ask the user's function about, before [`Cors::judge`]: `None` where there is
-    /// no function, no `Origin`, or one that we refuse whatever the function says (`null`, no
-    /// origin at all, or plain http beside credentials).
+    /// The origin to pass to the user's function before [`Cors::judge`]. `None` if there is no
+    /// function or no `Origin`, or if the origin is refused regardless of the function: `null`, not
+    /// an origin, or plain http with credentials.
     #[must_use]
     pub fn asks<'a>(&self, origin: Option<&'a str>) -> Option<&'a str> {
         let origin = origin.filter(|_| matches!(self.origins, Origins::Function))?;
@@ -138,7 +138,8 @@ impl Cors {
         (!refused).then_some(origin)
     }
 
-    /// Judges a request. The answer to a request without `Origin` is at most `Vary`.
+    /// Judges a request. Without `Origin`, and unless `origins` is `['*']`, the answer is `Vary`
+    /// alone.
     #[must_use]
     pub fn judge<'a>(&'a self, request: &CorsRequest<'a>) -> CorsAnswer<'a> {
         let mut answer = CorsAnswer::empty(self.vary(request.method));
@@ -172,8 +173,8 @@ impl Cors {
         answer
     }
 
-    /// Whether pages of this origin may open a socket that no CORS header guards. `cookies`:
-    /// whether the browser has added the user's; `callback_verdict` is as in [`CorsRequest`].
+    /// Whether pages of this origin may open a socket, which no CORS header guards. `cookies` is
+    /// true if the browser sent the user's cookies. `callback_verdict` is as in [`CorsRequest`].
     #[must_use]
     pub fn admits_handshake(
         &self,
@@ -185,7 +186,8 @@ impl Cors {
         origin.is_some() && (self.credentials || !cookies) && self.allow_origin(&request).is_some()
     }
 
-    /// Whether the origin came or not, since a cache may hand the answer to somebody else.
+    /// Also set if the request has no `Origin`, since a cache may serve the answer to another
+    /// origin.
     fn vary(&self, method: &str) -> Option<&'static str> {
         match (method, &self.origins) {
             ("OPTIONS", _) => Some(VARY_OPTIONS),

@@ -1,11 +1,12 @@
-//! Method and header names: what may be listed, and what a browser would never ask for.
+//! Method and header names: the ones that may be listed, and the ones that a browser never
+//! requests.
 
 use crate::config::options::nearest;
 use crate::error::{ConfigCode, ConfigError};
 use crate::net::is_token;
 
-/// The methods that Node's HTTP parser knows and the Fetch standard lets a page send. No other one
-/// can arrive.
+/// The methods that Node's HTTP parser accepts and the Fetch standard lets a page send. No other
+/// method can arrive.
 const METHODS: [&str; 33] = [
     "ACL",
     "BIND",
@@ -69,7 +70,7 @@ const FORBIDDEN_REQUEST_HEADERS: [&str; 19] = [
     "via",
 ];
 
-/// A method to allow: one that a page can send and Node can receive, in upper case.
+/// Checks an allowed method: a page can send it, Node can receive it, and it is in upper case.
 pub(super) fn method(path: &str, text: &str) -> Result<(), ConfigError> {
     if text == "*" {
         return Err(ConfigError::invalid(path, "must be a method, not a wildcard")
@@ -95,7 +96,7 @@ pub(super) fn method(path: &str, text: &str) -> Result<(), ConfigError> {
     })
 }
 
-/// A request header to allow, in lower case.
+/// Checks an allowed request header and returns it in lower case.
 pub(super) fn request_header(path: &str, text: &str) -> Result<String, ConfigError> {
     let name = header_name(path, text)?;
     let forbidden = FORBIDDEN_REQUEST_HEADERS.contains(&name.as_str())
@@ -108,7 +109,7 @@ pub(super) fn request_header(path: &str, text: &str) -> Result<String, ConfigErr
     Ok(name)
 }
 
-/// A response header to let pages read, in lower case.
+/// Checks an exposed response header and returns it in lower case.
 pub(super) fn exposed_header(path: &str, text: &str) -> Result<String, ConfigError> {
     let name = header_name(path, text)?;
     if name == "set-cookie" || name == "set-cookie2" {
@@ -136,7 +137,7 @@ fn header_name(path: &str, text: &str) -> Result<String, ConfigError> {
     Ok(name)
 }
 
-/// Refuses a list that names something twice; `names` are compared as they are.
+/// Refuses a list with a duplicate. `names` are compared byte by byte.
 pub(super) fn no_duplicates(path: &str, names: &[String]) -> Result<(), ConfigError> {
     for (i, name) in names.iter().enumerate() {
         if names.iter().take(i).any(|earlier| earlier == name) {

@@ -1,16 +1,15 @@
-//! `Access-Control-Request-Headers`: the names that a preflight asks for.
+//! `Access-Control-Request-Headers`: the header names that a preflight requests.
 
-/// Longer values are no browser's: the names alone come to less.
+/// No browser sends a longer value: the names alone stay below this bound.
 pub(super) const MAX_BYTES: usize = 2048;
-/// Empty elements count too, so that a value of commas is not worth sending.
+/// Empty elements count too, so a value of commas alone gains nothing.
 pub(super) const MAX_ELEMENTS: usize = 64;
 
-/// The names in a value, or `None` where it is too long, has too many elements or has something
-/// else than names.
+/// The names in a value. `None` if it is too long, has too many elements, or contains a non-token.
 ///
-/// Browsers send lower-case names, sorted and without spaces (Fetch section 4.8). Proxies are known
-/// to put spaces in and to split and join lines, so optional whitespace and empty elements are read
-/// over, as RFC 9110 section 5.6.1.2 demands, within the limits above.
+/// Browsers send lower-case names, sorted and without spaces (Fetch section 4.8). Some proxies
+/// insert spaces, and split and join lines. So optional whitespace and empty elements are skipped,
+/// as RFC 9110 section 5.6.1.2 demands, within the limits above.
 pub(super) fn parse(value: &str) -> Option<impl Iterator<Item = &str>> {
     if value.len() > MAX_BYTES || value.split(',').count() > MAX_ELEMENTS {
         return None;
@@ -23,8 +22,8 @@ fn trim(element: &str) -> &str {
     element.trim_matches([' ', '\t'])
 }
 
-/// Whether every name is in `allowed`, which is sorted and in lower case. Case does not count in a
-/// header name.
+/// Whether every name is in `allowed`, which is sorted and in lower case. Header names are compared
+/// without case.
 pub(super) fn all_allowed(value: &str, allowed: &[Box<str>]) -> bool {
     parse(value).is_some_and(|mut names| {
         names.all(|name| {

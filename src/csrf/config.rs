@@ -1,4 +1,4 @@
-//! The options of the CSRF layer, judged once.
+//! The checked options of the CSRF layer.
 
 use serde_json::Value;
 
@@ -8,17 +8,18 @@ use crate::net::origin;
 
 const MAX_ORIGINS: usize = 1000;
 
-/// What is trusted beside our own origin.
+/// The trusted origins, in addition to the API's own.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Csrf {
     pub(super) origins: Vec<String>,
 }
 
 impl Csrf {
-    /// Reads `CsrfOptions`: `origins`, a list of origins such as `https://app.example.com` whose
-    /// pages may send what they like in the user's name. No wildcards. Default none but our own.
+    /// Reads `CsrfOptions`: `origins`, a list of origins such as `https://app.example.com`. Their
+    /// pages may send any request in the user's name. No wildcards. Default: only the API's own
+    /// origin.
     ///
-    /// `path` is where the options stand, `csrf`.
+    /// `path` is the path of the options, `csrf`.
     pub fn parse(path: &str, value: &Value) -> Result<Self, ConfigError> {
         let options = Options::read(path, value, &["origins"])?;
         let Some(items) = options.list("origins")? else { return Ok(Self::default()) };

@@ -1,17 +1,17 @@
-//! One request.
+//! The check of one request.
 
 use super::config::Csrf;
 use crate::refusal::Refusal;
 use crate::request::{Request, authority};
 
 impl Csrf {
-    /// Whether a browser may have been made to send this request by somebody else's page.
+    /// Refuses a request that a page of another site may have made the browser send.
     ///
     /// # Errors
-    /// It may: 403 `csrf_failed`.
+    /// 403 `csrf_failed`.
     pub fn check(&self, request: &Request) -> Result<(), Refusal> {
-        // RFC 9110 section 9.2.1, without TRACE, which no browser sends. An upgrade is no reading:
-        // a WebSocket takes the user's cookies along, and its messages may do anything.
+        // RFC 9110 section 9.2.1, without TRACE, which no browser sends. An upgrade is not a read:
+        // a WebSocket carries the user's cookies, and its messages may do anything.
         let reads = matches!(request.method(), "GET" | "HEAD" | "OPTIONS");
         if reads && !request.asks_upgrade() && !request.is_handshake() {
             return Ok(());
@@ -20,15 +20,14 @@ impl Csrf {
         let trusted =
             || origin.is_some_and(|origin| self.origins.iter().any(|known| known == origin));
         match request.header("sec-fetch-site") {
-            // `none`: the user has typed the address, or opened a bookmark.
+            // `none`: the user typed the address or opened a bookmark.
             Some("same-origin" | "none") => Ok(()),
             Some(_) if trusted() => Ok(()),
             Some(_) => Err(refusal("the request was made by a page of another site")),
             None => match origin {
                 Some(origin) if own(request).as_deref() == Some(origin) || trusted() => Ok(()),
                 Some(_) => Err(refusal("the request was made by a page of another origin")),
-                // Not a browser; and if it is, there is nothing in the request that it has added by
-                // itself.
+                // Without cookies, the request carries no credential that a browser adds by itself.
                 None if request.header("cookie").is_none() => Ok(()),
                 None => Err(refusal("a request with cookies needs Sec-Fetch-Site or Origin")),
             },
@@ -40,7 +39,7 @@ fn refusal(detail: &'static str) -> Refusal {
     Refusal::new(403, "csrf_failed", detail)
 }
 
-/// Our origin as a browser would write it, from the host that the request is for.
+/// The API's own origin as a browser writes it, from the request's `Host`.
 fn own(request: &Request) -> Option<String> {
     let secure = request.secure();
     let scheme = if secure { "https" } else { "http" };

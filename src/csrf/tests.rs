@@ -1,4 +1,4 @@
-//! The table: who may make a browser send what.
+//! The table of requests that pass and requests that are refused.
 
 use serde_json::json;
 
@@ -10,7 +10,7 @@ use crate::request::tests::head;
 const HOST: (&str, &str) = ("Host", "api.example.com");
 const COOKIE: (&str, &str) = ("Cookie", "__Host-token=x");
 
-/// A request over TLS, as a trusted proxy says.
+/// Checks a request over TLS, as stated by a trusted proxy.
 fn passes(csrf: &Csrf, method: &str, headers: &[(&str, &str)]) -> bool {
     let mut all = vec![HOST, COOKIE, ("X-Forwarded-Proto", "https")];
     for header in headers {
@@ -47,7 +47,7 @@ fn a_request_that_changes_something_comes_from_our_own_pages_or_from_listed_ones
         (true, vec![site("cross-site"), origin("https://app.example.com")]),
         (false, vec![site("cross-site"), origin("https://app.example.com.evil.example")]),
         (false, vec![site("cross-site"), origin("null")]),
-        // Our own origin is no reason where the browser says that it is another site.
+        // The API's own origin does not help if `Sec-Fetch-Site` names another site.
         (false, vec![site("cross-site"), origin("https://api.example.com")]),
         (true, vec![origin("https://api.example.com")]),
         (true, vec![origin("https://app.example.com")]),
@@ -60,21 +60,21 @@ fn a_request_that_changes_something_comes_from_our_own_pages_or_from_listed_ones
         (false, vec![origin("null")]),
         (false, vec![origin("https://app.example.com/")]),
         (false, vec![]),
-        // Without cookies, there is nothing in it that a browser has added by itself.
+        // Without cookies, the request carries no credential that a browser adds by itself.
         (true, vec![("Cookie", "")]),
         (false, vec![("Cookie", ""), origin("https://evil.example")]),
         (false, vec![("Cookie", ""), site("cross-site")]),
-        // A host that is not told is nobody's own.
+        // Without `Host`, no origin is the API's own.
         (false, vec![("Host", ""), origin("https://api.example.com")]),
         (true, vec![("Host", "API.example.com:443"), origin("https://api.example.com")]),
         (true, vec![("Host", "api.example.com:8443"), origin("https://api.example.com:8443")]),
-        // A browser leaves the scheme's own port out, however it is written.
+        // A browser omits the default port of the scheme; `Host` may contain it.
         (true, vec![("Host", "api.example.com:0443"), origin("https://api.example.com")]),
         (true, vec![("Host", "api.example.com:"), origin("https://api.example.com")]),
         (false, vec![("Host", "api.example.com:80"), origin("https://api.example.com")]),
         (false, vec![("Host", "evil.example@api.example.com"), origin("https://api.example.com")]),
         (true, vec![("Host", "[::1]:8443"), origin("https://[::1]:8443")]),
-        // A name is not its neighbour with a dot behind it.
+        // A name with a final dot is another name.
         (false, vec![("Host", "api.example.com."), origin("https://api.example.com")]),
         (true, vec![("X-Forwarded-Proto", ""), origin("http://api.example.com")]),
         (false, vec![("X-Forwarded-Proto", ""), origin("https://api.example.com")]),

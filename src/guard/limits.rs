@@ -18,7 +18,7 @@ pub struct Callback {
     pub limit: String,
     /// `key` or `cost`.
     pub option: &'static str,
-    /// Where the function stands in the configuration: `rateLimit[0].key`.
+    /// The path of the function in the configuration: `rateLimit[0].key`.
     pub path: String,
 }
 
@@ -26,24 +26,24 @@ pub struct Callback {
 #[derive(Debug, Clone)]
 pub(crate) struct DeclaredLimit {
     pub(crate) policy: LimitPolicy,
-    /// Where its option stands, by which the shim finds its functions.
+    /// The path of its option, by which the shim finds its functions.
     pub(super) path: String,
-    /// Tells it from every other declaration of this guard: a request is counted once by each.
+    /// Distinguishes it from every other declaration of this guard: each counts a request once.
     pub(crate) id: u64,
 }
 
 impl Guard {
-    /// The limiter that has the limit of this name, of whichever stack.
+    /// The limiter that has the limit of this name, in any stack.
     #[must_use]
     pub fn limiter_with(&self, name: &str) -> Option<Arc<Limiter>> {
         self.limiters().into_iter().find(|limiter| limiter.index_of(name).is_some())
     }
 
-    /// The notice that changes the limit which `value` names, or `None` where there is none of this
+    /// The notice that changes the limit that `value` names, or `None` without a limit of this
     /// name.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// An invalid figure.
     pub fn change_limit(&self, name: &str, value: &Value) -> Result<Option<Notice>, ConfigError> {
         let limiters = self.limiters.read();
         let found = limiters.iter().find_map(|limiter| limiter.change(name, value).transpose());
@@ -78,8 +78,8 @@ impl Guard {
         Ok((declared, limiter))
     }
 
-    /// The limiter of a route's limits. Routes that declare the same have one: an application may
-    /// build a handler for each request.
+    /// The limiter of a route's limits. Routes with the same declarations share one: an application
+    /// may build a handler for each request.
     fn limiter_of(
         &self,
         declared: &[DeclaredLimit],

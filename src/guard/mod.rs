@@ -1,6 +1,7 @@
-//! A guard's inside: the checked configuration of every layer and what the layers share.
+//! The internals of a guard: the checked configuration of every layer and the state that the layers
+//! share.
 //!
-//! It is built once and never changes, but for what it counts and revokes; stacks borrow their
+//! It is built once and never changes, except for its counters and revocations. Stacks borrow their
 //! parts from it.
 
 mod forget;
@@ -59,13 +60,13 @@ pub struct Guard {
     /// Verifies, issues and revokes tokens.
     pub tokens: Option<Tokens>,
     pub(crate) payload: PayloadConfig,
-    /// What the schemas of all routes share.
+    /// Rules that the schemas of all routes share.
     pub(crate) schema_rules: SchemaRules,
     pub(crate) policy: Option<PolicySet>,
     pub(crate) profile: Profile,
 }
 
-/// Where a guard counts.
+/// The store of a guard's counters.
 #[derive(Debug, Clone)]
 pub enum Store {
     /// In this process.
@@ -75,7 +76,7 @@ pub enum Store {
 }
 
 impl Store {
-    /// Whether it has answered yet. One in this process need not be waited for.
+    /// Whether it has answered yet. A store in this process is always ready.
     #[must_use]
     pub fn has_answered(&self) -> bool {
         match self {
@@ -84,7 +85,7 @@ impl Store {
         }
     }
 
-    /// What is said to all who use it, as far as this process knows.
+    /// The overrides that apply to all its users, as far as they have reached this process.
     #[must_use]
     pub fn notices(&self) -> &RuntimeOverrides {
         match self {
@@ -122,7 +123,7 @@ impl Guard {
     /// index.d.ts.
     ///
     /// # Errors
-    /// The first thing that is wrong with it.
+    /// The first error in it.
     pub fn new(config: &Value) -> Result<Self, ConfigError> {
         let options = Options::read("", config, &GUARD_OPTIONS)?;
         contradictions(&options)?;
@@ -186,25 +187,25 @@ impl Guard {
         })
     }
 
-    /// Where it counts.
+    /// The store of its counters.
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.store
     }
 
-    /// What the lists say of a client. Who has no address is on none.
+    /// The entry of a client in the lists. A client without an address is on none.
     pub(crate) fn listed_client(&self, request: &Request, now: Now) -> ListMatch {
         let Some(address) = request.client() else { return ListMatch::No };
         self.store.notices().lists.client(&self.clients, address, now.mono_us)
     }
 
-    /// What the lists say of a user.
+    /// The entry of a user in the lists.
     pub(crate) fn listed_user(&self, user: &str, now: Now) -> ListMatch {
         self.store.notices().lists.user(|| user_key(user), now.mono_us)
     }
 
-    /// Refuses a request whose `Host` is none of `hosts`: with a name that leads elsewhere, an
-    /// attacker's page can reach an API that trusts its network (DNS rebinding), and links made
+    /// Refuses a request whose `Host` is not in `hosts`. With a name that resolves elsewhere, an
+    /// attacker's page can reach an API that trusts its network (DNS rebinding), and links built
     /// from `Host` lead to the attacker.
     pub(crate) fn check_host(&self, request: &Request) -> Result<(), Refusal> {
         let Some(hosts) = &self.hosts else { return Ok(()) };
@@ -220,7 +221,7 @@ impl Guard {
     }
 }
 
-/// The option `csrf`. It is on by itself, and can't be off, where a token may come in a cookie.
+/// The option `csrf`. It is on by default, and can't be off, if a token may come in a cookie.
 pub(crate) fn csrf(
     options: &Options<'_>,
     tokens: Option<&Tokens>,

@@ -1,4 +1,4 @@
-//! Sessions that go on by refresh tokens: what a guard does with them, over both kinds of store.
+//! Sessions that continue by refresh tokens, over both kinds of store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::session::{
 use crate::store::{Reply, StoreError};
 use crate::token::{IssueError, IssueOptions, Issued, Signer};
 
-/// So long a refresh waits for what was revoked.
+/// How long a refresh waits for the revocation list.
 const PATIENCE_US: u64 = 1_000_000;
 
 /// The families of refresh tokens of a guard.
@@ -28,11 +28,11 @@ const PATIENCE_US: u64 = 1_000_000;
 pub struct Refresh {
     config: RefreshConfig,
     issuer: Arc<str>,
-    /// Tells its sessions from those of a guard for another audience.
+    /// Distinguishes its sessions from those of a guard for another audience.
     audience: [u8; 16],
-    /// Has the keys that records in a store are sealed with.
+    /// Has the keys that seal records in a store.
     signer: Signer,
-    /// How long a family that ended by a replay is remembered: as long as its access tokens live.
+    /// How long a family that ended by a replay is remembered: the lifetime of its access tokens.
     remembered: Duration,
     families: Families,
 }
@@ -52,23 +52,23 @@ impl Refresh {
     }
 }
 
-/// Why no tokens came of a refresh token.
+/// Why a refresh token yielded no tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RefreshError {
-    /// It is none, or its family is over.
+    /// It is not a valid token, or its family has ended.
     Invalid,
-    /// The record of its session was sealed by no key of this guard: it was changed by somebody who
-    /// can write into the store, or the keys were changed.
+    /// No key of this guard sealed the record of its session: either a third party with write
+    /// access to the store changed it, or the keys were changed.
     Unsealed,
     /// It was used before; its family and its session have ended.
     Reused,
     /// Its session or its subject was revoked.
     Revoked,
-    /// What is revoked is not known at the moment.
+    /// The revocation list is currently not available.
     Stale,
-    /// Its session began in the future of this process, whose clock is behind, or is over by it and
-    /// not by that of the store. Nothing was used.
+    /// Its session began in the future of this process, whose clock is behind; or it has ended by
+    /// this clock but not by the store's. Nothing was used.
     Clock,
     /// A store gave no answer. Nothing is lost: within the window the same token may be presented
     /// again.
@@ -79,10 +79,10 @@ pub enum RefreshError {
     Revoke(RevokeError),
 }
 
-/// A session that goes on: what its next access token is made of.
+/// A renewed session: the basis of its next access token.
 #[derive(Debug)]
 pub struct RenewedSession {
-    /// What the client is to come back with.
+    /// The refresh token for the client's next renewal.
     pub refresh_token: String,
     kept: SessionData,
     /// The wall clock when the token was presented, in microseconds since 1970.
@@ -90,7 +90,7 @@ pub struct RenewedSession {
 }
 
 impl RenewedSession {
-    /// Whether the session and its subject still stand, as far as is known here.
+    /// Whether the session and its subject are still valid, as far as this process has read.
     pub fn check(&self, tokens: &Tokens) -> Result<(), RefreshError> {
         let kept = &self.kept;
         let revoked = kept.session().is_none_or(|session| tokens.is_session_revoked(session))
@@ -101,7 +101,7 @@ impl RenewedSession {
         if revoked { Err(RefreshError::Revoked) } else { Ok(()) }
     }
 
-    /// What [`Self::from_json`] reads, after the application has been asked for other claims.
+    /// The input of [`Self::from_json`], after the application has been asked for other claims.
     #[must_use]
     pub fn to_json(&self) -> Value {
         json!({
@@ -111,7 +111,7 @@ impl RenewedSession {
         })
     }
 
-    /// Reads what [`Self::to_json`] wrote.
+    /// Reads the output of [`Self::to_json`].
     #[must_use]
     pub fn from_json(value: &Value) -> Option<Self> {
         Some(Self {
@@ -127,18 +127,18 @@ impl RenewedSession {
     }
 }
 
-/// What a refresh token leads to.
+/// The result of presenting a refresh token.
 #[derive(Debug)]
 pub enum Used {
-    /// It was decided here.
+    /// It was decided in this process.
     Now(Result<RenewedSession, RefreshError>),
     /// The store has to be asked, with [`Refresh::ask`].
     Ask(Box<RefreshToken>),
 }
 
 impl Refresh {
-    /// For what `config` says, or an error where the guard has no store or no revocation that could
-    /// keep its promise.
+    /// Builds it from `config`. Fails without revocation, and with a store that may evict records:
+    /// a stolen token could not end its session.
     pub(super) fn new(
         config: RefreshConfig,
         signer: &Signer,
@@ -182,18 +182,18 @@ impl Refresh {
         matches!(self.families, Families::Shared(..))
     }
 
-    /// What records are sealed with now; `None` while the keys are not loaded.
+    /// The keys that seal records now; `None` while the keys are not loaded.
     fn seals(&self, now: Now) -> Option<Seals> {
         self.signer.seals(now)
     }
 
-    /// The place of a session's family.
+    /// The key of a session's family.
     fn place(&self, session: &str) -> FamilyKey {
         FamilyKey::of(&self.issuer, session)
     }
 
     /// Makes the first token of a family for an access token that was issued with `claims`. It may
-    /// be handed out when [`Self::open`] has stored the family.
+    /// be handed out once [`Self::open`] has stored the family.
     pub fn begin(
         &self,
         mut claims: Map<String, Value>,
@@ -208,7 +208,7 @@ impl Refresh {
         Ok((token.text(), token.opening(&issued.session, kept.encode())))
     }
 
-    /// Stores a family: `None` where the answer comes by `reply`, which is given only then.
+    /// Stores a family. `None`: the answer comes by `reply`, which is called only then.
     pub fn open(
         &self,
         opening: NewFamily,
@@ -233,7 +233,7 @@ impl Refresh {
         let tolerance = self.signer.issuer().tolerance();
         let latest_born_s = now.plus(tolerance).unix_seconds();
         let longest_s = longest_s(&self.config);
-        // What is kept in this process ends by the monotonic clock.
+        // Families in this process end by the monotonic clock.
         let earliest_born_s =
             if self.is_shared() { now.unix_seconds().saturating_sub(longest_s) } else { 0 };
         Some(token.presentation(self.audience)?.by_clock(earliest_born_s, latest_born_s))
@@ -248,8 +248,8 @@ impl Refresh {
         tokens.look_at_clock(now);
         let families = match &self.families {
             Families::Local(families) => families,
-            // What is revoked is looked at when the store has answered; where that can't be,
-            // nothing is begun.
+            // Revocations are checked when the store has answered; if they can't be read, nothing
+            // is begun.
             Families::Shared(_, list) => {
                 return match list.gate(true, now) {
                     Gate::Refuse => Used::Now(Err(RefreshError::Stale)),
@@ -270,10 +270,11 @@ impl Refresh {
         Used::Now(self.conclude(tokens, &token, outcome, now))
     }
 
-    /// Asks the store at `now`: what came of it is put into `outcome` before `reply` is called.
+    /// Asks the store at `now`, and stores the result in `outcome` before `reply` is called.
     ///
-    /// Where the token was used before, the session is revoked and the store has said so, and else
-    /// what was revoked until now has been read: [`Self::conclude`] says what it comes to.
+    /// If the token was used before, the session is revoked and the store has acknowledged it.
+    /// Otherwise all revocations until now have been read. [`Self::conclude`] interprets the
+    /// result.
     pub fn ask(&self, token: &RefreshToken, now: Now, outcome: Arc<Slot>, reply: Reply<()>) {
         let (Families::Shared(families, list), Some(presented), Some(seals)) =
             (&self.families, self.presentation(token, now), self.seals(now))
@@ -303,7 +304,7 @@ impl Refresh {
         families.present(presented, self.config, self.remembered, seals, Box::new(answered));
     }
 
-    /// The session that goes on by an answer to a token that was presented at `presented`.
+    /// The session that continues after the answer to a token that was presented at `presented`.
     pub fn conclude(
         &self,
         tokens: &Tokens,
@@ -319,8 +320,7 @@ impl Refresh {
             Outcome::Next { salt, kept } => (salt, kept),
         };
         let kept = SessionData::decode(&kept).ok_or(RefreshError::Store(StoreError::Refused))?;
-        // The store tells the time that its own ends are judged by; a session does not go on for
-        // ever by that.
+        // The store judges expiry by its own clock; a session must not last forever by that clock.
         let longest_s = longest_s(&self.config);
         if self.is_shared() && Now::read().unix_seconds().saturating_sub(kept.born_s) > longest_s {
             return Err(RefreshError::Invalid);
@@ -330,15 +330,15 @@ impl Refresh {
         continued.check(tokens).map(|()| continued)
     }
 
-    /// Ends the family of a session that was revoked, where families are in this process.
+    /// Ends the family of a session that was revoked, if families are in this process.
     pub fn close(&self, session: &str) {
         if let Families::Local(families) = &self.families {
             families.close(self.place(session));
         }
     }
 
-    /// A function that ends the family of a session in the store, for when its revocation is
-    /// stored; `None` where the families are in this process.
+    /// A function that ends the family of a session in the store once its revocation is stored;
+    /// `None` if the families are in this process.
     #[must_use]
     pub fn closing(&self, session: &str) -> Option<impl FnOnce(Reply<()>) + Send + 'static> {
         let Families::Shared(families, _) = &self.families else { return None };
@@ -347,24 +347,24 @@ impl Refresh {
     }
 }
 
-/// Where the store's answer is put.
+/// Holds the store's answer.
 pub type Slot = parking_lot::Mutex<Option<Outcome>>;
 
 /// Why a family was not stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenError {
-    /// There is no room.
+    /// No space is left.
     CapacityError(CapacityError),
     /// The store gave no answer.
     Store(StoreError),
 }
 
 impl RenewedSession {
-    /// Issues the access token, with `claims` in place of those of the session where some are
-    /// given. `sub` and `sid` stay.
+    /// Issues the access token, with `claims` instead of those of the session if given. `sub` and
+    /// `sid` stay.
     ///
-    /// A clock that was set back since the refresh token was presented issues it by that instant:
-    /// the token is used up by now.
+    /// If the clock was set back since the refresh token was presented, the token is issued with
+    /// the time of presentation: the refresh token is used up already.
     pub fn issue(
         &self,
         signer: &Signer,
@@ -379,7 +379,7 @@ impl RenewedSession {
             };
         }
         let options = IssueOptions {
-            // `maxLifetime` may have become less since the login.
+            // `maxLifetime` may have been reduced since the login.
             expires_in: self
                 .kept
                 .expires_in_s
@@ -391,8 +391,8 @@ impl RenewedSession {
     }
 }
 
-/// Reads what was revoked until now. A refresh has more patience than a request: where the store is
-/// late, it is asked again.
+/// Reads the revocations until now. A refresh waits longer than a request: if the store is late, it
+/// is asked again.
 fn catch_up(list: Arc<SharedRevocations>, since: Now, reply: Reply<()>) {
     let asked = Arc::clone(&list);
     asked.refresh(Box::new(move |done| {
@@ -404,7 +404,7 @@ fn catch_up(list: Arc<SharedRevocations>, since: Now, reply: Reply<()>) {
     }));
 }
 
-/// Revokes a session in the store, and answers in any case.
+/// Revokes a session in the store, and always answers.
 fn revoke(list: &SharedRevocations, session: &str, reply: Reply<()>) {
     let waiting = Arc::new(parking_lot::Mutex::new(Some(reply)));
     let told = Arc::clone(&waiting);
@@ -424,13 +424,13 @@ fn conflict(problem: &str) -> ConfigError {
     ConfigError::new(ConfigCode::ConflictingOptions, "jwt.refresh", problem)
 }
 
-/// Beside a store that may forget.
+/// With a store that may evict records.
 pub(super) fn memcached() -> ConfigError {
     conflict("can't be kept in Memcached, which may forget it and then take a stolen token for a good one")
         .suggest("use `store.redis`, or leave `jwt.refresh` out")
 }
 
-/// Without a key that signs.
+/// Without a signing key.
 pub(super) fn without_signer() -> ConfigError {
     conflict("needs a key that can sign: the access tokens are issued here")
         .suggest("give `jwt.secret`, or a private key in `jwt.keys`")

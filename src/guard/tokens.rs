@@ -1,4 +1,4 @@
-//! What a guard knows of tokens: who verifies, who signs, and what is revoked.
+//! The token part of a guard: verification, signing and revocation.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,12 +14,12 @@ use crate::revocation::{Gate, RevocationConfig, Revocations, SharedRevocations};
 use crate::rotation::Rotation;
 use crate::token::{Issuer, Signer, TokenConfig, TokenError, Verified, Verifier};
 
-/// What a stack wants of a request's token.
+/// The requirement of a stack for a request's token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenRequirement {
-    /// No token is looked at.
+    /// No token is read.
     Ignore,
-    /// Without a token the request is anonymous; a bad token is refused all the same.
+    /// Without a token the request is anonymous; an invalid token is refused in any case.
     Optional,
     /// Without a token the request is refused.
     Required,
@@ -28,27 +28,26 @@ pub enum TokenRequirement {
 /// Everything about tokens.
 #[derive(Debug)]
 pub struct Tokens {
-    /// Says whose a token is.
+    /// Verifies tokens.
     pub verifier: Verifier,
-    /// `None` where no key can sign.
+    /// `None` if no key can sign.
     pub signer: Option<Signer>,
-    /// What is revoked of the tokens of the first issuer, or of the one that signs here.
+    /// The revoked tokens of the first issuer, or of the issuer that signs here.
     pub revocations: RevocationList,
-    /// `None` where no refresh tokens are given.
+    /// `None` if no refresh tokens are issued.
     pub refresh: Option<Refresh>,
-    /// What is revoked of the tokens of the other issuers, by their names: two issuers may well use
-    /// one `jti`.
+    /// The revoked tokens of the other issuers, by their names: two issuers may use the same `jti`.
     others: Vec<(Arc<str>, RevocationList)>,
     /// The issuer that `revocations` belongs to.
     own: Arc<str>,
-    /// Proofs that were taken.
+    /// Accepted proofs.
     pub proofs: ReplayCache,
     optional: bool,
-    /// The last minute in which revocations were forgotten that no token needs any more.
+    /// The last minute in which expired revocations were removed.
     swept_minute: AtomicU64,
 }
 
-/// What is revoked, and where that is written.
+/// A revocation list, and its location.
 #[derive(Debug)]
 pub enum RevocationList {
     /// `revocation` is off.
@@ -59,31 +58,31 @@ pub enum RevocationList {
     Shared(Arc<SharedRevocations>),
 }
 
-/// Whether the list of revocations can be looked at.
+/// Whether the revocation list can be read.
 #[derive(Debug)]
 pub enum Known {
-    /// It can: [`Tokens::check`] says whether a token is good.
+    /// It can: [`Tokens::check`] checks a token.
     Now,
-    /// When the store was asked what is new.
+    /// After the store was asked for new revocations.
     After(Arc<SharedRevocations>),
     /// Not at the moment: 503.
     No,
 }
 
 impl Tokens {
-    /// Whether a token may come in a cookie, which a browser sends whoever made it send the
-    /// request.
+    /// Whether a token may come in a cookie, which a browser sends with the requests of every page.
     #[must_use]
     pub fn takes_cookies(&self) -> bool {
         self.verifier.presentation().takes_cookies()
     }
 
-    /// The names under which a token may come in the query.
+    /// The names of query parameters that may carry a token.
     pub fn query_names(&self) -> impl Iterator<Item = &str> {
         self.verifier.presentation().query_names()
     }
 
-    /// Layer 5, before a token is checked. `fresh` is whether the route wants the store's own word.
+    /// Layer 5, before a token is checked. `fresh`: whether the route requires the store's own
+    /// answer.
     #[must_use]
     pub fn known(&self, fresh: bool, now: Now) -> Known {
         self.look_at_clock(now);
@@ -95,7 +94,7 @@ impl Tokens {
         }
     }
 
-    /// Notices where the clock of this process was set back; see [`Revocations::look_at_clock`].
+    /// Detects that the clock of this process was set back; see [`Revocations::look_at_clock`].
     pub fn look_at_clock(&self, now: Now) {
         for list in self.lists() {
             match list {
@@ -106,10 +105,11 @@ impl Tokens {
         }
     }
 
-    /// Layer 5: whether a token was revoked, as far as is known here: ask [`Self::known`] first.
+    /// Layer 5: whether a token was revoked, as far as this process has read: call [`Self::known`]
+    /// first.
     ///
     /// # Errors
-    /// It was.
+    /// It was revoked.
     pub fn check(&self, token: &Verified) -> Result<(), TokenError> {
         let checked = match self.list_of(&token.issuer) {
             RevocationList::Off => Ok(()),
@@ -119,20 +119,20 @@ impl Tokens {
         checked.map_err(|_| TokenError::Revoked)
     }
 
-    /// What is revoked of the tokens of an issuer, by its name as configured.
+    /// The revoked tokens of an issuer, by its name as configured.
     #[must_use]
     pub fn list_of(&self, issuer: &str) -> &RevocationList {
         let other = self.others.iter().find(|(name, _)| **name == *issuer);
         other.map_or(&self.revocations, |(_, list)| list)
     }
 
-    /// What is revoked, of one issuer after the other.
+    /// The revocation lists of all issuers in turn.
     pub fn lists(&self) -> impl Iterator<Item = &RevocationList> {
         [&self.revocations].into_iter().chain(self.others.iter().map(|(_, list)| list))
     }
 
-    /// The name under which something is revoked: the one that was given, if it is of an issuer;
-    /// without one the only issuer's. `None` where that is not certain.
+    /// The issuer of a revocation: the given name, if an issuer has it; without a name, the only
+    /// issuer. `None` if that is not certain.
     #[must_use]
     pub fn issuer_named(&self, name: Option<&str>) -> Option<Arc<str>> {
         match name {
@@ -145,7 +145,7 @@ impl Tokens {
         }
     }
 
-    /// Whether this name, or none, is that of the issuer that signs here.
+    /// Whether this name, or the absence of one, refers to the issuer that signs here.
     #[must_use]
     pub fn is_own(&self, name: Option<&str>) -> bool {
         name.is_none_or(|name| *self.own == *name)
@@ -157,27 +157,27 @@ impl Tokens {
         issuers.filter_map(|(i, issuer)| Some((i, issuer.name(), issuer.remote()?)))
     }
 
-    /// Whether every issuer has given keys at some time.
+    /// Whether every issuer has provided keys at least once.
     #[must_use]
     pub fn has_keys(&self, now: Now) -> bool {
         self.remotes().all(|(_, _, keys)| keys.status(now).state != RemoteState::NotReady)
             && self.rotation().is_none_or(|rotation| rotation.is_loaded())
     }
 
-    /// The signing keys that change by themselves.
+    /// The signing keys that rotate automatically.
     #[must_use]
     pub fn rotation(&self) -> Option<&Arc<Rotation>> {
         self.signer.as_ref()?.rotation()
     }
 
-    /// Lets nobody wait any more, and asks no issuer.
+    /// Releases all waiting requests, and asks no issuer any more.
     pub fn close(&self) {
         for (_, _, keys) in self.remotes() {
             keys.close();
         }
     }
 
-    /// Where processes share a store, they must know each other's nonces.
+    /// Processes that share a store must accept each other's nonces.
     fn check_nonces(&self) -> Result<(), ConfigError> {
         let nonces = self.verifier.presentation().nonces.as_ref();
         let shared = matches!(self.proofs, ReplayCache::Shared { .. });
@@ -192,7 +192,7 @@ impl Tokens {
         Ok(())
     }
 
-    /// The second up to which the tokens of a subject are revoked, of those that are issued here.
+    /// The second up to which a subject's tokens of this guard's own issuer are revoked.
     #[must_use]
     pub fn subject_before(&self, subject: &str) -> Option<u64> {
         match &self.revocations {
@@ -202,7 +202,7 @@ impl Tokens {
         }
     }
 
-    /// Whether a session is revoked, as far as is known here.
+    /// Whether a session is revoked, as far as this process has read.
     #[must_use]
     pub fn is_session_revoked(&self, session: &str) -> bool {
         match &self.revocations {
@@ -212,8 +212,8 @@ impl Tokens {
         }
     }
 
-    /// Where to revoke the tokens of an issuer in this process. What no token needs any more is
-    /// forgotten here, once a minute at the most: a request never waits for that.
+    /// The list for revoking the tokens of an issuer in this process. It also removes expired
+    /// revocations, once a minute at most: a request never waits for that.
     pub fn to_revoke_of(&self, issuer: &str, now: Now) -> Option<&Revocations> {
         let minute = now.unix_seconds() / 60;
         if self.swept_minute.swap(minute, Ordering::Relaxed) != minute {
@@ -231,8 +231,8 @@ impl Tokens {
 }
 
 impl Guard {
-    /// A layer that needs to know who it is looks at the token itself: what an earlier handler
-    /// found is not handed through JavaScript, where any code could have changed it.
+    /// A layer that needs an identity verifies the token itself: the result of an earlier handler
+    /// is not passed through JavaScript, where any code could have changed it.
     pub(crate) fn token_demand(
         &self,
         options: &Options<'_>,
@@ -282,7 +282,7 @@ pub(super) fn tokens(
         Store::Memory(_) => ReplayCache::local(),
         Store::Shared(store) => ReplayCache::shared(store),
     };
-    // A store may be shared and yet be none that a revocation can be trusted to.
+    // A shared store need not be reliable enough for revocations.
     let (connector, may_forget) = match store {
         Store::Memory(_) => (None, false),
         Store::Shared(store) => (store.connector(), store.connector().is_none()),
@@ -358,8 +358,7 @@ pub(super) fn tokens(
         swept_minute: AtomicU64::new(0),
     };
     tokens.check_nonces()?;
-    // The last thing, since it may write the first keys: options that are refused leave no file
-    // behind.
+    // Last, since it may write the first keys: refused options must leave no file behind.
     if let Some(rotation) = tokens.rotation() {
         rotation.open("jwt.rotation.storage", Now::read())?;
     }

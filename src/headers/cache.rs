@@ -1,5 +1,5 @@
-//! `Cache-Control` (RFC 9111 section 5.2.2), checked, since a cache ignores a word that it does not
-//! know.
+//! `Cache-Control` (RFC 9111 section 5.2.2). It is checked, since a cache ignores an unknown
+//! directive.
 
 use crate::config::options::did_you_mean;
 use crate::error::{ConfigCode, ConfigError};
@@ -17,7 +17,7 @@ const PLAIN: [&str; 9] = [
 ];
 const SECONDS: [&str; 4] = ["max-age", "s-maxage", "stale-if-error", "stale-while-revalidate"];
 
-/// Checks a value of the option `cacheControl` and returns it in one spelling: `no-store`,
+/// Checks a value of the option `cacheControl` and returns it in canonical spelling: `no-store`,
 /// `private, max-age=60`.
 pub(super) fn parse(path: &str, text: &str) -> Result<String, ConfigError> {
     let mut directives: Vec<String> = Vec::new();

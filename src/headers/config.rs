@@ -1,4 +1,4 @@
-//! The header options, checked.
+//! The checked header options.
 
 use serde_json::Value;
 
@@ -9,11 +9,11 @@ use crate::config::options::{Options, Switch, describe, nearest, quoted, string_
 use crate::error::{ConfigCode, ConfigError};
 use crate::net::is_token;
 
-/// Two years, what the preload list recommends.
+/// Two years, as the preload list recommends.
 const HSTS_DEFAULT: u64 = 63_072_000;
-/// What the preload list demands.
+/// The minimum of the preload list.
 const HSTS_PRELOAD: u64 = 31_536_000;
-/// Ten years. More is somebody who wrote milliseconds.
+/// Ten years. A larger value is probably in milliseconds.
 const HSTS_MAX: u64 = 315_360_000;
 
 const OPTIONS: [&str; 11] = [
@@ -40,7 +40,7 @@ const REFERRER_POLICIES: [&str; 7] = [
     "strict-origin-when-cross-origin",
 ];
 
-/// Headers without which a response is no longer what it says, or which another layer needs.
+/// Headers that describe the response or that another layer needs.
 const NEEDED: [&str; 13] = [
     "allow",
     "connection",
@@ -64,29 +64,30 @@ pub struct HeadersConfig {
 }
 
 impl HeadersConfig {
-    /// Reads `HeadersOptions`; `None` is the profile's defaults. `path` is where the options stand,
-    /// `headers`.
+    /// Reads `HeadersOptions`; `None` means the profile's defaults. `path` is the path of the
+    /// options, `headers`.
     ///
-    /// Every header has one option; `false` leaves the header out, an absent option is the
-    /// profile's default:
+    /// Every header has one option. `false` omits the header; an absent option means the profile's
+    /// default:
     ///
     /// * `csp`: `{ directives, reportOnly, nonce }`. `directives` maps a directive's name to its
-    ///   list of sources, over the profile's; `false` takes one out. `reportOnly` (default false)
-    ///   reports instead of enforcing. `nonce` (default false, web profile only) puts a fresh nonce
-    ///   into `script-src` and `style-src`
+    ///   list of sources, merged over the profile's; `false` removes one. `reportOnly` (default
+    ///   false) reports instead of enforcing. `nonce` (default false, web profile only) adds a
+    ///   fresh nonce to `script-src` and `style-src`
     /// * `hsts`: `{ maxAge, includeSubDomains, preload }`, seconds 0 to 315360000. Default two
     ///   years, true, false
     /// * `frameOptions`: `'DENY'` or `'SAMEORIGIN'`
-    /// * `referrerPolicy`: a token, or a list of which browsers take the last that they know
+    /// * `referrerPolicy`: a token, or a list; browsers apply the last token that they support
     /// * `corp`: `'same-origin'`, `'same-site'` or `'cross-origin'`
     /// * `coop`: `'same-origin'`, `'same-origin-allow-popups'`, `'noopener-allow-popups'` or
     ///   `'unsafe-none'`
     /// * `coep`: `'require-corp'`, `'credentialless'` or `'unsafe-none'`
     /// * `permissionsPolicy`: maps a feature to its list of origins (`'self'`, `'*'`, https
-    ///   origins), over the defaults; `[]` switches it off, `false` takes it out of the header
+    ///   origins), merged over the defaults; `[]` switches it off, `false` removes it from the
+    ///   header
     /// * `cacheControl`: the header's text
     /// * `reportingEndpoints`: maps a name to an https address
-    /// * `remove`: names of response headers to take off, beside `X-Powered-By`
+    /// * `remove`: names of response headers to remove, in addition to `X-Powered-By`
     ///
     /// `X-Content-Type-Options: nosniff` has no option.
     pub fn parse(profile: Profile, path: &str, value: Option<&Value>) -> Result<Self, ConfigError> {
@@ -154,14 +155,15 @@ impl HeadersConfig {
         Ok(Self { set: HeaderSet { remove, ..set } })
     }
 
-    /// The headers, as the shim sets them.
+    /// The headers for the shim to set.
     #[must_use]
     pub fn header_set(&self) -> &HeaderSet {
         &self.set
     }
 }
 
-/// What helmet calls our options; by spelling, nothing of ours is near.
+/// Suggests this package's option for a name of helmet's. The spelling check finds no option near
+/// it.
 fn helmet_name(error: ConfigError) -> ConfigError {
     let ours = match error.path().rsplit('.').next() {
         Some("contentSecurityPolicy") => "csp",
@@ -205,8 +207,8 @@ fn frame_option(options: &Options<'_>) -> Result<FrameOption, ConfigError> {
     Ok(given.map_or(FrameOption::Absent, FrameOption::Only))
 }
 
-/// `X-Frame-Options` follows `frame-ancestors` where only that is given; what it has no word for is
-/// left to CSP.
+/// `X-Frame-Options` follows `frame-ancestors` if only that is given. CSP alone covers values
+/// without an equivalent in `X-Frame-Options`.
 fn frame_header(profile: Profile, option: FrameOption, csp: Option<&Csp>) -> Option<Frame> {
     match option {
         FrameOption::Off => None,
@@ -219,7 +221,7 @@ fn frame_header(profile: Profile, option: FrameOption, csp: Option<&Csp>) -> Opt
     }
 }
 
-/// A header that is one of `words`, or off.
+/// A header whose value is one of `words`, or off.
 fn token(
     options: &Options<'_>,
     key: &str,
@@ -290,7 +292,7 @@ fn permissions_policy(options: &Options<'_>) -> Result<Option<String>, ConfigErr
     Ok((!text.is_empty()).then_some(text))
 }
 
-/// An API's answers are one user's; a site's pages and files set their own.
+/// An API's answers belong to one user; a site's pages and files set their own value.
 fn cache_control(options: &Options<'_>, web: bool) -> Result<Option<String>, ConfigError> {
     let path = options.path_of("cacheControl");
     match Switch::read(options, "cacheControl") {

@@ -1,5 +1,5 @@
-//! `Content-Security-Policy`: the profile's directives, what the user says of them, and whether the
-//! whole makes sense.
+//! `Content-Security-Policy`: the profile's directives, the user's changes, and the check of the
+//! merged policy.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,10 @@ use super::{NonceHeader, Profile};
 use crate::config::options::{Options, describe, did_you_mean, string_at};
 use crate::error::{ConfigCode, ConfigError};
 
-/// Stands for the nonce until the header is cut there; no checked source can hold it.
+/// Marks the nonce's positions until the header is split there. No checked source can contain it.
 const NONCE: char = '\0';
 
-/// What a directive's list holds.
+/// The kind of values that a directive's list has.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Sources(Keywords),
@@ -29,7 +29,7 @@ enum Kind {
 
 use Keywords::{Plain, Script, Style};
 
-/// The directives that browsers know, in the order in which they are sent.
+/// The directives that browsers support, in the order in which they are sent.
 const DIRECTIVES: [(&str, Kind); 27] = [
     ("default-src", Kind::Sources(Script)),
     ("base-uri", Kind::Sources(Plain)),
@@ -60,7 +60,7 @@ const DIRECTIVES: [(&str, Kind); 27] = [
     ("report-uri", Kind::ReportUri),
 ];
 
-/// Directives of old that browsers no longer read.
+/// Obsolete directives that browsers ignore.
 const OBSOLETE: [&str; 7] = [
     "block-all-mixed-content",
     "navigate-to",
@@ -94,7 +94,7 @@ pub(super) struct Csp {
     lists: BTreeMap<&'static str, Vec<String>>,
     report_only: bool,
     nonce: bool,
-    /// Whether the user gave `frame-ancestors` (not by way of `frameOptions`).
+    /// Whether the user gave `frame-ancestors` itself, not through `frameOptions`.
     frame_given: bool,
 }
 
@@ -195,8 +195,7 @@ impl Csp {
         .suggest("leave out one of the two: the other follows"))
     }
 
-    /// Refuses script sources that let any injected script run: then the policy only looks like
-    /// one.
+    /// Refuses script sources that let any injected script run: such a policy gives no protection.
     fn judge_scripts(&self, path: &str, profile: Profile) -> Result<(), ConfigError> {
         let names: &[&str] = if self.lists.contains_key("script-src") {
             &["script-src", "script-src-elem", "script-src-attr", "worker-src", "object-src"]
@@ -207,7 +206,7 @@ impl Csp {
             let Some(list) = self.lists.get(name) else { continue };
             let has = |word: &str| list.iter().any(|source| source == word);
             let path = || format!("{path}.{name}");
-            // A nonce goes where `place_nonce` puts it.
+            // `place_nonce` adds the nonce to these directives.
             let trusted =
                 self.nonce && name.starts_with("script-src") && *name != "script-src-attr"
                     || list.iter().any(|source| source.starts_with("'sha"));
@@ -222,8 +221,7 @@ impl Csp {
                 )
                 .suggest("leave out the 'unsafe-' keywords, or serve pages with profile: 'web'"));
             }
-            // Event handler attributes on their own are a step that sites take on the way to a
-            // strict policy.
+            // Sites allow event handler attributes alone as a step towards a strict policy.
             if has("'unsafe-inline'") && !trusted && *name != "script-src-attr" {
                 return Err(ConfigError::invalid(
                     path(),
@@ -238,7 +236,7 @@ impl Csp {
                 )
                 .suggest("write csp.nonce: true, or the hash of the script"));
             }
-            // Workers are often made from a blob; to make one, script must run already.
+            // Workers are often made from a blob. Making one needs a running script.
             let broad = ["*", "http:", "https:", "data:", "blob:"];
             let open = broad
                 .iter()
@@ -325,12 +323,12 @@ impl Csp {
         Ok(())
     }
 
-    /// Whether the policy is enforced and says who may frame a page.
+    /// Whether the policy is enforced and the user gave `frame-ancestors`.
     pub(super) fn decides_framing(&self) -> bool {
         self.frame_given && !self.report_only
     }
 
-    /// What `frame-ancestors` says, where `X-Frame-Options` has a word for it.
+    /// `frame-ancestors` as `X-Frame-Options`, if it has an equivalent.
     pub(super) fn framing(&self) -> Option<Frame> {
         self.lists.get("frame-ancestors").and_then(|list| Frame::of(list))
     }
@@ -359,12 +357,12 @@ impl Csp {
         directives.join("; ")
     }
 
-    /// The header, where it is the same for every response.
+    /// The header, if it is the same for every response.
     pub(super) fn header(&self) -> Option<(String, String)> {
         (!self.nonce).then(|| (self.name(), self.text()))
     }
 
-    /// The header in parts, where each response has its own nonce.
+    /// The header in parts, if each response has its own nonce.
     pub(super) fn nonce_header(&self) -> Option<NonceHeader> {
         self.nonce.then(|| NonceHeader {
             name: self.name(),
@@ -396,7 +394,7 @@ fn directive(path: &str, key: &str) -> Result<(&'static str, Kind), ConfigError>
     if let Some((name, kind)) = DIRECTIVES.iter().find(|(name, _)| *name == key) {
         return Ok((name, *kind));
     }
-    // `defaultSrc` is how other packages write it.
+    // Other packages write `defaultSrc`.
     let mut kebab = String::new();
     for letter in key.chars() {
         if letter.is_ascii_uppercase() && !kebab.is_empty() && !kebab.ends_with('-') {

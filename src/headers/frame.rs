@@ -1,7 +1,7 @@
-//! Framing is said twice, by `X-Frame-Options` (RFC 7034) and by CSP's `frame-ancestors`; browsers
-//! that know the second ignore the first. Here both always say the same.
+//! Two headers control framing: `X-Frame-Options` (RFC 7034) and CSP's `frame-ancestors`. Browsers
+//! that support the second ignore the first. Here the two always agree.
 
-/// What `X-Frame-Options` can say.
+/// The values of `X-Frame-Options`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Frame {
     Deny,
@@ -24,7 +24,7 @@ impl Frame {
         }
     }
 
-    /// The same as a source of `frame-ancestors`.
+    /// The equivalent source of `frame-ancestors`.
     pub(super) const fn source(self) -> &'static str {
         match self {
             Self::Deny => "'none'",
@@ -32,7 +32,7 @@ impl Frame {
         }
     }
 
-    /// What `frame-ancestors` says, where `X-Frame-Options` has a word for it.
+    /// The equivalent of `frame-ancestors`, if there is one.
     pub(super) fn of(ancestors: &[String]) -> Option<Self> {
         match ancestors {
             [one] if one == "'none'" => Some(Self::Deny),

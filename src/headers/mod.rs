@@ -1,39 +1,44 @@
-//! Response headers: what a browser may do with an answer of this API, and what nobody needs to
-//! know of the server.
+//! Response headers limit what a browser may do with an answer of this API, and hide the server's
+//! software.
 //!
-//! The attacks: an answer shown as a page so that script in it runs (`Content-Security-Policy`,
-//! `X-Content-Type-Options`); framed so that a click lands on it (`frame-ancestors`,
-//! `X-Frame-Options`); read over a connection that somebody downgraded
-//! (`Strict-Transport-Security`); loaded as a resource by another site to be read through a side
-//! channel (`Cross-Origin-Resource-Policy`); kept by a shared cache and given to the next user
-//! (`Cache-Control: no-store`); an address with a secret in it passed on (`Referrer-Policy`); and a
-//! server that names its software (`X-Powered-By`).
+//! The attacks, and the headers against them:
 //!
-//! All is judged and written when the guard is built; a request costs setting the strings of
-//! [`HeaderSet`]. A policy that a browser would read otherwise than it looks is refused then: an
-//! unknown directive, a keyword without its quotes, `'none'` beside something else, a nonce that
-//! never changes, `preload` that the list would turn down.
+//! * A browser shows an answer as a page, and script in it runs (`Content-Security-Policy`,
+//!   `X-Content-Type-Options`).
+//! * A page frames the answer so that a click lands on it (`frame-ancestors`, `X-Frame-Options`).
+//! * An attacker downgrades the connection and reads the answer (`Strict-Transport-Security`).
+//! * Another site loads the answer as a resource to read it through a side channel
+//!   (`Cross-Origin-Resource-Policy`).
+//! * A shared cache keeps the answer and gives it to the next user (`Cache-Control: no-store`).
+//! * A browser passes on an address with a secret in it (`Referrer-Policy`).
+//! * A server names its software (`X-Powered-By`).
+//!
+//! All headers are checked and written when the guard is built; a request only sets the strings of
+//! [`HeaderSet`]. The check refuses a policy that a browser would read differently from its intent:
+//! an unknown directive, a keyword without its quotes, `'none'` beside another source, a nonce that
+//! never changes, `preload` that the list would reject.
 //!
 //! # Profiles
 //!
-//! [`Profile::Api`] serves data, [`Profile::Web`] serves pages. The exact headers of both stand in
-//! the tests (`an_api_sends_exactly_these_headers`). Decisions that are not plain from the table:
+//! [`Profile::Api`] serves data, [`Profile::Web`] serves pages. The exact headers of both are in
+//! the tests (`an_api_sends_exactly_these_headers`). Decisions that the table does not explain:
 //!
 //! * `upgrade-insecure-requests` is in neither: it breaks a site developed over plain http, and
 //!   browsers block or upgrade mixed content by themselves.
-//! * `require-trusted-types-for` is not in the web profile: it changes what a page's own libraries
-//!   may do. It is one line to switch on: `directives: { 'require-trusted-types-for': ["'script'"]
-//!   }`.
+//! * `require-trusted-types-for` is not in the web profile: it restricts a page's own libraries. To
+//!   switch it on: `directives: { 'require-trusted-types-for': ["'script'"] }`.
 //! * A web profile sends `Referrer-Policy: strict-origin-when-cross-origin`: `no-referrer` makes
 //!   browsers send `Origin: null` with a site's own forms, which a CSRF check must refuse.
-//! * `X-Frame-Options` and `frame-ancestors` always say the same: give one, the other follows.
+//! * `X-Frame-Options` and `frame-ancestors` always agree: give one, and the other follows.
 //!
 //! # For the shim
 //!
-//! Set [`HeaderSet::always`] on every response before any layer can refuse, so that refusals carry
-//! them; [`HeaderSet::secure`] only where the request came over TLS, by the socket or a trusted
-//! proxy (RFC 6797 section 7.2); remove the names in [`HeaderSet::remove`] when the response head
-//! is written, since Express and handlers add theirs late.
+//! 1. Set [`HeaderSet::always`] on every response before any layer can refuse, so that refusals
+//!    carry them.
+//! 2. Set [`HeaderSet::secure`] only if the request came over TLS, by the socket or a trusted proxy
+//!    (RFC 6797 section 7.2).
+//! 3. Remove the names in [`HeaderSet::remove`] when the response head is written, since Express
+//!    and handlers add theirs late.
 //!
 //! With `csp.nonce: true` the policy is not in `always` but in [`HeaderSet::nonce`], in parts. Per
 //! request:
@@ -64,7 +69,7 @@ mod tests;
 pub use config::HeadersConfig;
 pub use set::{HeaderSet, NonceHeader};
 
-/// What the server serves.
+/// The kind of responses that the server sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Profile {
     /// Data: nothing may be shown, run or framed.

@@ -1,4 +1,4 @@
-//! `Permissions-Policy`: which browser features a page and its frames may use.
+//! `Permissions-Policy`: the browser features that a page and its frames may use.
 
 use std::collections::BTreeMap;
 
@@ -8,11 +8,12 @@ use crate::config::options::{describe, did_you_mean, string_at};
 use crate::error::{ConfigCode, ConfigError};
 use crate::net::origin;
 
-/// Off by default in both profiles: what would hurt most if injected script had it.
+/// Off by default in both profiles: these features do the most damage in the hands of injected
+/// script.
 const OFF: [&str; 6] = ["camera", "display-capture", "geolocation", "microphone", "payment", "usb"];
 
-/// The features that browsers know, standard or shipped. Others are ignored by browsers, so they
-/// are refused here.
+/// The features that browsers support, standard or shipped. Browsers ignore others, so they are
+/// refused here.
 const FEATURES: [&str; 56] = [
     "accelerometer",
     "ambient-light-sensor",
@@ -72,9 +73,9 @@ const FEATURES: [&str; 56] = [
     "summarizer",
 ];
 
-/// Reads the option `permissionsPolicy` over the defaults; `None` is the defaults alone. Returns
-/// the header's value, a dictionary of inner lists (RFC 9651 section 3.2), empty where everything
-/// was taken out.
+/// Reads the option `permissionsPolicy` over the defaults; `None` means the defaults alone. Returns
+/// the header's value, a dictionary of inner lists (RFC 9651 section 3.2). It is empty if every
+/// feature was removed.
 pub(super) fn parse(path: &str, value: Option<&Value>) -> Result<String, ConfigError> {
     let mut policy: BTreeMap<&str, String> =
         OFF.iter().map(|name| (*name, "()".to_owned())).collect();

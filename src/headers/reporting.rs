@@ -1,4 +1,4 @@
-//! `Reporting-Endpoints`: where browsers send what they saw go wrong.
+//! `Reporting-Endpoints`: the addresses to which browsers send their reports.
 
 use serde_json::Value;
 
@@ -38,14 +38,14 @@ pub(super) fn parse<'a>(
 
 /// The header's value, a dictionary of strings (RFC 9651 section 3.2).
 pub(super) fn text(endpoints: &[(&str, &str)]) -> String {
-    // No checked address has a quote or a backslash, so nothing needs an escape.
+    // No checked address contains a quote or a backslash, so nothing needs an escape.
     let members: Vec<String> =
         endpoints.iter().map(|(name, url)| format!("{name}=\"{url}\"")).collect();
     members.join(", ")
 }
 
-/// An absolute https address without user, password or fragment, in characters that need no escape
-/// in a header.
+/// Checks an absolute https address without user, password or fragment, in characters that need no
+/// escape in a header.
 pub(super) fn https_url(path: &str, text: &str) -> Result<(), ConfigError> {
     let error = |problem: &str| {
         Err(ConfigError::invalid(path, problem)
@@ -69,7 +69,7 @@ pub(super) fn https_url(path: &str, text: &str) -> Result<(), ConfigError> {
     }
 }
 
-/// A key of RFC 9651 section 3.1.2.
+/// Whether `name` is a key of RFC 9651 section 3.1.2.
 fn is_key(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_lowercase() || first == '*')
         && name.bytes().all(|byte| {

@@ -1,6 +1,6 @@
-//! The result: headers as the shim sets them.
+//! The headers for the shim to set.
 
-/// What to put on responses, fixed when the guard is built.
+/// The changes to responses, fixed when the guard is built.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeaderSet {
     /// On every response: name and value, sorted by name, no name twice.
@@ -8,10 +8,11 @@ pub struct HeaderSet {
     /// On responses to secure requests only: `Strict-Transport-Security`. RFC 6797 section 7.2
     /// forbids it elsewhere.
     pub secure: Vec<(String, String)>,
-    /// Names to take off every response, in lower case, sorted. Always has `x-powered-by`.
+    /// Names of headers to remove from every response, in lower case, sorted. Always has
+    /// `x-powered-by`.
     pub remove: Vec<String>,
-    /// The policy that needs a fresh nonce for each response, where `csp.nonce` is on; it is not in
-    /// `always` then.
+    /// The policy that needs a fresh nonce for each response, if `csp.nonce` is on. It is then not
+    /// in `always`.
     pub nonce: Option<NonceHeader>,
 }
 
@@ -20,13 +21,13 @@ pub struct HeaderSet {
 pub struct NonceHeader {
     /// The header's name.
     pub name: String,
-    /// The text before, between and after the places of the nonce: always two or more.
+    /// The text before, between and after the nonces: always two parts or more.
     pub parts: Vec<String>,
 }
 
 impl NonceHeader {
-    /// The header's value for one response. `nonce` is base64 of 16 random bytes, never used
-    /// before.
+    /// The header's value for one response. `nonce` is base64 of 16 random bytes, and is never
+    /// reused.
     #[must_use]
     pub fn value(&self, nonce: &str) -> String {
         self.parts.join(nonce)

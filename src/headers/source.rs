@@ -1,4 +1,4 @@
-//! One item of a CSP directive (CSP Level 3 section 2.3.1), judged as a browser would read it.
+//! One item of a CSP directive (CSP Level 3 section 2.3.1), judged as a browser reads it.
 
 use base64::Engine as _;
 use base64::alphabet;
@@ -7,10 +7,10 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use crate::config::options::{nearest, quoted};
 use crate::error::ConfigError;
 
-/// Which keywords mean something in a directive.
+/// The keywords that a directive accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Keywords {
-    /// Scripts, and `default-src`, which stands for them.
+    /// Scripts, and `default-src` as their fallback.
     Script,
     /// Style sheets.
     Style,
@@ -37,7 +37,8 @@ const SCHEMES: [&str; 8] =
     ["http", "https", "data", "blob", "filesystem", "mediastream", "ws", "wss"];
 const HASHES: [(&str, usize); 3] = [("sha256-", 32), ("sha384-", 48), ("sha512-", 64)];
 
-/// Refuses what would end the item, the directive or the header, and what no header may hold.
+/// Refuses characters that would end the item, the directive or the header, or that no header may
+/// contain.
 pub(super) fn characters(path: &str, text: &str) -> Result<(), ConfigError> {
     let error = |problem: &str, suggestion: &str| {
         Err(ConfigError::invalid(path, problem).suggest(suggestion))
@@ -131,7 +132,7 @@ fn static_nonce(path: &str) -> ConfigError {
 }
 
 fn hash(path: &str, text: &str, bytes: usize) -> Result<(), ConfigError> {
-    // Browsers take both alphabets and care little for the padding.
+    // Browsers accept both alphabets and do not check the padding.
     const BASE64: GeneralPurpose = GeneralPurpose::new(
         &alphabet::STANDARD,
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
@@ -149,7 +150,7 @@ fn hash(path: &str, text: &str, bytes: usize) -> Result<(), ConfigError> {
         .suggest("write \"'sha256-...'\" with what the browser's console shows"))
 }
 
-/// `self` without quotes is a host of that name.
+/// Refuses a keyword without quotes: a browser reads `self` as a host of that name.
 fn bare_keyword(path: &str, text: &str) -> Result<(), ConfigError> {
     let lower = text.to_ascii_lowercase();
     let in_quotes = format!("'{lower}'");
@@ -248,7 +249,7 @@ const SANDBOX: [&str; 14] = [
     "allow-top-navigation-to-custom-protocols",
 ];
 
-/// One of a closed set of words.
+/// Checks that `text` is one of a closed set of words.
 pub(super) fn word(path: &str, text: &str, known: &[&str]) -> Result<(), ConfigError> {
     if known.contains(&text) {
         return Ok(());

@@ -1,8 +1,8 @@
-//! Reads the compact form of a token (RFC 7515 section 7.1) before any cryptography looks at it.
+//! Reads the compact form of a token (RFC 7515 section 7.1) before any cryptography.
 //!
-//! There is one way to write a token and only that way is taken: three segments of `[A-Za-z0-9_-]`,
-//! canonical base64url without padding, whitespace or stray bits. So one token has one text, and
-//! what is revoked by its text stays revoked.
+//! The reader accepts only one spelling of a token: three segments of `[A-Za-z0-9_-]`, canonical
+//! base64url without padding, whitespace or stray bits. So one token has one text, and a revocation
+//! by its text holds.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -14,21 +14,21 @@ use serde_json::{Map, Value};
 use super::Header;
 use crate::json::object;
 
-/// No token is longer than this many bytes.
+/// The maximum length of a token in bytes.
 pub(crate) const MAX_TOKEN_BYTES: usize = 8 * 1024;
-/// No header is longer than this many bytes of JSON.
+/// The maximum length of a header in bytes of JSON.
 pub(crate) const MAX_HEADER_BYTES: usize = 1024;
-/// An RSA signature with 8192 bits, in base64url.
+/// An RSA signature of 8192 bits, in base64url.
 const MAX_SIGNATURE_CHARS: usize = 1366;
 
-/// A text that is no token in the compact form, or one that is written in another way than the one.
+/// The text is not a token in compact form, or not in its canonical spelling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
-/// A token taken apart. Nothing in it may be trusted before its signature is verified.
+/// The parts of a token. They are untrusted until the signature is verified.
 #[derive(Debug)]
 pub(crate) struct Compact<'a> {
-    /// What the signature is over: header, dot, payload.
+    /// The signed text: header, dot, payload.
     pub(crate) signing_input: &'a str,
     pub(crate) header: Rc<Header>,
     payload: &'a str,
@@ -36,15 +36,15 @@ pub(crate) struct Compact<'a> {
 }
 
 impl<'a> Compact<'a> {
-    /// Takes `token` apart and reads its header. The payload is only decoded by [`Self::payload`],
-    /// after the signature was found good.
+    /// Splits `token` and reads its header. [`Self::payload`] decodes the payload later, after the
+    /// signature is verified.
     pub(crate) fn read(token: &'a str) -> Result<Self, Malformed> {
         Self::split(token, |header| Some((Header::of(header)?, ())))
             .map(|(compact, ())| compact)
             .ok_or(Malformed)
     }
 
-    /// As [`Self::read`], with the members of the header that [`Header`] does not have.
+    /// As [`Self::read`], with the members that [`Header`] lacks.
     pub(crate) fn read_whole(token: &'a str) -> Result<(Self, Map<String, Value>), Malformed> {
         let read = |header: &str| Header::read(header).map(|(read, more)| (Rc::new(read), more));
         Self::split(token, read).ok_or(Malformed)
@@ -62,8 +62,8 @@ impl<'a> Compact<'a> {
         if payload.contains('.') {
             return None;
         }
-        // An empty signature is `alg: none`. An empty payload is a JWS (and no claims); a detached
-        // one is signed over what is not here.
+        // An empty signature is `alg: none`. An empty payload is allowed in a JWS (though it has no
+        // claims); a detached one was signed with content that is not here.
         if header.is_empty() || signature.is_empty() || signature.len() > MAX_SIGNATURE_CHARS {
             return None;
         }
@@ -76,12 +76,12 @@ impl<'a> Compact<'a> {
         &self.signature
     }
 
-    /// The payload's bytes, which may be anything.
+    /// The bytes of the payload, unchecked.
     pub(crate) fn payload(&self) -> Result<Vec<u8>, Malformed> {
         URL_SAFE_NO_PAD.decode(self.payload).map_err(|_| Malformed)
     }
 
-    /// The payload as text, which may be no claims.
+    /// The payload as text, which need not be claims.
     pub(crate) fn text(&self) -> Result<String, Malformed> {
         String::from_utf8(self.payload()?).map_err(|_| Malformed)
     }
@@ -93,14 +93,14 @@ impl<'a> Compact<'a> {
 }
 
 thread_local! {
-    /// The header that was read last, by its segment. All tokens of one key have the same header,
-    /// and to read one costs as much as to compare ten of them. It says nothing about a token, and
-    /// holds for every guard: the same text is always the same header.
+    /// The last header, by its segment. All tokens of one key have the same header, and reading a
+    /// header costs as much as ten comparisons. The cache is safe for every token and guard: the
+    /// same text is always the same header.
     static LAST: RefCell<Option<(Box<str>, Rc<Header>)>> = const { RefCell::new(None) };
 }
 
 impl Header {
-    /// The header of a segment, read or remembered.
+    /// The header of a segment, from the cache or parsed.
     fn of(segment: &str) -> Option<Rc<Self>> {
         let known = LAST.with_borrow(|last| {
             let (text, header) = last.as_ref()?;
@@ -122,9 +122,9 @@ impl Header {
             return None;
         }
         let mut members = object::read_object(std::str::from_utf8(&bytes).ok()?).ok()?;
-        // RFC 7515 section 4.1.11: an extension that is not understood must be refused, and none is
-        // understood. `b64` (RFC 7797) without `crit` would be read differently by those who know
-        // it.
+        // RFC 7515 section 4.1.11: an unsupported extension must be refused, and no extension is
+        // supported. `b64` (RFC 7797) without `crit` is refused too: readers that support it would
+        // read another payload.
         if members.contains_key("crit") || members.contains_key("b64") {
             return None;
         }
@@ -181,7 +181,7 @@ mod tests {
         ] {
             assert_eq!(Compact::read(&bad).err(), Some(Malformed), "{bad}");
         }
-        // `e30` is `{}`; `e31` has stray bits and decodes to the same bytes in a lax decoder.
+        // `e30` is `{}`; `e31` has stray bits, which a lax decoder ignores.
         assert!(Compact::read(&good.replace(".e30.", ".e31.")).unwrap().claims().is_err());
     }
 
@@ -221,7 +221,7 @@ mod tests {
             };
             let original = read(&token).unwrap();
             prop_assert_eq!((&original.0, &original.1), (&payload, &signature));
-            // No other text of the same length may stand for the same token.
+            // No other text of the same length may represent the same token.
             let mut other = token.clone().into_bytes();
             let at = at.index(other.len());
             if byte.is_ascii() && other[at] != byte {

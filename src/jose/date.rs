@@ -3,10 +3,10 @@
 use serde_json::Number;
 
 const SECOND_US: u64 = 1_000_000;
-/// 9999-01-01: a date from then on is a time in milliseconds.
+/// 9999-01-01: a larger value is a time in milliseconds.
 const YEAR_9999_S: u64 = 253_370_764_800;
 
-/// Why a number is no date.
+/// The reason why a number is not a date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DateError {
     /// It is negative.

@@ -1,7 +1,7 @@
-//! What of a token's header chooses its key.
+//! The members of a token's header that select its key.
 
-/// The members of a header that matter. `jwk`, `jku`, `x5u` and `x5c` are not among them: a token
-/// can't bring its key.
+/// The relevant members of a header. `jwk`, `jku`, `x5u` and `x5c` are deliberately missing: a
+/// token cannot bring its own key.
 #[derive(Debug)]
 pub(crate) struct Header {
     pub(crate) alg: String,

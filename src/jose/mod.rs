@@ -1,5 +1,5 @@
 //! The compact form of signed tokens (RFC 7515) and the dates in them (RFC 7519 section 2), for
-//! access tokens and for proofs alike.
+//! access tokens and proofs.
 
 mod compact;
 mod date;

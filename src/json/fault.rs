@@ -1,16 +1,16 @@
-//! What is wrong with a text before any schema is asked, and JSON Pointers that are safe to send
-//! back.
+//! The faults of a text, found before any schema is applied, and JSON Pointers that are safe to
+//! send back.
 
 use crate::refusal::{FieldError, Refusal};
 
 /// A fault of the text itself: a refusal with status 400.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fault {
-    /// What kind of fault.
+    /// The kind of fault.
     pub(crate) code: FaultCode,
-    /// Where in the bytes, from 0; `None` where it is of a text that we wrote ourselves.
+    /// The byte offset, from 0; `None` for a text that the core wrote itself.
     pub(crate) offset: Option<usize>,
-    /// Where in the document: a JSON Pointer in fragment form, cut to a sane length.
+    /// The position in the document: a JSON Pointer in fragment form, cut to a bounded length.
     pub(crate) pointer: String,
 }
 
@@ -20,18 +20,18 @@ pub(crate) struct Fault {
 pub enum FaultCode {
     /// Not JSON as in RFC 8259.
     MalformedJson,
-    /// Bytes that are no UTF-8, a byte order mark, or half of a surrogate pair.
+    /// Bytes that are not UTF-8, a byte order mark, or half of a surrogate pair.
     InvalidUnicode,
-    /// `U+0000` in a string or key: C libraries and Postgres end or refuse a text there.
+    /// `U+0000` in a string or key: C libraries and Postgres truncate or refuse such a text.
     ForbiddenCharacter,
-    /// A key twice in one object: parsers differ on which one counts.
+    /// A key twice in one object: parsers differ on which one they keep.
     DuplicateKey,
     /// `__proto__`, or `constructor` with `prototype` in it: prototype pollution.
     ForbiddenKey,
     /// A key that begins with `$` or contains `.`, which a document database may take for an
     /// operator or a path.
     OperatorKey,
-    /// More containers in one another than `maxDepth`.
+    /// Containers nested deeper than `maxDepth`.
     TooDeep,
     /// More values than `maxNodes`.
     TooManyNodes,
@@ -40,15 +40,15 @@ pub enum FaultCode {
     /// A number that JavaScript would silently change: beyond 2^53 - 1 as an integer, beyond a
     /// double, or so small that it becomes 0.
     UnsafeNumber,
-    /// A name of a form or query with brackets: parsers read it as a member of an object, of a
-    /// list, or as it stands.
+    /// A name of a form or query with brackets: parsers read it as a member of an object, as an
+    /// item of a list, or literally.
     BracketedKey,
-    /// A form whose percent-encoding is broken or hides bytes that are no UTF-8.
+    /// A form whose percent-encoding is broken or hides bytes that are not UTF-8.
     MalformedForm,
 }
 
 impl FaultCode {
-    /// The code as the client sees it.
+    /// The code that the client receives.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -107,12 +107,12 @@ impl Fault {
     }
 }
 
-/// A key is cut to this many characters wherever it is shown.
+/// The length to which a key is cut wherever it is shown, in characters.
 pub(crate) const KEY_CHARS: usize = 64;
 const POINTER_BYTES: usize = 512;
 
-/// A JSON Pointer in fragment form (RFC 6901 section 6), built segment by segment and never longer
-/// than is sane.
+/// A JSON Pointer in fragment form (RFC 6901 section 6), built segment by segment and bounded in
+/// length.
 #[derive(Debug, Clone)]
 pub(crate) struct Pointer {
     text: String,
@@ -124,7 +124,7 @@ impl Pointer {
         Self { text: "#".to_owned(), cut: false }
     }
 
-    /// From the crate's own pointer, which is escaped for `~` and `/` already.
+    /// From the crate's own pointer, which already has its `~` and `/` escaped.
     pub(crate) fn from_escaped(pointer: &str) -> Self {
         let mut result = Self::root();
         for segment in pointer.split('/').skip(1) {
@@ -183,7 +183,7 @@ impl Pointer {
     }
 }
 
-/// A key as an error text shows it: cut, without control characters.
+/// A key for an error text: cut, without control characters.
 pub(crate) fn shown_key(key: &str) -> String {
     let mut shown: String =
         key.chars().take(KEY_CHARS).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();

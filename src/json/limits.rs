@@ -1,29 +1,28 @@
-//! How large and how odd a JSON text may be.
+//! The limits on the size and the keys of a JSON text.
 
 use crate::refusal::Refusal;
 
-/// What to do with keys that begin with `$` or contain `.`.
+/// The treatment of keys that begin with `$` or contain `.`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operators {
     /// Refuse them, unless the schema itself declares the key.
     Refuse,
-    /// Let them through: for APIs that take such documents and never hand them to a database as
-    /// they are.
+    /// Accept them: for APIs that take such documents and never pass them unchanged to a database.
     Allow,
 }
 
 /// The limits of the parser. The defaults fit an API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// The most bytes.
+    /// The maximum number of bytes.
     pub max_bytes: usize,
-    /// The most containers in one another.
+    /// The maximum nesting of containers.
     pub max_depth: u32,
-    /// The most values in all.
+    /// The maximum number of values in total.
     pub max_nodes: u32,
-    /// The most keys in one object.
+    /// The maximum number of keys in one object.
     pub max_keys: u32,
-    /// What happens to keys that a document database may take for operators.
+    /// The treatment of keys that a document database may take for operators.
     pub operators: Operators,
 }
 
@@ -40,8 +39,8 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The refusal of a body over `max_bytes`. It ends the connection, so that the rest need not be
-    /// read.
+    /// The refusal of a body over `max_bytes`. It closes the connection, so that the rest need not
+    /// be read.
     #[must_use]
     pub fn too_large() -> Refusal {
         Refusal::new(413, "body_too_large", "the body is larger than is accepted")

@@ -1,8 +1,9 @@
-//! Strict JSON on bytes: RFC 8259 to the letter, without what two readers take in two ways.
+//! Strict JSON on bytes: RFC 8259 to the letter, without constructs that two parsers read
+//! differently.
 //!
-//! `parser` turns bytes into a tape in one pass, within [`Limits`]; a [`Document`] shows it.
-//! `number` keeps numbers that JavaScript would change apart, `write` turns a tape into text again,
-//! `fault` names what is wrong with a text.
+//! `parser` turns bytes into a tape in one pass, within [`Limits`]; a [`Document`] is the view of
+//! it. `number` detects numbers that JavaScript would change. `write` turns a tape into text again.
+//! `fault` names the faults of a text.
 
 pub(crate) mod fault;
 mod limits;

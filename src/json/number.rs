@@ -1,23 +1,22 @@
-//! Numbers: the grammar of RFC 8259 section 6, and which of them JavaScript holds without changing
-//! them.
+//! Numbers: the grammar of RFC 8259 section 6, and the check that JavaScript reads them unchanged.
 
-/// The largest integer that JavaScript, which has doubles only, can tell from its neighbours.
+/// The largest integer that JavaScript's doubles distinguish from both neighbours.
 pub(crate) const MAX_SAFE: u64 = 9_007_199_254_740_991;
 const MAX_SAFE_DOUBLE: f64 = 9_007_199_254_740_991.0;
 
-/// A number as read from the start of some bytes.
+/// A number that was read from the start of some bytes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Scanned {
-    /// A whole number that is safe.
+    /// A safe integer.
     Int(i64),
-    /// Any other number that JavaScript reads without changing it.
+    /// Any other number that JavaScript reads unchanged.
     Float(f64),
-    /// A number by the grammar, but JavaScript would silently change it.
+    /// A valid number that JavaScript would silently change.
     Unsafe,
 }
 
-/// Reads one number from the start of `bytes` and says how long it is, or at which byte the grammar
-/// is broken.
+/// Reads one number from the start of `bytes` and returns its length. The error is the index of the
+/// byte that breaks the grammar.
 pub(crate) fn scan(bytes: &[u8]) -> Result<(Scanned, usize), usize> {
     let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
     let negative = bytes.first() == Some(&b'-');
@@ -28,7 +27,7 @@ pub(crate) fn scan(bytes: &[u8]) -> Result<(Scanned, usize), usize> {
         Some(b'0') => at += 1,
         Some(b'1'..=b'9') => {
             while let Some(byte @ b'0'..=b'9') = bytes.get(at) {
-                // Saturated is unsafe all the same.
+                // A saturated value is unsafe, too.
                 whole = whole.saturating_mul(10).saturating_add(u64::from(byte - b'0'));
                 at += 1;
             }
@@ -43,7 +42,7 @@ pub(crate) fn scan(bytes: &[u8]) -> Result<(Scanned, usize), usize> {
             return Err(at);
         }
         while let Some(byte @ b'0'..=b'9') = bytes.get(at) {
-            // More than fit are not used.
+            // On overflow, the digits are not used.
             digits = digits.wrapping_mul(10).wrapping_add(u64::from(byte - b'0'));
             at += 1;
         }
@@ -75,12 +74,12 @@ pub(crate) fn scan(bytes: &[u8]) -> Result<(Scanned, usize), usize> {
     Ok((double(value, mantissa, has_exponent), at))
 }
 
-/// The most bytes of a fraction with its point that [`short`] reads.
+/// The maximum length of a fraction that [`short`] reads, in bytes with the point.
 const MAX_SHORT: usize = 15;
 
-/// A decimal fraction of few digits, `places` of them behind the point: the digits as a whole
-/// number and the power of ten are both exact as doubles, so one division rounds as it should (W.
-/// D. Clinger, How to Read Floating Point Numbers Accurately, 1990).
+/// A decimal fraction of few digits, with `places` of them after the point. The digits as an
+/// integer and the power of ten are both exact as doubles, so one division rounds correctly (W. D.
+/// Clinger, How to Read Floating Point Numbers Accurately, 1990).
 fn short(digits: u64, places: usize) -> f64 {
     const POWERS: [f64; MAX_SHORT] =
         [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14];
@@ -91,7 +90,7 @@ fn short(digits: u64, places: usize) -> f64 {
 
 fn integer(whole: u64, negative: bool) -> Scanned {
     match i64::try_from(whole) {
-        // JavaScript reads `-0` as negative zero, which only a double has.
+        // JavaScript reads `-0` as negative zero, which exists only as a double.
         Ok(0) if negative => Scanned::Float(-0.0),
         Ok(value) if whole <= MAX_SAFE => Scanned::Int(if negative { -value } else { value }),
         _ => Scanned::Unsafe,
@@ -105,9 +104,9 @@ fn double(value: f64, mantissa: &[u8], has_exponent: bool) -> Scanned {
         return Scanned::Unsafe;
     }
     if value.abs() > MAX_SAFE_DOUBLE {
-        // `1e22` is the notation of someone who wants a double; `9007199254740993.0` and
-        // `9007199254740993e0` are integers in disguise, and would come out changed. So the digits
-        // must be those that JavaScript itself would write for the double.
+        // `1e22` clearly means a double. `9007199254740993.0` and `9007199254740993e0` are integers
+        // in another notation, and JavaScript would change them. So the digits must be those that
+        // JavaScript itself would write for the double.
         let shortest = format!("{:e}", value.abs());
         let shortest = shortest.split('e').next().unwrap_or_default().bytes();
         let shortest: Vec<u8> = shortest.filter(u8::is_ascii_digit).collect();

@@ -1,27 +1,27 @@
 //! A strict reader of one JSON object (RFC 8259), for the header and the claims of a token.
 //!
 //! `serde_json` keeps the last of two members with one name, and another reader of the same token
-//! may keep the first: two views of one identity. Here a second member of the same name is a fault
-//! at every level, however it is spelt (`"\u0072ole"` is `role`). So are `__proto__`, lone
-//! surrogates, and whole numbers that JavaScript can't hold exactly: what passes means the same in
-//! Rust and after `JSON.parse`.
+//! may keep the first: two views of one identity. Here a duplicate name is a fault at every level,
+//! however it is spelt (`"\u0072ole"` is `role`). So are `__proto__`, lone surrogates, and integers
+//! that JavaScript can't represent exactly. An accepted text means the same in Rust and after
+//! `JSON.parse`.
 
 use std::borrow::Cow;
 
 use serde_json::{Map, Number, Value};
 
-/// No header and no claims nest deeper than this.
+/// The maximum nesting of a header or of claims.
 pub(crate) const MAX_DEPTH: usize = 16;
 const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
-/// The text is no JSON object that this reader takes. There is no more to say: a token is signed by
-/// a program.
+/// The text is not a JSON object that this reader accepts. No details are needed: a program signed
+/// the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NotStrictJson;
 
 type Read<T> = Result<T, NotStrictJson>;
 
-/// Reads `text` as one JSON object and nothing else around it but whitespace.
+/// Reads `text` as one JSON object with nothing around it but whitespace.
 pub(crate) fn read_object(text: &str) -> Read<Map<String, Value>> {
     let mut reader = Reader { text, at: 0 };
     reader.skip_whitespace();
@@ -33,8 +33,8 @@ pub(crate) fn read_object(text: &str) -> Read<Map<String, Value>> {
     if reader.at == text.len() { Ok(object) } else { Err(NotStrictJson) }
 }
 
-/// Takes and refuses exactly what [`read_object`] does, without making a map of it: most claims are
-/// only handed on.
+/// Accepts and refuses exactly the same texts as [`read_object`], but builds no map: most claims
+/// are only passed on.
 pub(crate) fn read_members(text: &str) -> Read<Members<'_>> {
     let mut reader = Reader { text, at: 0 };
     reader.skip_whitespace();
@@ -44,19 +44,19 @@ pub(crate) fn read_members(text: &str) -> Read<Members<'_>> {
     if reader.at == text.len() { Ok(Members(members)) } else { Err(NotStrictJson) }
 }
 
-/// The members of one object, with nothing in them copied that need not be.
+/// The members of one object, copied only if necessary.
 #[derive(Debug)]
 pub(crate) struct Members<'a>(Vec<Member<'a>>);
 
 type Member<'a> = (Cow<'a, str>, Shallow<'a>);
 
-/// A value, read as far as a look at it alone needs.
+/// A value, parsed only at its top level.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Shallow<'a> {
-    /// A string, with its escapes undone.
+    /// A string, unescaped.
     Text(Cow<'a, str>),
     Number(Number),
-    /// The text of a list or an object, which is good.
+    /// The text of a list or an object, already validated.
     Nested(&'a str),
     /// `true`, `false` or `null`.
     Word,
@@ -73,17 +73,17 @@ impl Shallow<'_> {
         if let Self::Text(text) = self { Some(text) } else { None }
     }
 
-    /// The list or the object that this is.
+    /// The parsed list or object.
     pub(crate) fn nested(&self) -> Option<Value> {
         let Self::Nested(text) = self else { return None };
         Reader { text, at: 0 }.value(0).ok()
     }
 }
 
-/// The most members that are compared each with each.
+/// Up to this many members are compared pairwise.
 const FEW: usize = 16;
 
-/// Whether no two members have one name.
+/// Whether all names are distinct.
 fn are_distinct(members: &[Member<'_>]) -> bool {
     if members.len() <= FEW {
         let mut rest = members.iter();
@@ -95,7 +95,7 @@ fn are_distinct(members: &[Member<'_>]) -> bool {
     names.is_sorted_by(|one, next| one != next)
 }
 
-/// What no part of a string can be as it is, by byte: a quote, a backslash, a control character.
+/// Whether a byte ends the plain part of a string: a quote, a backslash, a control character.
 const ENDS_PLAIN: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0;
@@ -139,7 +139,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What follows an opening brace at nesting `depth`.
+    /// An object, starting after its opening brace, at nesting `depth`.
     fn object(&mut self, depth: usize) -> Read<Map<String, Value>> {
         if depth > MAX_DEPTH {
             return Err(NotStrictJson);
@@ -172,7 +172,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// As [`Self::object`], without a map.
+    /// As [`Self::object`], without building a map.
     fn members(&mut self, depth: usize) -> Read<Vec<Member<'a>>> {
         if depth > MAX_DEPTH {
             return Err(NotStrictJson);
@@ -203,7 +203,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// As [`Self::array`], without keeping anything.
+    /// As [`Self::array`], without building a list.
     fn pass_array(&mut self, depth: usize) -> Read<()> {
         if depth > MAX_DEPTH {
             return Err(NotStrictJson);
@@ -224,7 +224,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// As [`Self::value`], without what a list or an object consists of.
+    /// As [`Self::value`], but lists and objects are not built.
     fn shallow(&mut self, depth: usize) -> Read<Shallow<'a>> {
         self.skip_whitespace();
         let start = self.at;
@@ -246,7 +246,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What follows an opening bracket at nesting `depth`.
+    /// A list, starting after its opening bracket, at nesting `depth`.
     fn array(&mut self, depth: usize) -> Read<Vec<Value>> {
         if depth > MAX_DEPTH {
             return Err(NotStrictJson);
@@ -268,7 +268,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Any value, inside of something at nesting `depth`.
+    /// Any value inside a container at nesting `depth`.
     fn value(&mut self, depth: usize) -> Read<Value> {
         self.skip_whitespace();
         let start = self.at;
@@ -321,7 +321,7 @@ impl<'a> Reader<'a> {
             }
             return Ok(number.into());
         }
-        // `from_f64` has no number for infinity, which is what `1e999` reads as.
+        // `1e999` reads as infinity, for which `from_f64` returns `None`.
         text.parse().ok().and_then(Number::from_f64).ok_or(NotStrictJson)
     }
 
@@ -337,16 +337,16 @@ impl<'a> Reader<'a> {
         if self.at > start { Ok(()) } else { Err(NotStrictJson) }
     }
 
-    /// What follows an opening quote, with its escapes undone.
+    /// A string, starting after its opening quote, unescaped.
     fn text(&mut self) -> Read<Cow<'a, str>> {
         let plain = self.plain()?;
         if self.next() == Some(b'"') {
-            // Nearly all strings: one look for their end.
+            // Nearly all strings: one search for the end.
             return Ok(Cow::Borrowed(plain));
         }
         let mut text = plain.to_owned();
         loop {
-            // What ended the plain part was a backslash.
+            // A backslash ended the plain part.
             text.push(self.escape()?);
             text.push_str(self.plain()?);
             if self.next() == Some(b'"') {
@@ -355,11 +355,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The part of a string up to a quote or a backslash, which must come.
+    /// The part of a string up to a quote or a backslash. One of them must follow.
     fn plain(&mut self) -> Read<&'a str> {
         let start = self.at;
         let rest = self.text.as_bytes().get(start..).ok_or(NotStrictJson)?;
-        // Names and most values are too short for a faster search to pay.
+        // Names and most values are too short for a faster search to pay off.
         let stops = |byte: &u8| ENDS_PLAIN.get(usize::from(*byte)).is_none_or(|stops| *stops);
         self.at = start + rest.iter().position(stops).ok_or(NotStrictJson)?;
         if self.peek() < Some(b' ') { Err(NotStrictJson) } else { self.since(start) }
@@ -388,7 +388,7 @@ impl<'a> Reader<'a> {
                 } else {
                     first
                 };
-                // A low surrogate on its own is no `char`.
+                // A lone low surrogate is not a `char`.
                 char::from_u32(code).ok_or(NotStrictJson)?
             }
             _ => return Err(NotStrictJson),
@@ -511,7 +511,7 @@ mod tests {
         }
     }
 
-    /// What [`read_members`] reads, as [`read_object`] would have it but for its words.
+    /// Checks that [`read_members`] and [`read_object`] read the same.
     fn same(text: &str) -> Result<(), TestCaseError> {
         let (map, members) = (read_object(text), read_members(text));
         prop_assert_eq!(map.is_ok(), members.is_ok(), "{}", text);

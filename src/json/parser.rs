@@ -1,5 +1,5 @@
-//! The parser: RFC 8259 to the letter, plus what no honest client sends, in one pass and without
-//! recursion.
+//! The parser: RFC 8259 to the letter, in one pass and without recursion. It also refuses input
+//! that no honest client sends.
 
 use crate::json::fault::{Fault, FaultCode, Pointer};
 use crate::json::number;
@@ -7,15 +7,14 @@ use crate::json::number::Scanned;
 use crate::json::tape::{Frame, Kind, NO_KEY, Rec, Tape, next, text};
 use crate::json::{Limits, Operators};
 
-/// Objects of up to this many keys are searched for duplicates key by key, larger ones by sorting
-/// at their end.
+/// Up to this many keys are compared one by one to find duplicates. Larger objects are sorted at
+/// their end.
 const SMALL_OBJECT: u32 = 16;
 
-/// Parses `bytes` onto `tape` and returns them as text. `declared` are the keys that would count as
-/// operators but are named by the schema, sorted.
+/// Parses `bytes` onto `tape` and returns them as text. `declared` are the keys that look like
+/// operators but are declared in the schema, sorted.
 ///
-/// The caller has checked that there are no more than `maxBytes`, which keeps every offset within
-/// 32 bits.
+/// The caller has checked `maxBytes`, which keeps every offset within 32 bits.
 pub(crate) fn parse<'s>(
     bytes: &'s [u8],
     limits: &Limits,
@@ -54,7 +53,7 @@ pub(crate) fn parse<'s>(
     }
 }
 
-/// A fault and its offset; the pointer is made once, at the end.
+/// A fault and its offset; the pointer is built once, at the end.
 type Outcome<T> = Result<T, (FaultCode, usize)>;
 
 struct Parser<'s, 'p> {
@@ -62,8 +61,8 @@ struct Parser<'s, 'p> {
     bytes: &'s [u8],
     at: usize,
     tape: &'p mut Tape,
-    /// The container that is being read; those around it are in the tape's list. Outside of all
-    /// there is one that is none.
+    /// The current container; the enclosing ones are in the tape's `frames`. At the top level it is
+    /// a placeholder.
     frame: Frame,
     nodes: u32,
     max_nodes: u32,
@@ -73,7 +72,7 @@ struct Parser<'s, 'p> {
     declared: &'p [Box<str>],
 }
 
-/// Whether a value is finished or has members to come.
+/// Whether a value is complete or was opened.
 #[derive(PartialEq)]
 enum Step {
     Done,
@@ -101,14 +100,14 @@ impl Parser<'_, '_> {
         if self.at == self.bytes.len() { Ok(()) } else { Err(self.malformed()) }
     }
 
-    /// Goes on to where the next value starts. True at the end of the document.
+    /// Advances to the start of the next value. Returns true at the end of the document.
     #[inline]
     fn after_value(&mut self) -> Outcome<bool> {
         loop {
             if self.tape.frames.is_empty() {
                 return Ok(true);
             }
-            // The member is finished: faults from here on are those of its object.
+            // The member is complete: faults from here on belong to its object.
             self.frame.key = NO_KEY;
             self.skip_space();
             match self.peek() {
@@ -177,7 +176,7 @@ impl Parser<'_, '_> {
         Ok(())
     }
 
-    /// A key with its colon.
+    /// Reads a key with its colon.
     fn key(&mut self) -> Outcome<()> {
         if self.peek() != Some(b'"') {
             return Err(self.malformed());
@@ -205,7 +204,7 @@ impl Parser<'_, '_> {
         Ok(())
     }
 
-    /// `is_plain`: it has no escape, dot or bracket.
+    /// `is_plain`: the key has no escape, dot or bracket.
     fn judge_key(&mut self, at: u32, is_plain: bool) -> Result<(), FaultCode> {
         let frame = self.frame;
         let Some(rec) = self.tape.recs.get(at as usize).copied() else { return Ok(()) };
@@ -217,7 +216,7 @@ impl Parser<'_, '_> {
         if frame.len > SMALL_OBJECT {
             return Ok(());
         }
-        // Most keys are of another look than all that were there before.
+        // A one-word Bloom filter: a new bit means the key is new.
         let look = look(key);
         self.frame.looks |= look;
         if frame.looks & look == 0 {
@@ -226,7 +225,7 @@ impl Parser<'_, '_> {
         self.look_for_duplicate(frame, rec, self.text_of(rec))
     }
 
-    /// Whether a key may lead to a prototype, or be an operator of a database.
+    /// Refuses a key that may lead to a prototype, or that a database may take for an operator.
     #[cold]
     fn judge_odd_key(&self, key: &str) -> Result<(), FaultCode> {
         let in_constructor = || self.key_around().is_some_and(ends_in_constructor);
@@ -254,15 +253,15 @@ impl Parser<'_, '_> {
         Ok(())
     }
 
-    /// The key under which the object that is being read stands, if it stands in an object.
+    /// The key of the current object, if it is a member of an object.
     fn key_around(&self) -> Option<&str> {
         let outer = self.tape.frames.last()?;
         let rec = self.tape.recs.get(outer.key as usize)?;
         Some(self.text_of(*rec))
     }
 
-    /// Looks for a duplicate among the many keys of an object that ends here. Sorted, not hashed:
-    /// there are no collisions for an attacker to choose.
+    /// Searches for a duplicate among the many keys of a completed object. It sorts instead of
+    /// hashing, so an attacker can't choose collisions.
     fn sorted_keys_differ(&mut self, frame: Frame) -> Outcome<()> {
         let mut keys = std::mem::take(&mut self.tape.keys);
         keys.clear();
@@ -283,7 +282,7 @@ impl Parser<'_, '_> {
         let Some(at) = twice else { return Ok(()) };
         self.frame.key = at;
         let start = self.tape.recs.get(at as usize).map_or(0, |rec| rec.offset() as usize);
-        // Offsets of strings are those of their first character, behind the quote.
+        // The offset of a string is that of its first character, after the quote.
         Err((FaultCode::DuplicateKey, start.saturating_sub(1)))
     }
 
@@ -311,7 +310,7 @@ impl Parser<'_, '_> {
         Ok(())
     }
 
-    /// A string from its opening quote on.
+    /// Reads a string from its opening quote.
     #[inline]
     fn string(&mut self) -> Outcome<()> {
         let start = self.at + 1;
@@ -327,7 +326,7 @@ impl Parser<'_, '_> {
         }
     }
 
-    /// The rest of a string from its first backslash on, written out into the side buffer.
+    /// Reads the rest of a string from its first backslash, and unescapes it into the side buffer.
     #[cold]
     fn escaped(&mut self, start: usize, first: usize) -> Outcome<()> {
         let side_start = self.tape.side.len();
@@ -351,7 +350,7 @@ impl Parser<'_, '_> {
         Ok(())
     }
 
-    /// The character that the escape at `at` stands for, and how many bytes the escape has.
+    /// The character of the escape at `at`, and the length of the escape in bytes.
     fn escape(&self, at: usize) -> Outcome<(char, usize)> {
         let c = match self.bytes.get(at + 1) {
             Some(b'"') => '"',
@@ -420,13 +419,13 @@ impl Parser<'_, '_> {
         (FaultCode::MalformedJson, self.at)
     }
 
-    /// Where the parser stands.
+    /// The JSON Pointer to the parser's position.
     fn pointer(&self) -> String {
         let mut pointer = Pointer::root();
         if self.tape.frames.is_empty() {
             return pointer.finish();
         }
-        // The first of those around is the one that is none.
+        // The first frame is the placeholder.
         for frame in self.tape.frames.iter().skip(1).chain([&self.frame]) {
             if frame.object {
                 let Some(rec) = self.tape.recs.get(frame.key as usize) else { break };
@@ -440,20 +439,21 @@ impl Parser<'_, '_> {
     }
 }
 
-/// Whether a key without dots and brackets has to be looked at closely.
+/// Whether a key without dots and brackets needs a closer check.
 fn may_be_odd(key: &[u8]) -> bool {
     key.first() == Some(&b'$') || key == b"__proto__" || key == b"prototype"
 }
 
-/// A bit for the look of a key: its length, its first and its last byte. Equal keys have the same.
+/// A key's bit in the Bloom filter, from its length, its first and its last byte. Equal keys have
+/// equal bits.
 fn look(key: &[u8]) -> u64 {
     let times = |byte: Option<&u8>, n: usize| usize::from(byte.copied().unwrap_or_default()) * n;
     let mix = key.len() ^ times(key.first(), 7) ^ times(key.last(), 13);
     1 << (mix & 63)
 }
 
-/// Whether a key leads to a prototype: as it stands, or for code that takes it for a path, as
-/// `set(object, 'a.b[c]')` of many a library does.
+/// Whether a key leads to a prototype: literally, or for code that reads it as a path, as
+/// `set(object, 'a.b[c]')` of many libraries does.
 fn pollutes(key: &str, in_constructor: impl Fn() -> bool) -> bool {
     if !key.bytes().any(|byte| matches!(byte, b'.' | b'[')) {
         return key == "__proto__" || key == "prototype" && in_constructor();
@@ -470,7 +470,7 @@ fn ends_in_constructor(key: &str) -> bool {
     key == "constructor" || key.ends_with("constructor") && steps(key).last() == Some("constructor")
 }
 
-/// The steps of a key that is a path: `a.b["c"]` has three.
+/// The steps of a key that is read as a path: `a.b["c"]` has three.
 fn steps(key: &str) -> impl Iterator<Item = &str> {
     key.split(['.', '[', ']', '"', '\'']).filter(|step| !step.is_empty())
 }
@@ -479,14 +479,14 @@ fn closer(frame: Frame) -> u8 {
     if frame.object { b'}' } else { b']' }
 }
 
-/// Where the run of bytes that stand for themselves in a string ends: at a quote, a backslash, a
-/// control byte or the end.
+/// The end of the plain part of a string: the position of a quote, a backslash or a control byte,
+/// or the end.
 #[inline]
 pub(crate) fn plain_until(bytes: &[u8], at: usize) -> usize {
     run_until(bytes, at, special_bytes, |_| false)
 }
 
-/// Where the white space between two tokens ends (RFC 8259 section 2).
+/// The end of the white space between two tokens (RFC 8259 section 2).
 #[inline]
 pub(crate) fn space_until(bytes: &[u8], mut at: usize) -> usize {
     while matches!(bytes.get(at), Some(b' ' | b'\n' | b'\r' | b'\t')) {
@@ -495,8 +495,8 @@ pub(crate) fn space_until(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// As [`plain_until`], but also at other bytes: `stops` marks all of them in a word, `is_other`
-/// tells one.
+/// As [`plain_until`], with further stop bytes. `stops` marks all of them in a word; `is_other`
+/// recognizes a single one.
 #[inline]
 fn run_until(
     bytes: &[u8],
@@ -504,7 +504,7 @@ fn run_until(
     stops: impl Fn(u64) -> u64,
     is_other: impl Fn(u8) -> bool,
 ) -> usize {
-    // Eight bytes at a time; a byte that matches shows as its high bit.
+    // Eight bytes at a time; the high bit of a byte marks a match.
     while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
         let stops = stops(u64::from_le_bytes(*chunk));
         if stops != 0 {
@@ -522,8 +522,8 @@ fn run_until(
 const LOW: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
 
-/// Marks the high bit of each byte that is `byte`. Those above the lowest marked one may be marked
-/// wrongly (the borrow of a subtraction), so only the lowest counts.
+/// Marks the high bit of each byte that equals `byte`. Bytes above the lowest marked one may be
+/// marked wrongly (the borrow of a subtraction), so only the lowest counts.
 #[inline]
 fn those_that_are(byte: u8, word: u64) -> u64 {
     let x = word ^ (LOW * u64::from(byte));
@@ -537,13 +537,13 @@ fn special_bytes(word: u64) -> u64 {
     those_that_are(b'"', word) | those_that_are(b'\\', word) | below_space
 }
 
-/// Marks those and dots and brackets.
+/// Marks those, and also dots and brackets.
 #[inline]
 fn key_stops(word: u64) -> u64 {
     special_bytes(word) | those_that_are(b'.', word) | those_that_are(b'[', word)
 }
 
-/// An offset or index; the caller of [`parse`] keeps all of them within 32 bits.
+/// An offset or index. The caller of [`parse`] keeps all of them within 32 bits.
 fn offset(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }

@@ -1,14 +1,13 @@
 //! The document as a tape: one flat record per key and value, in the order of the text, over the
 //! bytes of the body.
 //!
-//! Strings stay where they are in the body; only those with escapes are written out, into one side
-//! buffer.
+//! Strings stay in the body; only those with escapes are written to a side buffer.
 
 use std::cell::Cell;
 
 use serde_json::{Map, Number, Value};
 
-/// What a record is.
+/// The kind of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Null,
@@ -16,7 +15,7 @@ pub(crate) enum Kind {
     False,
     /// A whole number within ±(2^53 - 1), written without fraction or exponent.
     Int,
-    /// Any other number, as the double that JavaScript makes of it.
+    /// Any other number, as JavaScript's double.
     Float,
     /// A string without escapes: a span of the source.
     Plain,
@@ -26,8 +25,8 @@ pub(crate) enum Kind {
     Object,
 }
 
-/// One key or value. What `c` and `d` mean depends on the kind; the constructors and readers below
-/// are the only code that knows.
+/// One key or value. The meaning of `c` and `d` depends on the kind; only the constructors and
+/// readers below use them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rec {
     pub(crate) kind: Kind,
@@ -80,7 +79,7 @@ impl Rec {
         }
     }
 
-    /// Where the key or value starts in the source.
+    /// The start of the key or value in the source.
     pub(crate) fn offset(self) -> u32 {
         if self.kind == Kind::Escaped { self.c } else { self.a }
     }
@@ -89,7 +88,7 @@ impl Rec {
         matches!(self.kind, Kind::Array | Kind::Object)
     }
 
-    /// Ends a container: its length, the end of its text and the index behind its last descendant.
+    /// Closes a container: its length, the end of its text and the index after its last descendant.
     pub(crate) fn close(&mut self, len: u32, end: u32, next: u32) {
         self.c = len;
         self.b = end;
@@ -97,15 +96,15 @@ impl Rec {
     }
 }
 
-/// A container that is still open while parsing.
+/// A container that is still open during parsing.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Frame {
     pub(crate) rec: u32,
     pub(crate) len: u32,
-    /// The record of the member's key, [`NO_KEY`] in arrays and between members.
+    /// The record of the member's key; [`NO_KEY`] in arrays and between members.
     pub(crate) key: u32,
     pub(crate) object: bool,
-    /// The looks of the keys so far, a bit each.
+    /// The Bloom filter of the keys so far, one bit each.
     pub(crate) looks: u64,
 }
 
@@ -123,20 +122,19 @@ impl Default for Frame {
 
 pub(crate) const NO_KEY: u32 = u32::MAX;
 
-/// The buffers of one parse. They are kept for the next one, so that a small body costs no
-/// allocation.
+/// The buffers of one parse. The next parse reuses them, so a small body costs no allocation.
 #[derive(Debug, Default)]
 pub(crate) struct Tape {
     pub(crate) recs: Vec<Rec>,
     pub(crate) side: String,
     pub(crate) frames: Vec<Frame>,
-    /// Scratch for the keys of one large object.
+    /// Scratch space for the keys of one large object.
     pub(crate) keys: Vec<u32>,
     pub(crate) nodes: u32,
     pub(crate) depth: u32,
 }
 
-/// A buffer that grew beyond this many records or bytes is given back after the request.
+/// A buffer that grew beyond this many records or bytes is freed after the request.
 const KEEP_RECORDS: usize = 4096;
 const KEEP_BYTES: usize = 1 << 16;
 
@@ -145,8 +143,7 @@ thread_local! {
 }
 
 impl Tape {
-    /// Runs `run` with this thread's buffers. A nested call finds the spare taken and works on
-    /// fresh ones.
+    /// Runs `run` with this thread's buffers. A nested call gets fresh ones.
     pub(crate) fn with<T>(run: impl FnOnce(&mut Self) -> T) -> T {
         let mut tape = SPARE.take();
         let result = run(&mut tape);
@@ -175,8 +172,8 @@ impl Tape {
     }
 }
 
-/// A parsed body. It borrows the body's bytes and the thread's buffers, and lives as long as the
-/// closure it is given to.
+/// A parsed body. It borrows the body's bytes and the thread's buffers, and is valid only in the
+/// closure that receives it.
 #[derive(Debug, Clone, Copy)]
 pub struct Document<'a> {
     source: &'a str,
@@ -186,7 +183,7 @@ pub struct Document<'a> {
     depth: u32,
 }
 
-/// What a value is, as seen by whoever walks the tape.
+/// A value, as code that walks the tape reads it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Item<'a> {
     Null,
@@ -205,19 +202,19 @@ pub(crate) struct Span {
 }
 
 impl<'a> Document<'a> {
-    /// The document as text: what JavaScript's `JSON.parse` reads to the same value.
+    /// The document as text. JavaScript's `JSON.parse` reads it as the same value.
     #[must_use]
     pub fn text(&self) -> &'a str {
         self.source
     }
 
-    /// How many values there are, containers and scalars.
+    /// The number of values, containers and scalars.
     #[must_use]
     pub fn nodes(&self) -> u32 {
         self.nodes
     }
 
-    /// How deep the deepest container is; 0 for a scalar.
+    /// The depth of the deepest container; 0 for a scalar.
     #[must_use]
     pub fn depth(&self) -> u32 {
         self.depth
@@ -230,7 +227,7 @@ impl<'a> Document<'a> {
     }
 
     pub(crate) fn rec(&self, at: u32) -> Rec {
-        // A record that is not there can't be asked for; null would be the harmless answer.
+        // No caller asks for a missing record; null would be the harmless result.
         self.recs.get(at as usize).copied().unwrap_or(Rec::literal(Kind::Null, 0, 0))
     }
 
@@ -251,7 +248,7 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// The text of a string or key, or of a number as it was written.
+    /// The text of a string or key, or of a number in its written form.
     pub(crate) fn str_at(&self, at: u32) -> &'a str {
         text(self.rec(at), self.source, self.side)
     }
@@ -267,7 +264,7 @@ impl<'a> Document<'a> {
         text(rec, self.source, self.side)
     }
 
-    /// The index behind the value at `at` and everything in it.
+    /// The index after the value at `at` and all its descendants.
     pub(crate) fn next(&self, at: u32) -> u32 {
         next(self.recs, at)
     }
@@ -312,7 +309,7 @@ impl<'a> Document<'a> {
         None
     }
 
-    /// Recursive, which is safe: no tape is deeper than `maxDepth`, which is 128 at most.
+    /// The recursion is safe: no tape is deeper than `maxDepth`, which is 128 at most.
     pub(crate) fn value_at(&self, at: u32) -> Value {
         match self.item(at) {
             Item::Null => Value::Null,
@@ -329,11 +326,11 @@ impl<'a> Document<'a> {
     }
 }
 
-/// The number of a record as `serde_json` holds it.
+/// The number of a record as a `serde_json` number.
 pub(crate) fn number(rec: Rec) -> Number {
     match rec.as_int() {
         Some(int) => Number::from(int),
-        // Every number of a tape is finite, so there always is one.
+        // Every number of a tape is finite, so `from_f64` always succeeds.
         None => rec.as_double().and_then(Number::from_f64).unwrap_or_else(|| Number::from(0)),
     }
 }

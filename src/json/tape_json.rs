@@ -12,11 +12,11 @@ use serde_json::{Number, Value};
 
 use crate::json::tape::{Document, Item, Kind, Rec, Span, number};
 
-/// The one representation that schemas are compiled for.
+/// The JSON representation for which schemas are compiled.
 #[derive(Debug)]
 pub(crate) struct TapeJson;
 
-/// One value of a document, or a key that `propertyNames` looks at as if it were one.
+/// One value of a document, or a key that `propertyNames` checks like a value.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum TapeNode<'a> {
     /// The value at an index of the tape.
@@ -29,7 +29,7 @@ impl Json for TapeJson {
     type Node<'a> = TapeNode<'a>;
     type PreparedKey = Box<str>;
     type StringBuffer = ();
-    // Members are found by walking, so one walk for all keys soon wins over one walk for each.
+    // A lookup walks the members, so one walk for all keys soon beats one walk for each.
     const KEYS_PER_LOOKUP: usize = 4;
 
     fn prepare_key(key: &str) -> Box<str> {
@@ -120,10 +120,10 @@ impl<'a> Node<'a, TapeJson> for TapeNode<'a> {
         }
     }
 
-    // The crate (pinned to one version) asks for this only to put a copy of the offending value
-    // into an error, having its own `equals_value` and `is_unique` above and below. We never show
-    // values, so none is copied: a hundred errors about one large value would cost a hundred
-    // copies. The conformance suite would show it if verdicts depended on it.
+    // The crate (pinned to one version) calls this only to copy the offending value into an error,
+    // because `equals_value` and `is_unique` are overridden above and below. No error shows a
+    // value, so none is copied: a hundred errors about one large value would cost a hundred copies.
+    // The conformance suite would fail if a result depended on it.
     fn to_value(&self) -> Cow<'a, Value> {
         Cow::Borrowed(&NOTHING)
     }
@@ -247,7 +247,7 @@ impl<'a> Array<'a, TapeJson> for TapeSpan<'a> {
         self.iter()
     }
 
-    // The crate's own way copies every element first, and hashes objects without a random seed.
+    // The crate's default copies every element first, and hashes objects without a random seed.
     fn is_unique(&self) -> bool {
         is_unique(self.document, self.span)
     }
@@ -265,7 +265,7 @@ pub(crate) fn is_unique(document: &Document<'_>, span: Span) -> bool {
                 place.insert(at);
             }
             Entry::Occupied(first) if same(document, *first.get(), at) => return false,
-            // Two hashes of 64 bits with a random seed: it may happen once in a long life.
+            // A collision of two 64-bit hashes with a random seed: possible, but very rare.
             Entry::Occupied(first) => alike.push((*first.key(), at)),
         }
     }
@@ -274,7 +274,7 @@ pub(crate) fn is_unique(document: &Document<'_>, span: Span) -> bool {
     })
 }
 
-/// A hash that is alike for values that are alike in JSON Schema's sense: `1` and `1.0`, members in
+/// A hash that is equal for values that are equal in JSON Schema's sense: `1` and `1.0`, members in
 /// any order.
 fn hash(document: &Document<'_>, at: u32, hasher: &impl BuildHasher) -> u64 {
     let mut state = hasher.build_hasher();
@@ -282,7 +282,7 @@ fn hash(document: &Document<'_>, at: u32, hasher: &impl BuildHasher) -> u64 {
         Item::Null => 0_u8.hash(&mut state),
         Item::Bool(value) => (1_u8, value).hash(&mut state),
         Item::Number(rec) => {
-            // Adding zero makes the two zeros one.
+            // Adding zero turns negative zero into zero.
             (2_u8, (rec.as_double().unwrap_or_default() + 0.0).to_bits()).hash(&mut state);
         }
         Item::String(text) => (3_u8, text).hash(&mut state),
@@ -324,12 +324,12 @@ fn same(document: &Document<'_>, a: u32, b: u32) -> bool {
     }
 }
 
-/// Whether a value equals one of the schema's in JSON Schema's sense.
+/// Whether a value equals a value of the schema in JSON Schema's sense.
 pub(crate) fn equals(document: &Document<'_>, at: u32, expected: &Value) -> bool {
     match (document.item(at), expected) {
         (Item::Null, Value::Null) => true,
         (Item::Bool(a), Value::Bool(b)) => a == *b,
-        // Both sides are doubles: JavaScript knows no other numbers, in bodies or in schemas.
+        // Both sides are doubles: JavaScript has no other numbers, in bodies or in schemas.
         (Item::Number(a), Value::Number(b)) => a.as_double() == b.as_f64(),
         (Item::String(a), Value::String(b)) => a == b,
         (Item::Array(a), Value::Array(b)) => {

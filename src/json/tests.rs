@@ -296,7 +296,7 @@ fn one_document_inside_another_has_its_own_buffers() {
     assert_eq!(both.unwrap(), (json!([1, "\n"]), json!({ "a": "\t" })));
 }
 
-/// JSON text with a taste for trouble.
+/// JSON text with many edge cases.
 fn texts() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         Just("null".to_owned()),

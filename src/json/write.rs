@@ -1,15 +1,15 @@
-//! A document as JSON text again, after it was changed.
+//! Writes a changed document as JSON text.
 
 use crate::json::tape::{Document, Item};
 
-/// The whole document as compact JSON; numbers stay as they were written.
+/// The whole document as compact JSON; numbers keep their written form.
 pub(crate) fn document(document: &Document<'_>) -> String {
     let mut out = String::with_capacity(document.text().len());
     value(document, 0, &mut out);
     out
 }
 
-/// One value. Recursive, which is safe: no tape is deeper than 128.
+/// One value. The recursion is safe: no tape is deeper than 128.
 pub(crate) fn value(document: &Document<'_>, at: u32, out: &mut String) {
     match document.item(at) {
         Item::Object(span) => {
@@ -38,7 +38,7 @@ pub(crate) fn value(document: &Document<'_>, at: u32, out: &mut String) {
     }
 }
 
-/// A value that has no others in it.
+/// A value that is not a container.
 pub(crate) fn scalar(document: &Document<'_>, at: u32, out: &mut String) {
     match document.item(at) {
         Item::String(text) => string(text, out),
@@ -49,7 +49,7 @@ pub(crate) fn scalar(document: &Document<'_>, at: u32, out: &mut String) {
     }
 }
 
-/// A text in quotes, run by run: most have nothing to escape.
+/// A text in quotes, written run by run: most texts need no escape.
 pub(crate) fn string(text: &str, out: &mut String) {
     out.push('"');
     let mut run = 0;

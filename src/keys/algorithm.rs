@@ -2,7 +2,7 @@
 
 use aws_lc_rs::signature as aws;
 
-/// One signature algorithm. `none` is not among them and never will be.
+/// A signature algorithm. `none` is deliberately missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Algorithm {
     /// HMAC with SHA-256.
@@ -45,7 +45,7 @@ pub(crate) enum Family {
 }
 
 impl Algorithm {
-    /// Every algorithm, the ones to prefer for a new key last.
+    /// All algorithms, in ascending order of preference for a new key.
     pub const ALL: [Self; 14] = [
         Self::Hs256,
         Self::Hs384,
@@ -84,7 +84,7 @@ impl Algorithm {
         }
     }
 
-    /// The algorithm of exactly this name: names are case-sensitive (RFC 7515 section 4.1.1).
+    /// The algorithm with exactly this name: names are case-sensitive (RFC 7515 section 4.1.1).
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
@@ -101,8 +101,8 @@ impl Algorithm {
         }
     }
 
-    /// The least bytes of an HMAC secret: the length of the hash (RFC 7518 section 3.2). Zero for
-    /// other families.
+    /// The minimum length of an HMAC secret in bytes: the length of the hash (RFC 7518 section
+    /// 3.2). Zero for other families.
     pub(crate) const fn least_secret_bytes(self) -> usize {
         match self {
             Self::Hs256 => 32,
@@ -112,7 +112,7 @@ impl Algorithm {
         }
     }
 
-    /// The curve, as a JWK names it, and the bytes of one coordinate. `None` where there is none.
+    /// The curve by its JWK name, and the length of a coordinate in bytes. `None` without a curve.
     pub(crate) const fn curve(self) -> Option<(&'static str, usize)> {
         match self {
             Self::Es256 => Some(("P-256", 32)),
@@ -123,7 +123,7 @@ impl Algorithm {
         }
     }
 
-    /// The same algorithm in the crate `jsonwebtoken`, which has no ES512.
+    /// The same algorithm in the crate `jsonwebtoken`, which lacks ES512.
     pub(crate) const fn in_jsonwebtoken(self) -> Option<jsonwebtoken::Algorithm> {
         use jsonwebtoken::Algorithm as Jwt;
         match self {

@@ -1,12 +1,12 @@
-//! Why there is no key for a token.
+//! The error of a key lookup.
 
-/// Why a token's header leads to no key.
+/// The reason why no key fits the header of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyError {
-    /// No key has its `kid`, or that key may not be used now.
+    /// No key has its `kid`, or that key is not usable now.
     Unknown,
-    /// Its `alg` is not that of the key.
+    /// Its `alg` differs from the algorithm of the key.
     Algorithm,
-    /// The keys of the issuer could not be fetched or read.
+    /// The issuer's keys could not be fetched or read.
     Unavailable,
 }

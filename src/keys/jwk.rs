@@ -1,8 +1,8 @@
 //! JSON Web Keys (RFC 7517, RFC 7518 section 6, RFC 8037).
 //!
-//! The reader of `jsonwebtoken` looks at the key's numbers alone; whether the key is meant for what
-//! it would be used for (`kty`, `crv`, `alg`, `use`, `key_ops`) is judged here first, so that a key
-//! for encryption or for another algorithm never verifies a token.
+//! The reader of `jsonwebtoken` reads only the numbers of the key. This module first checks the
+//! intended use of the key (`kty`, `crv`, `alg`, `use`, `key_ops`), so that a key for encryption or
+//! for another algorithm never verifies a token.
 
 use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
 use aws_lc_rs::rsa::{KeyPairComponents, PublicKeyComponents};
@@ -16,7 +16,7 @@ use crate::error::ConfigError;
 use crate::keys::algorithm::{Algorithm, Family};
 use crate::keys::material::{EcPrivate, Material, invalid_key, rsa_from_pkcs8};
 
-/// Which algorithms the key itself allows: by `alg` where it is there, else by `kty` and `crv`.
+/// The algorithms that the key allows: its `alg`, or else all that fit its `kty` and `crv`.
 pub(crate) fn algorithms(
     path: &str,
     jwk: &Map<String, Value>,
@@ -61,7 +61,7 @@ fn on_curve(of: Family, crv: &str) -> Vec<Algorithm> {
     family(of).into_iter().filter(same).collect()
 }
 
-/// Reads a JWK, public or private, as a key for `algorithm`, which must be one of [`algorithms`].
+/// Reads a public or private JWK as a key for `algorithm`, which must be one of [`algorithms`].
 pub(crate) fn read(
     path: &str,
     jwk: &Map<String, Value>,
@@ -120,9 +120,10 @@ pub(crate) fn read(
     }
 }
 
-/// The public half, read by `jsonwebtoken`.
+/// The public half, as `jsonwebtoken` reads it.
 fn decoding_key(path: &str, jwk: &Map<String, Value>) -> Result<DecodingKey, ConfigError> {
-    // Members that are not the key's numbers were judged above; `x5c` and the like play no part.
+    // Pass only the numbers: the other members are checked above, and `x5c` and the like are
+    // ignored.
     let numbers = jwk
         .iter()
         .filter(|(name, _)| ["kty", "crv", "n", "e", "x", "y"].contains(&name.as_str()))
@@ -158,7 +159,7 @@ fn rsa_private(
     rsa_from_pkcs8(der.as_ref()).map_err(|_| bad())
 }
 
-/// `use` must be `sig`, and `key_ops` only signing and verifying.
+/// Checks that `use` is `sig`, and that `key_ops` contains only signing and verifying.
 fn check_use(path: &str, jwk: &Map<String, Value>, private: bool) -> Result<(), ConfigError> {
     if jwk.get("use").is_some_and(|used| used != "sig") {
         return Err(invalid_key(format!("{path}.use").as_str(), "must be 'sig'"));

@@ -1,7 +1,7 @@
 //! One key with exactly one algorithm, parsed once.
 //!
-//! RFC 8725 bis says it as a MUST: the algorithm is a property of the key, and what a token's
-//! header says is only compared with it. A public key can then never become an HMAC secret.
+//! RFC 8725 bis requires it (MUST): the algorithm is a property of the key, and the header of a
+//! token is only compared with it. So a public key can never become an HMAC secret.
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,20 +25,20 @@ use crate::keys::strength::{
     WeakRsa, WeakSecret, has_small_order, judge_rsa, judge_secret, secret_command,
 };
 
-/// A key and what it may be used for.
+/// A key and its permitted use.
 pub(crate) struct Key {
     pub(crate) kid: Option<Arc<str>>,
     pub(crate) algorithm: Algorithm,
-    /// Seconds since the epoch, this one included.
+    /// Unix time in seconds, inclusive.
     pub(crate) not_before: u64,
-    /// Seconds since the epoch, this one not included.
+    /// Unix time in seconds, exclusive.
     pub(crate) not_after: u64,
     verifying: Verifying,
     signing: Option<Signing>,
     public: Option<PublicPart>,
-    /// What records are sealed with by whoever has the private part.
+    /// The key that seals records, derived from the private part.
     pub(crate) seal: Option<Arc<SealKey>>,
-    /// Set once, when its issuer no longer publishes it.
+    /// Set once, when its issuer stops publishing it.
     withdrawn: AtomicBool,
 }
 
@@ -63,7 +63,7 @@ impl fmt::Debug for Key {
 }
 
 impl Key {
-    /// Judges `material` and makes it a key for `algorithm`, without a `kid` and without an end.
+    /// Validates `material` as a key for `algorithm`. The key has no `kid` and no end.
     pub(crate) fn new(
         path: &str,
         material: Material,
@@ -75,8 +75,8 @@ impl Key {
         Self::however_guessable(path, material, algorithm)
     }
 
-    /// As [`Self::new`], but a secret need only be long enough: the published vectors are signed
-    /// with such.
+    /// As [`Self::new`], but checks only the length of a secret: published test vectors use
+    /// guessable ones.
     pub(crate) fn however_guessable(
         path: &str,
         material: Material,
@@ -112,7 +112,7 @@ impl Key {
                 let (curve, size) =
                     algorithm.curve().ok_or_else(|| other_family(path, algorithm))?;
                 let ecdsa = algorithm.ecdsa().ok_or_else(|| other_family(path, algorithm))?;
-                // Uncompressed points only: the length tells the curves apart.
+                // Uncompressed points only: their length identifies the curve.
                 let uncompressed = point.first() == Some(&4) && point.len() == 1 + 2 * size;
                 let parsed =
                     uncompressed.then(|| ParsedPublicKey::new(ecdsa, &point)).and_then(Result::ok);
@@ -155,8 +155,7 @@ impl Key {
             seal,
             withdrawn: AtomicBool::new(false),
         };
-        // What this key signs it must also verify, or a broken pair would only be seen by the first
-        // user.
+        // Sign and verify a probe: otherwise the first user would discover a broken pair.
         if key.can_sign() {
             let probe = key.sign(b"keepstone").and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
             if !probe.is_some_and(|signature| key.verify(b"keepstone", &signature)) {
@@ -169,12 +168,12 @@ impl Key {
         Ok(key)
     }
 
-    /// Whether `signature` over `message` is by this key.
+    /// Whether this key made `signature` over `message`.
     pub(crate) fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
         match &self.verifying {
             Verifying::Hmac(key) => {
-                // `sign` and compare, not `hmac::verify`: the same, with the length checked in
-                // sight.
+                // Sign and compare instead of `hmac::verify`: equivalent, but the length check is
+                // visible here.
                 let tag = hmac::sign(key, message);
                 constant_time::verify_slices_are_equal(tag.as_ref(), signature).is_ok()
             }
@@ -186,8 +185,8 @@ impl Key {
         self.signing.is_some()
     }
 
-    /// The signature over `message` in base64url, or `None` where the key has no private part or
-    /// signing fails.
+    /// The signature over `message` in base64url; `None` if the key has no private part or signing
+    /// fails.
     pub(crate) fn sign(&self, message: &[u8]) -> Option<String> {
         match self.signing.as_ref()? {
             Signing::Jwt(key, algorithm) => {
@@ -200,25 +199,25 @@ impl Key {
         }
     }
 
-    /// Whether the key may be used at this second: it was not withdrawn, and this is its time.
+    /// Whether the key is usable at this second: within its period of use and not withdrawn.
     pub(crate) fn usable_at(&self, seconds: u64) -> bool {
         self.not_before <= seconds
             && seconds < self.not_after
             && !self.withdrawn.load(Ordering::Acquire)
     }
 
-    /// As [`Self::usable_at`], or its time is still to come.
+    /// As [`Self::usable_at`], but also true before its period of use.
     pub(crate) fn is_kept_at(&self, seconds: u64) -> bool {
         self.usable_at(seconds.max(self.not_before))
     }
 
-    /// Ends the key for good. Tokens that were verified with it before are judged anew.
+    /// Ends the key permanently. Tokens that it has verified are verified again.
     pub(crate) fn withdraw(&self) {
         self.withdrawn.store(true, Ordering::Release);
     }
 
-    /// Whether `other` is this very key: the same name, algorithm, time and numbers. Secrets are
-    /// never the same.
+    /// Whether `other` is the same key: same name, algorithm, period of use and public numbers.
+    /// Secrets never compare equal.
     pub(crate) fn is(&self, other: &Self) -> bool {
         self.kid == other.kid
             && self.algorithm == other.algorithm
@@ -226,7 +225,7 @@ impl Key {
             && self.same_public(other)
     }
 
-    /// Whether both are the same public key, whatever they are used for.
+    /// Whether both have the same public numbers, whatever their use.
     pub(crate) fn same_public(&self, other: &Self) -> bool {
         self.public.is_some() && self.public == other.public
     }

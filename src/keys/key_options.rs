@@ -1,4 +1,4 @@
-//! Keys as the options give them: a secret, a list of keys, a JWK set.
+//! Parses keys from the options: a secret, a list of keys, a JWK set.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -130,20 +130,21 @@ fn jwk_kid<'a>(path: &str, jwk: &'a Map<String, Value>) -> Result<Option<&'a str
     jwk.get("kid").map(|kid| plain_text(&format!("{path}.kid"), kid)).transpose()
 }
 
-/// What a JWK set is.
+/// The origin of a JWK set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SetOf {
-    /// Published by an issuer: secrets in it would be known to all.
+    /// Published by an issuer. It must not contain secrets, since they would be public.
     Public,
-    /// A SPIFFE bundle: as public, and only the keys for JWT-SVIDs count, each of which has a
+    /// A SPIFFE bundle: also public. Only its keys for JWT-SVIDs count, and each of these has a
     /// `kid`.
     Bundle,
-    /// Of an outside test suite: all secrets or all public, and its secrets may be guessable.
+    /// From an external test suite: all keys are secrets or all are public, and secrets may be
+    /// guessable.
     Vectors,
 }
 
-/// The keys of a JWK set, each with the path it is at. Keys for encryption and keys of algorithms
-/// that `allowed` has not are left out: a set is the issuer's and holds what the issuer needs.
+/// The keys of a JWK set, each with its path. Keys for encryption and keys whose algorithms are not
+/// in `allowed` are skipped: the issuer publishes the set for its own needs.
 pub(crate) fn jwk_set(
     path: &str,
     value: &Value,
@@ -181,7 +182,7 @@ pub(crate) fn jwk_set(
     Ok(keys)
 }
 
-/// One key of a set; `None` where it is for something else.
+/// One key of a set; `None` if the set has it for another use.
 pub(crate) fn set_member(
     path: &str,
     jwk: &Map<String, Value>,
@@ -190,8 +191,7 @@ pub(crate) fn set_member(
 ) -> Result<Option<Key>, ConfigError> {
     let mut jwk = Cow::Borrowed(jwk);
     if of == SetOf::Bundle {
-        // SPIFFE Trust Domain and Bundle, section 4.2.2: what is for another kind of SVID is not
-        // looked at.
+        // SPIFFE Trust Domain and Bundle, section 4.2.2: skip keys for other kinds of SVID.
         if jwk.get("use").is_none_or(|used| used != "jwt-svid") {
             return Ok(None);
         }
@@ -229,7 +229,7 @@ fn is_for_encryption(jwk: &Map<String, Value>) -> bool {
         || ["RSA-OAEP", "RSA1_5", "ECDH-ES"].iter().any(|prefix| alg.starts_with(prefix))
 }
 
-/// Seconds since the epoch, or a date as `Date.prototype.toJSON` writes it.
+/// Parses Unix time in seconds, or a date in the format of `Date.prototype.toJSON`.
 fn instant(options: &Options<'_>, key: &str) -> Result<Option<u64>, ConfigError> {
     const YEAR_9999: u64 = 253_370_764_800;
     let Some(value) = options.get(key) else { return Ok(None) };
@@ -248,7 +248,7 @@ fn instant(options: &Options<'_>, key: &str) -> Result<Option<u64>, ConfigError>
     })
 }
 
-/// `2027-01-31` or `2027-01-31T12:30:00Z`, with a fraction of a second that is dropped.
+/// Parses `2027-01-31` or `2027-01-31T12:30:00Z`. A fraction of a second is dropped.
 fn iso_date(text: &str) -> Option<u64> {
     let (date, time) = text.split_once('T').unwrap_or((text, "00:00:00Z"));
     let digits = |text: &str, len: usize| {
@@ -285,7 +285,7 @@ fn iso_date(text: &str) -> Option<u64> {
 
 const MAX_TEXT: usize = 1024;
 
-/// A text without control characters, neither empty nor endless.
+/// A non-empty text of bounded length without control characters.
 pub(crate) fn plain_text<'a>(path: &str, value: &'a Value) -> Result<&'a str, ConfigError> {
     let text = string_at(path, value)?;
     if text.is_empty()
@@ -349,7 +349,7 @@ mod tests {
             "-027-01-01",
             "1969-01-01",
         ] {
-            // A fraction without digits says nothing; a time without a zone is local to somebody.
+            // A fraction without digits is malformed; a time without a zone is ambiguous.
             assert_eq!(iso_date(text), None, "{text}");
         }
     }

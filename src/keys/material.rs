@@ -1,4 +1,4 @@
-//! What a key consists of once it is read: the one shape that PEM, JWK and secrets come to.
+//! The parsed parts of a key: the common form of PEM, JWK and secrets.
 
 use aws_lc_rs::signature::{EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::error::{ConfigCode, ConfigError};
 use crate::keys::algorithm::{Algorithm, Family};
 
-/// A key, apart from what it may be used for.
+/// The parts of a key, without its permitted use.
 pub(crate) enum Material {
     Secret(Vec<u8>),
     /// `n` and `e` big-endian, without leading zeros.
@@ -32,7 +32,7 @@ pub(crate) enum Material {
 
 pub(crate) enum EcPrivate {
     Jwt(EncodingKey),
-    /// P-521, which `jsonwebtoken` does not know.
+    /// P-521, which `jsonwebtoken` does not support.
     Es512(Box<EcdsaKeyPair>),
 }
 
@@ -145,7 +145,7 @@ fn rsa_components(
     private: Option<EncodingKey>,
 ) -> Result<Material, ConfigError> {
     let jwk = jwk.map_err(|error| {
-        // The backend reads no private key below 2048 bits, so its size can't be judged later.
+        // The backend does not read private keys below 2048 bits, so report the size here.
         if error.to_string().contains("TooSmall") { weak_rsa_size(path) } else { bad() }
     })?;
     let AlgorithmParameters::RSA(key) = jwk.algorithm else { return Err(bad()) };
@@ -162,7 +162,7 @@ pub(crate) fn weak_rsa_size(path: &str) -> ConfigError {
         .suggest("make one with: openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:3072")
 }
 
-/// A PKCS#8 private key that another reader made, for the one of `jsonwebtoken`.
+/// Converts a PKCS#8 private key of another reader to the type of `jsonwebtoken`.
 pub(crate) fn rsa_from_pkcs8(der: &[u8]) -> jsonwebtoken::errors::Result<EncodingKey> {
     let mut pem = String::from("-----BEGIN PRIVATE KEY-----\n");
     for line in STANDARD.encode(der).as_bytes().chunks(64) {
@@ -173,8 +173,8 @@ pub(crate) fn rsa_from_pkcs8(der: &[u8]) -> jsonwebtoken::errors::Result<Encodin
     EncodingKey::from_rsa_pem(pem.as_bytes())
 }
 
-/// Whether these bytes are a public key in some dress. As an HMAC secret it would be one that
-/// everybody knows: with it, anybody signs (CVE-2015-9235 and its followers).
+/// Whether these bytes are a public key in any encoding. With a public key as HMAC secret, anyone
+/// could sign (CVE-2015-9235 and its followers).
 pub(crate) fn looks_public(secret: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(secret) else { return is_der(secret) };
     let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
@@ -197,8 +197,8 @@ pub(crate) fn looks_public(secret: &[u8]) -> bool {
     decoded.is_ok_and(|bytes| is_der(&bytes))
 }
 
-/// A DER sequence over the whole length that starts with a sequence (SPKI, certificate) or an
-/// integer (PKCS#1, PKCS#8).
+/// Whether this is one DER sequence over the whole length that starts with a sequence (SPKI,
+/// certificate) or an integer (PKCS#1, PKCS#8).
 fn is_der(bytes: &[u8]) -> bool {
     let (body, len) = match bytes {
         [0x30, len @ 0..=0x7f, body @ ..] | [0x30, 0x81, len, body @ ..] => {

@@ -1,8 +1,8 @@
-//! Keys: what they are made of, how strong they are, and which of them a token belongs to.
+//! Keys: their parts, their strength, and the choice of the key for a token.
 //!
-//! `material` and `jwk` read keys, `strength` refuses weak ones, and a [`Key`](key::Key) has one
-//! algorithm for good. `ring` holds keys of an issuer and finds the one that a header names;
-//! [`SealKey`] seals the records of sessions.
+//! `material` and `jwk` read keys, and `strength` refuses weak ones. A [`Key`](key::Key) has
+//! exactly one algorithm. `ring` holds the keys of an issuer and finds the one that a header names.
+//! [`SealKey`] seals session records.
 
 pub(crate) mod algorithm;
 mod error;

@@ -1,8 +1,8 @@
-//! The keys of an issuer, and which of them a token is to be verified with.
+//! The keys of an issuer, and the choice of the key that verifies a token.
 //!
-//! A key is alive from its `notBefore` until its `notAfter`, as long as its issuer publishes it.
-//! Whoever keeps a key for later, as the cache of verified tokens does, asks [`Key::usable_at`]
-//! again: a key that was withdrawn says so itself, whatever ring it was in.
+//! A key is usable from its `notBefore` until its `notAfter`, while its issuer publishes it. Code
+//! that keeps a key, such as the cache of verified tokens, must call [`Key::usable_at`] again: a
+//! withdrawn key reports it, whatever ring it came from.
 
 use std::sync::Arc;
 
@@ -11,18 +11,18 @@ use crate::jose::Header;
 use crate::keys::error::KeyError;
 use crate::keys::key::Key;
 
-/// No issuer has more keys.
+/// The maximum number of keys of one issuer.
 pub(crate) const MAX_KEYS: usize = 100;
 
-/// One or more keys, of which at most one has no `kid`, no two have the same, and no two are the
-/// same.
+/// The keys of one issuer. At most one has no `kid`, and no two have the same `kid` or the same
+/// public numbers.
 #[derive(Debug, Default)]
 pub(crate) struct KeyRing {
     keys: Vec<Arc<Key>>,
 }
 
 impl KeyRing {
-    /// Takes keys with the option path of each.
+    /// Creates a ring. Each key comes with its option path.
     pub(crate) fn new(keys: Vec<(String, Key)>) -> Result<Self, ConfigError> {
         let conflict = |path: &str, problem: String| {
             Err(ConfigError::new(ConfigCode::ConflictingOptions, path, problem))
@@ -52,10 +52,10 @@ impl KeyRing {
         Ok(Self { keys: keys.into_iter().map(|(_, key)| Arc::new(key)).collect() })
     }
 
-    /// The one key that a token with this header may be signed with, at this second.
+    /// The one key that may have signed a token with this header at this second.
     ///
-    /// The `kid` chooses; the `alg` only has to agree. A token without `kid` belongs to the key
-    /// without one, or to the only key there is.
+    /// The `kid` selects the key, and the `alg` must match it. A token without `kid` belongs to the
+    /// key without one, or to the only key.
     pub(crate) fn choose(&self, header: &Header, seconds: u64) -> Result<&Arc<Key>, KeyError> {
         if !self.keys.iter().any(|key| key.algorithm.name() == header.alg) {
             return Err(KeyError::Algorithm);
@@ -69,11 +69,11 @@ impl KeyRing {
         if key.algorithm.name() == header.alg { Ok(key) } else { Err(KeyError::Algorithm) }
     }
 
-    /// The key that new tokens are signed with at this second: a private key before a secret, the
-    /// newest first.
+    /// The key that signs new tokens at this second. A private key takes precedence over a secret,
+    /// then the newest key over older ones.
     pub(crate) fn signing(&self, seconds: u64) -> Option<&Arc<Key>> {
         let usable = self.keys.iter().filter(|key| key.can_sign() && key.usable_at(seconds));
-        // `max_by_key` takes the last of equals, so the list is turned for the first one to win.
+        // `max_by_key` returns the last of equals, so reverse the list to return the first.
         usable.rev().max_by_key(|key| (key.public_jwk().is_some(), key.not_before))
     }
 
@@ -89,7 +89,7 @@ impl KeyRing {
         self.keys.len()
     }
 
-    /// Whether a token with this `kid` may be signed with one of the keys.
+    /// Whether one of the keys may have signed a token with this `kid`.
     pub(crate) fn knows(&self, kid: &str) -> bool {
         match self.keys.as_slice() {
             [only] if only.kid.is_none() => true,
@@ -97,8 +97,8 @@ impl KeyRing {
         }
     }
 
-    /// This ring in the place of `old`: a key that is in both stays the very same, so that what was
-    /// verified with it stays known.
+    /// Returns this ring as the successor of `old`. A key that is in both keeps its object, so that
+    /// cached tokens stay valid.
     pub(crate) fn in_place_of(mut self, old: &Self) -> Self {
         for key in &mut self.keys {
             if let Some(same) = old.keys.iter().find(|known| known.is(key)) {
@@ -108,7 +108,7 @@ impl KeyRing {
         self
     }
 
-    /// Ends the keys that are not in `new`.
+    /// Withdraws the keys that are not in `new`.
     pub(crate) fn withdraw_for(&self, new: &Self) {
         for key in &self.keys {
             if !new.keys.iter().any(|kept| Arc::ptr_eq(kept, key)) {

@@ -1,12 +1,11 @@
-//! Keys that the records of sessions are sealed with, before they go into a shared store.
+//! Keys that seal session records before they go into a shared store.
 //!
-//! What it stops: whoever can write into the store writes `{ "sub": "root" }` into the record of a
-//! session, and the next refresh signs it. So a record carries a MAC with a key that the servers
-//! have and the store does not, and nothing in it counts before that was verified.
+//! The threat: an attacker with write access to the store puts `{ "sub": "root" }` into a session
+//! record, and the next refresh signs it. So a record carries a MAC. The servers have its key and
+//! the store does not, and a record counts only after its MAC is verified.
 //!
-//! No key of its own has to be given: it is derived with HKDF (RFC 5869) from the private key that
-//! signs the tokens, in a form that is the same however that key was written (PEM, JWK, PKCS#1 or
-//! PKCS#8).
+//! The options need no extra key: HKDF (RFC 5869) derives it from the private key that signs the
+//! tokens. The encoding of that key (PEM, JWK, PKCS#1 or PKCS#8) does not affect the result.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,10 +18,11 @@ use aws_lc_rs::signature::{EcdsaKeyPair, Ed25519KeyPair};
 use crate::keys::algorithm::Algorithm;
 use crate::keys::material::{EcPrivate, Material};
 
-/// Bytes of a seal.
+/// The length of a seal in bytes.
 pub const SEAL_BYTES: usize = 32;
 
-/// What an RSA key signs for its seal key. With a space in it, it is the signing input of no token.
+/// The message that an RSA key signs to derive its seal key. It contains a space, so it is never
+/// the signing input of a token.
 const RSA_MESSAGE: &[u8] = b"keepstone session record";
 
 /// A key for HMAC-SHA-256.
@@ -35,7 +35,7 @@ impl fmt::Debug for SealKey {
 }
 
 impl SealKey {
-    /// From a secret, and what it is otherwise used for.
+    /// Derives a key from a secret and the name of the secret's other use.
     #[must_use]
     pub fn derive(secret: &[u8], used_for: &str) -> Option<Arc<Self>> {
         let info: [&[u8]; 2] = [b"session record\0", used_for.as_bytes()];
@@ -45,11 +45,12 @@ impl SealKey {
         Some(Arc::new(Self(hmac::Key::new(hmac::HMAC_SHA256, &key))))
     }
 
-    /// From the private part of a signing key; `None` where there is none.
+    /// Derives a key from the private part of a signing key; `None` without a private part.
     pub(crate) fn of(material: &Material, algorithm: Algorithm) -> Option<Arc<Self>> {
         let secret = match material {
             Material::Secret(secret) => secret.clone(),
-            // The signature of PKCS#1 v1.5 is always the same, and nobody else can make it.
+            // A PKCS#1 v1.5 signature is deterministic, and only the holder of the private key can
+            // make it.
             Material::Rsa { private, .. } => {
                 let signing = jsonwebtoken::Algorithm::RS256;
                 jsonwebtoken::crypto::sign(RSA_MESSAGE, private.as_ref()?, signing).ok()?.into()
@@ -69,7 +70,7 @@ impl SealKey {
         Self::derive(&secret, algorithm.name())
     }
 
-    /// The seal over `parts`, each with its length before it.
+    /// The seal over `parts`, each preceded by its length.
     #[must_use]
     pub fn seal(&self, parts: &[&[u8]]) -> [u8; SEAL_BYTES] {
         let mut context = hmac::Context::with_key(&self.0);
@@ -84,7 +85,7 @@ impl SealKey {
         seal
     }
 
-    /// Whether `seal` is that over `parts`. It takes as long whatever the difference.
+    /// Whether `seal` is the seal over `parts`. The comparison takes constant time.
     #[must_use]
     pub fn verify(&self, parts: &[&[u8]], seal: &[u8]) -> bool {
         aws_lc_rs::constant_time::verify_slices_are_equal(&self.seal(parts), seal).is_ok()
@@ -96,16 +97,16 @@ fn scalar(pair: &EcdsaKeyPair) -> Option<Vec<u8>> {
     Some(scalar.as_ref().to_vec())
 }
 
-/// The keys that are in force at a moment, and whose records they seal.
+/// The keys that are in force at a moment, for the records of one issuer.
 #[derive(Debug, Clone)]
 pub struct Seals {
     issuer: Arc<str>,
-    /// The first one seals, all of them are taken.
+    /// The first one seals; all of them unseal.
     keys: Vec<Arc<SealKey>>,
 }
 
 impl Seals {
-    /// `None` without a key: nothing can be sealed, and nothing is taken.
+    /// `None` without a key: then nothing can be sealed or accepted.
     #[must_use]
     pub fn new(issuer: Arc<str>, keys: Vec<Arc<SealKey>>) -> Option<Self> {
         (!keys.is_empty()).then_some(Self { issuer, keys })
@@ -118,7 +119,7 @@ impl Seals {
         Some(first.seal(&self.with_issuer(parts)))
     }
 
-    /// Whether one of the keys has made `seal` over `parts`.
+    /// Whether one of the keys made `seal` over `parts`.
     #[must_use]
     pub fn verify(&self, parts: &[&[u8]], seal: &[u8]) -> bool {
         let parts = self.with_issuer(parts);

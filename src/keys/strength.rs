@@ -1,34 +1,33 @@
-//! How strong a key is: judged when the guard is built, since no request can make up for a weak
-//! one.
+//! Checks the strength of keys when the guard is built: later checks cannot make up for a weak key.
 //!
-//! An HMAC secret can be guessed offline from one token, and the tools for it try words, repeats
-//! and sequences first (OWASP JWT cheat sheet, "Weak token secret"). So a secret must be as long as
-//! its hash (RFC 7518 section 3.2) and its bits are counted the way such a tool would spend them.
+//! An HMAC secret can be guessed offline from one token, and cracking tools first try words,
+//! repeats and sequences (OWASP JWT cheat sheet, "Weak token secret"). So a secret must be as long
+//! as its hash (RFC 7518 section 3.2), and its bits are counted at the cost of such a tool.
 
 use crate::keys::algorithm::Algorithm;
 
-/// A command that makes a good secret.
+/// A command that generates a good secret.
 pub(crate) fn secret_command(bytes: usize) -> String {
     format!(
         "make one with: node -e \"console.log(require('crypto').randomBytes({bytes}).toString('base64url'))\""
     )
 }
 
-/// What is wrong with an HMAC secret.
+/// The weakness of an HMAC secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WeakSecret {
     Short,
     Guessable,
 }
 
-/// Bits that each byte of the least length must be worth. The lowest that 20,000 random secrets of
-/// 32 characters measured was 2.3 a byte in hexadecimal, 2.7 in letters and digits and 4.1 as
-/// bytes, so none of these is refused by chance.
+/// The required bits for each byte of the minimum length. The minimum among 20,000 random secrets
+/// of 32 characters was 2.3 bits a byte in hexadecimal, 2.7 in letters and digits and 4.1 as bytes,
+/// so no random secret is refused.
 const LEAST_BITS_A_BYTE: f64 = 2.0;
-/// More than this is not looked at: a good secret is good long before.
+/// Bytes beyond this are ignored: a good secret passes long before.
 const JUDGED_BYTES: usize = 256;
 
-/// Judges a secret for `algorithm`.
+/// Checks a secret for `algorithm`.
 pub(crate) fn judge_secret(secret: &[u8], algorithm: Algorithm) -> Result<(), WeakSecret> {
     let least = algorithm.least_secret_bytes();
     if secret.len() < least {
@@ -39,13 +38,13 @@ pub(crate) fn judge_secret(secret: &[u8], algorithm: Algorithm) -> Result<(), We
     if bits(secret) < wanted { Err(WeakSecret::Guessable) } else { Ok(()) }
 }
 
-/// About how many bits a guesser needs for `secret`: the cheapest way to put it together from
-/// single characters, repeats of what came before, sequences and common words.
+/// An estimate of the bits that a guesser needs for `secret`: the cheapest way to compose it from
+/// single characters, repeats of earlier bytes, sequences and common words.
 pub(crate) fn bits(secret: &[u8]) -> f64 {
     const REPEAT: f64 = 8.0;
     const SEQUENCE: f64 = 8.0;
-    // What people write is no random choice of words: less than the 8 bits that one of these would
-    // be.
+    // People do not choose words at random, so a word costs less than the 8 bits of a random
+    // choice.
     const KNOWN_WORD: f64 = 5.0;
     const ANY_WORD: f64 = 13.0;
     let secret = secret.get(..JUDGED_BYTES).unwrap_or(secret);
@@ -88,7 +87,7 @@ pub(crate) fn bits(secret: &[u8]) -> f64 {
     cheapest.last().copied().unwrap_or_default()
 }
 
-/// Shannon's entropy of the bytes as they occur, in bits a byte.
+/// The Shannon entropy of the bytes by their frequencies, in bits a byte.
 fn entropy_a_byte(bytes: &[u8]) -> f64 {
     let mut counts = [0_u32; 256];
     for byte in bytes {
@@ -102,7 +101,7 @@ fn entropy_a_byte(bytes: &[u8]) -> f64 {
     counts.into_iter().filter(|count| *count > 0).map(|count| -of(count) * of(count).log2()).sum()
 }
 
-/// How many bytes from `at` on came before, anywhere and also overlapping.
+/// The number of bytes from `at` that repeat earlier bytes at any position, overlaps included.
 fn longest_repeat(bytes: &[u8], at: usize) -> usize {
     let rest = bytes.get(at..).unwrap_or_default();
     (0..at)
@@ -114,7 +113,8 @@ fn longest_repeat(bytes: &[u8], at: usize) -> usize {
         .unwrap_or(0)
 }
 
-/// How many bytes from `at` on go up or down by one, or stay: `abcd`, `4321`, `\0\0\0`.
+/// The number of bytes from `at` that ascend or descend by one, or stay equal: `abcd`, `4321`,
+/// `\0\0\0`.
 fn sequence_at(bytes: &[u8], at: usize) -> usize {
     let rest = bytes.get(at..).unwrap_or_default();
     let [first, second, ..] = rest else { return 0 };
@@ -139,13 +139,13 @@ fn known_word_at(words: &[&str], bytes: &[u8], at: usize) -> usize {
         .unwrap_or(0)
 }
 
-/// What stands between words comes with them.
+/// A separator belongs to the word before it.
 fn separator_at(bytes: &[u8], at: usize) -> usize {
     usize::from(bytes.get(at).is_some_and(|byte| b" -_.,:/+".contains(byte)))
 }
 
-/// A run of letters that stands alone and could be spoken: a word of some language, with at most a
-/// capital in front.
+/// The length of a pronounceable run of letters that stands alone, with at most one leading
+/// capital: probably a word of some language.
 fn spoken_word_at(bytes: &[u8], at: usize) -> usize {
     let before = at.checked_sub(1).and_then(|before| bytes.get(before));
     let rest = bytes.get(at..).unwrap_or_default();
@@ -176,7 +176,7 @@ fn unleet(byte: u8) -> u8 {
     }
 }
 
-/// What people write where a secret should be.
+/// Words that are common in hand-written secrets.
 const WORDS: &str = "secret key keys jwt token tokens password passwd passphrase pass pwd change changeme changethis \
     me this that please replace your you my mine our super very ultra mega top long short strong weak safe secure \
     security private public shared signing sign signature verify hmac sha256 sha512 hs256 hs512 rs256 auth \
@@ -192,7 +192,7 @@ const WORDS: &str = "secret key keys jwt token tokens password passwd passphrase
     github qwertyuiop qwerty asdfghjkl asdfgh zxcvbnm zxcvbn 1q2w3e4r 1qaz2wsx qazwsx abc123 deadbeef cafebabe \
     feedface badcafe correct horse battery staple 123456789 1234567890 000 111 2020 2021 2022 2023 2024 2025 2026 2027";
 
-/// What is wrong with an RSA public key.
+/// The weakness of an RSA public key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WeakRsa {
     Size,
@@ -201,7 +201,7 @@ pub(crate) enum WeakRsa {
     Modulus,
 }
 
-/// Judges an RSA public key: `n` and `e` big-endian without leading zeros.
+/// Checks an RSA public key: `n` and `e` are big-endian without leading zeros.
 pub(crate) fn judge_rsa(n: &[u8], e: &[u8]) -> Result<(), WeakRsa> {
     let (Some(first), Some(last)) = (n.first(), n.last()) else { return Err(WeakRsa::Size) };
     let bits = n.len() * 8 - first.leading_zeros() as usize;
@@ -212,7 +212,7 @@ pub(crate) fn judge_rsa(n: &[u8], e: &[u8]) -> Result<(), WeakRsa> {
     if e.last().is_none_or(|byte| byte % 2 == 0) || e == [1] {
         return Err(WeakRsa::Exponent);
     }
-    // No product of two large primes has a small factor.
+    // A product of two large primes has no small factor.
     if last % 2 == 0 || SMALL_PRIMES.into_iter().any(|prime| remainder(n, prime) == 0) {
         return Err(WeakRsa::Modulus);
     }
@@ -222,17 +222,17 @@ pub(crate) fn judge_rsa(n: &[u8], e: &[u8]) -> Result<(), WeakRsa> {
     Ok(())
 }
 
-/// Whether an Ed25519 public key is a point of small order: with such a key the empty signature
-/// fits every message (RFC 8032 leaves it to the verifier to look, and most do not).
+/// Whether an Ed25519 public key is a point of small order. Anyone can forge signatures for such a
+/// key (RFC 8032 leaves the check to the verifier, and most omit it).
 pub(crate) fn has_small_order(x: &[u8]) -> bool {
     let Some((last, front)) = x.split_last() else { return false };
-    // The sign of the other coordinate does not matter, nor does how the number is spelt.
+    // Ignore the sign of the other coordinate; non-canonical encodings are in the list.
     let last = last & 0x7f;
     SMALL_ORDER.iter().any(|point| point.split_last() == Some((&last, front)))
 }
 
-/// The points of order 1, 2, 4 and 8 without their sign, little-endian, and the numbers beyond the
-/// field that stand for the first ones too.
+/// The points of order 1, 2, 4 and 8 without their sign, little-endian, and the non-canonical
+/// encodings (numbers beyond the field) of the first ones.
 const SMALL_ORDER: [[u8; 32]; 7] = {
     const fn ending(first: u8, middle: u8, last: u8) -> [u8; 32] {
         let mut point = [middle; 32];
@@ -259,8 +259,8 @@ const SMALL_ORDER: [[u8; 32]; 7] = {
     ]
 };
 
-/// The primes of the ROCA fingerprint (CVE-2017-15361): a modulus of the flawed Infineon library is
-/// a power of 65537 modulo each of them, any other one is by chance in one of 2^27 cases.
+/// The primes of the ROCA fingerprint (CVE-2017-15361). A modulus of the flawed Infineon library is
+/// a power of 65537 modulo each of them. Any other modulus matches with a probability of 2^-27.
 const SMALL_PRIMES: [u32; 38] = [
     3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97,
     101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167,
@@ -363,8 +363,8 @@ mod tests {
         assert!(lowest > 64.0);
     }
 
-    /// A number of 2048 bits that is a power of 65537 modulo each of the primes, as a modulus of
-    /// the flawed generator is.
+    /// A number of 2048 bits that is a power of 65537 modulo each of the primes, like a modulus of
+    /// the flawed generator.
     const ROCA: &str = "8acbd6c9bc2b944ba6530a52fc31f458b2724b0f812aa5d10a987f0142869ec4c68dec1851ae4988\
              89cefac8357e2226e5903d56c6d06421a3af44a9a8655ed26812c657c780ba2fc9e056dc6f86e0f3\
              6ff3f18868afd897c8ca01f9aace57f8798388b305abe780201c7abd6cb969a479f8e5c131850de4\
@@ -382,7 +382,7 @@ mod tests {
             .collect();
         assert_eq!(n.len(), 256);
         assert_eq!(judge_rsa(&n, &[1, 0, 1]), Err(WeakRsa::Roca));
-        // No other number nearby has the fingerprint: what is refused is the pattern, not the size
+        // No neighbouring number has the fingerprint: the check refuses the pattern, not the size
         // or the last byte.
         for last in 0..=255 {
             if n[255] != last {
@@ -416,7 +416,7 @@ mod tests {
     fn an_rsa_key_that_is_small_or_flawed_is_refused() {
         let odd = |len: usize| {
             let mut n = vec![0xff; len];
-            // Any odd number without small factors will do, and a third of all tries has none.
+            // Any odd number without small factors fits; a third of the tries find one.
             loop {
                 let tail = random(8);
                 n[len - 8..].copy_from_slice(&tail);

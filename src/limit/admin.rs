@@ -2,8 +2,8 @@
 //!
 //! A key is named by its parts, as the policy's `key` lists them: `["203.0.113.7"]` for `'ip'`,
 //! `["alice"]` for `'user'`, `["alice", "/v1/login"]` for `['user', 'route']`. `consume` and `get`
-//! are about the policy's own limit; the others reach the key in every tier, since the key of
-//! somebody with a role is counted under that role's limit.
+//! use the policy's own limit. The other calls change the key in every tier, since the key of a
+//! user with a role is counted under that role's limit.
 
 use std::time::Duration;
 
@@ -15,22 +15,23 @@ use crate::clock::{Now, micros};
 use crate::quota::algorithm::{Rule, State};
 use crate::store::{Key, Record};
 
-/// How a key stands.
+/// The state of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyState {
-    /// Whether it was admitted; for `get`, whether a request of cost 1 would be.
+    /// Whether the cost was admitted; for `get`, whether a request of cost 1 would be.
     pub allowed: bool,
     /// Requests per window.
     pub limit: u64,
-    /// How many more requests of cost 1 would be admitted now; 0 while it is blocked.
+    /// The number of further requests of cost 1 that would be admitted now; 0 while the key is
+    /// blocked.
     pub remaining: u64,
-    /// Whole seconds until there are more, rounded up; 0 if all are there.
+    /// Whole seconds until `remaining` grows, rounded up; 0 if the key has its full quota.
     pub reset_s: u64,
-    /// Whole seconds until what was refused would be admitted, rounded up; 0 if it was admitted.
+    /// Whole seconds until the refused cost would be admitted, rounded up; 0 if it was admitted.
     pub retry_after_s: u64,
-    /// Whole seconds until a block by hand ends, rounded up; 0 if there is none.
+    /// Whole seconds until a block by `guard.limits` ends, rounded up; 0 if there is none.
     pub blocked_s: u64,
-    /// How many requests are under way, of a limit that counts those.
+    /// The number of requests in flight, for a limit that counts those.
     pub taken: Option<u64>,
 }
 
@@ -66,7 +67,7 @@ impl Limiter {
         Ok(key_state(rule, &kept, 0, true, now))
     }
 
-    /// How a key stands. Counts nothing.
+    /// The state of a key. Counts nothing.
     pub fn get(&self, name: &str, key: &[&str], now: Now) -> Result<KeyState, LimitError> {
         let policy = self.policy(name)?;
         let key = key_of_parts(&policy.key, &policy.own, key)?;
@@ -83,7 +84,7 @@ impl Limiter {
         Ok(key_state(rule, &record, 1, allowed, now))
     }
 
-    /// Takes `cost` from a key whether it has it or not; at most everything is taken.
+    /// Takes `cost` from a key, even if less remains; at most the whole remaining quota is taken.
     pub fn penalize(
         &self,
         name: &str,
@@ -97,7 +98,7 @@ impl Limiter {
         })
     }
 
-    /// Gives `cost` back to a key; at most everything that it has used.
+    /// Returns `cost` to a key; at most its whole count is returned.
     pub fn reward(&self, name: &str, key: &[&str], cost: u32, now: Now) -> Result<(), LimitError> {
         self.change(name, key, now, |counter, record| {
             let clock_us = counter.rule.clock(now);
@@ -105,8 +106,8 @@ impl Limiter {
         })
     }
 
-    /// Refuses a key for `duration` from now, whatever it has left. A block that is there already
-    /// is replaced.
+    /// Refuses a key for `duration` from now, regardless of its remaining quota. Replaces an
+    /// earlier block.
     pub fn block(
         &self,
         name: &str,
@@ -118,7 +119,7 @@ impl Limiter {
         self.change(name, key, now, |_, record| record.blocked_until_us = until_us)
     }
 
-    /// Forgets what a key has used, and its block, and frees its slots.
+    /// Resets the count of a key, removes its block, and frees its slots.
     pub fn reset(&self, name: &str, key: &[&str]) -> Result<(), LimitError> {
         let policy = self.policy(name)?;
         let keys = keys_of(policy, key)?;
@@ -156,7 +157,7 @@ impl Limiter {
         Ok(())
     }
 
-    /// The policy of this name, if it is one that costs can be taken of.
+    /// The policy of this name, if it counts in time and so has costs.
     pub(super) fn in_time(&self, name: &str) -> Result<&CompiledLimit, LimitError> {
         let policy = self.policy(name)?;
         if policy.own.rule.is_in_flight() { Err(LimitError::InFlight) } else { Ok(policy) }

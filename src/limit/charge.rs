@@ -1,5 +1,5 @@
-//! What may be given back of a request's charge once its response is known, and the slots of
-//! requests that wait.
+//! The parts of a request's charge that may be refunded after its response, and the slots of
+//! delayed requests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,23 +14,23 @@ use crate::quota::{Action, LimitCheck, StoreCommand, SubjectCommand, SubjectKey}
 use crate::shared_store::SharedStore;
 use crate::store::Key;
 
-/// What one limit has charged a request that it may have to give back.
+/// A charge of one limit that may have to be refunded.
 #[derive(Debug, Clone)]
 pub struct Charge {
     count: Count,
     key: Key,
-    /// Who was charged in a shared store, and by which limit; `None` where it was charged here.
+    /// The subject and the tag of the limit in a shared store; `None` for a charge in this process.
     shared: Option<(SubjectKey, u32)>,
     rule: Rule,
     cost: u32,
-    /// What the cheapest request costs.
+    /// The cost of the cheapest request.
     price: u64,
-    /// The state that the charge has left behind.
+    /// The state after the charge.
     state: State,
 }
 
 impl Charge {
-    /// The charge of a part that was admitted, where it may have to be given back.
+    /// The charge of an admitted part, if it may have to be refunded.
     pub(super) fn of(part: &PolicyCheck<'_>) -> Option<Self> {
         let gives_back = part.policy.count != Count::All && part.fits && part.cost > 0;
         gives_back.then(|| Self {
@@ -48,8 +48,8 @@ impl Charge {
     }
 }
 
-/// What a request was charged and holds, until its response is known. Where this is dropped its
-/// slots are given back, and nothing else.
+/// The charges and permits of a request, until its response is known. Dropping this releases the
+/// permits but refunds nothing.
 #[derive(Debug)]
 pub struct Reservation {
     limiter: Arc<Limiter>,
@@ -58,20 +58,21 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// What `limiter` has charged, and what it holds.
+    /// The charges of `limiter`, and the permits.
     #[must_use]
     pub fn new(limiter: Arc<Limiter>, charges: Vec<Charge>, held: Vec<ConcurrencyPermit>) -> Self {
         Self { limiter, charges, held }
     }
 
-    /// Whether the request has a slot that nobody else may have while it is under way.
+    /// Whether the request holds a permit of a concurrency limit.
     #[must_use]
     pub fn holds_places(&self) -> bool {
         !self.held.is_empty()
     }
 
-    /// Gives back its slots, and what does not count, now that it is known whether the request has
-    /// failed: at once what was charged here; for a shared store, what to ask it.
+    /// Releases the permits, and refunds the charges that do not count for a request with this
+    /// outcome. Charges of this process are refunded at once; the returned commands refund those of
+    /// a shared store.
     #[must_use]
     pub fn settle(self, failed: bool, now: Now) -> Vec<(Arc<SharedStore>, StoreCommand)> {
         let clock = self.limiter.shared.as_ref().map_or(now, |shared| shared.status().clock(now));
@@ -98,7 +99,7 @@ impl Reservation {
 impl Limiter {
     fn give_back(&self, charge: &Charge, rest: &Rule, cost: u32, now: Now) {
         let mut locked = self.store.lock(std::iter::once(charge.key));
-        // What has gone in the meantime has used nothing any more.
+        // A record that is gone in the meantime has nothing to refund.
         let Some(old) = locked.get(&charge.key, now.mono_us) else { return };
         let (rule, clock_us) = (&charge.rule, charge.rule.clock(now));
         let state = rest.refund(State(old.state), cost, clock_us);
@@ -107,7 +108,7 @@ impl Limiter {
     }
 }
 
-/// The requests that one limit holds back in this guard.
+/// The requests that one limit delays in this guard.
 #[derive(Debug)]
 pub(super) struct DelayQueue {
     taken: Arc<AtomicU32>,
@@ -119,20 +120,20 @@ impl DelayQueue {
         Self { taken: Arc::default(), most }
     }
 
-    /// Counts with those of a limiter that this one takes the place of: its requests still wait.
+    /// Shares the count of the queue that this one replaces: the requests delayed there still wait.
     pub(super) fn go_on_from(&mut self, other: &Self) {
         self.taken = Arc::clone(&other.taken);
     }
 
-    /// A slot for a request that may have to wait; `None` where all are taken.
+    /// A slot for a request that may have to wait; `None` if all are taken.
     pub(super) fn take(&self) -> Option<DelaySlot> {
         let slot = DelaySlot(Arc::clone(&self.taken));
-        // Dropping the slot takes it back.
+        // Dropping the slot releases it.
         (self.taken.fetch_add(1, Ordering::AcqRel) < self.most).then_some(slot)
     }
 }
 
-/// The slot of a request that waits, free again when this is dropped.
+/// The slot of a delayed request, released when this is dropped.
 #[derive(Debug)]
 pub struct DelaySlot(Arc<AtomicU32>);
 

@@ -12,14 +12,14 @@ use crate::error::{ConfigCode, ConfigError};
 use crate::quota::algorithm::{Algorithm, Rule};
 use crate::request::sendable;
 
-/// No list has more policies than this.
+/// The maximum number of policies in a list.
 pub const MAX_POLICIES_PER_LIST: usize = 16;
 const MAX_NAME: usize = 64;
 const MAX_TIERS: usize = 64;
 const MAX_LIMIT: u64 = 1_000_000_000;
 const MIN_WINDOW: Duration = Duration::from_millis(10);
 const MAX_WINDOW: Duration = Duration::from_secs(400 * 86_400);
-/// A burst that takes longer than this to come back limits nothing but the first of it.
+/// A burst that takes longer than this to refill limits only the first requests.
 const MAX_REFILL: Duration = Duration::from_secs(4_000 * 86_400);
 
 const OPTIONS: &[&str] = &[
@@ -53,26 +53,26 @@ pub struct LimitPolicy {
     pub(super) key: KeySpec,
     pub(super) tiers: Vec<Tier>,
     pub(super) scope: Scope,
-    /// Whether a shared store is asked for every request.
+    /// Whether the shared store decides every request.
     pub(super) exact: bool,
     pub(super) on_failure: OnStoreFailure,
     pub(super) count: Count,
     pub(super) on_exceed: OnExceed,
 }
 
-/// What one request costs.
+/// The cost of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cost {
     /// Always this much, 1 or more.
     Fixed(u32),
-    /// What the user's function says for this request.
+    /// The result of the user's function for this request.
     Function,
 }
 
-/// What is counted apart.
+/// The unit of counting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeySpec {
-    /// Each combination of these, at least one, none twice.
+    /// Each combination of these, at least one, without duplicates.
     Parts(Vec<KeyPart>),
     /// Each string that the user's function returns.
     Function,
@@ -87,23 +87,23 @@ pub enum KeyPart {
     User,
     /// The verified token itself; the client address for anonymous requests.
     Token,
-    /// The route, whatever the method, without regard to case and a slash at the end.
+    /// The route, for all methods, ignoring case and a trailing slash.
     Route,
 }
 
-/// Another limit for those with a certain role or plan.
+/// Another limit for identities with a certain role or plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Tier {
     pub(super) name: String,
     pub(super) rule: Rule,
 }
 
-/// Which requests a policy is about.
+/// The requests that a policy applies to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Scope {
-    /// None: every method.
+    /// Empty: every method.
     methods: Vec<String>,
-    /// None: every path.
+    /// Empty: every path.
     paths: Vec<PathPattern>,
 }
 
@@ -116,8 +116,7 @@ enum PathPattern {
 }
 
 impl LimitPolicy {
-    /// Reads `value`, what the user wrote at `path`: one policy or a list of 1 to 16 with unique
-    /// names.
+    /// Reads the user's value at `path`: one policy, or a list of 1 to 16 with unique names.
     pub fn parse_all(path: &str, value: &Value) -> Result<Vec<Self>, ConfigError> {
         let Value::Array(items) = value else { return Ok(vec![Self::parse(path, value)?]) };
         if items.is_empty() || items.len() > MAX_POLICIES_PER_LIST {
@@ -138,7 +137,7 @@ impl LimitPolicy {
         Ok(policies)
     }
 
-    /// What counts where nothing is configured: 100 requests per minute and client address.
+    /// The default without configuration: 100 requests per minute and client address.
     #[must_use]
     pub fn default_policy() -> Self {
         Self {
@@ -161,19 +160,19 @@ impl LimitPolicy {
         &self.name
     }
 
-    /// What a request costs.
+    /// The cost of a request.
     #[must_use]
     pub fn cost(&self) -> Cost {
         self.cost
     }
 
-    /// What is counted apart.
+    /// The unit of counting.
     #[must_use]
     pub fn key(&self) -> &KeySpec {
         &self.key
     }
 
-    /// The limit of those without a tier.
+    /// The limit of identities without a tier.
     #[must_use]
     pub fn rule(&self) -> &Rule {
         &self.rule
@@ -216,12 +215,12 @@ impl LimitPolicy {
 }
 
 impl LimitPolicy {
-    /// This policy with other figures, as `guard.limits.set` is given them: `name`, `limit`, and
-    /// what else is to change of `window`, `burst` and `tiers`; `concurrent` and `tiers` where it
-    /// counts requests under way.
+    /// This policy with other figures, as passed to `guard.limits.set`: `name`, `limit`, and
+    /// optionally `window`, `burst` and `tiers`. For a limit of requests in flight: `concurrent`
+    /// and `tiers`.
     ///
     /// # Errors
-    /// What is wrong with them.
+    /// The first invalid figure.
     pub fn changed(&self, value: &Value) -> Result<Self, ConfigError> {
         const CHANGES: &[&str] = &["name", "limit", "window", "burst", "tiers", "concurrent"];
         if let Some(key) = value.as_object().and_then(|map| {
@@ -266,11 +265,10 @@ impl LimitPolicy {
 }
 
 impl Scope {
-    /// Whether the policy is about requests with this method and path.
+    /// Whether the policy applies to requests with this method and path.
     ///
-    /// It is read as widely as Express routes: paths without regard to case and to a slash at the
-    /// end, and GET with HEAD, since all of these reach the same handler and would otherwise get
-    /// around the limit.
+    /// It matches as widely as Express routes: paths ignore case and a trailing slash, and GET
+    /// includes HEAD. All of these reach the same handler and would otherwise bypass the limit.
     pub(super) fn includes(&self, method: &str, path: &str) -> bool {
         let method_fits =
             |wanted: &String| wanted == method || (wanted == "GET" && method == "HEAD");
@@ -394,7 +392,7 @@ fn tiers(options: &Options<'_>, own: &Rule) -> Result<Vec<Tier>, ConfigError> {
     })
 }
 
-/// The tiers of a policy, each with the options `known`, of which `rule` makes a limit.
+/// The tiers of a policy, each with the options `known`; `rule` reads their limit.
 pub(super) fn tiers_with(
     options: &Options<'_>,
     example: &str,
@@ -535,8 +533,8 @@ fn paths(options: &Options<'_>) -> Result<Vec<PathPattern>, ConfigError> {
                     "must be written as it is sent: ASCII without spaces, the rest percent-encoded",
                 ));
             }
-            // Compared with the decoded path, to count every spelling that a router may take for
-            // it.
+            // Compared with the decoded path, so that every spelling that a router may accept is
+            // counted.
             let segments = without_slash(base).split('/').skip(1);
             let sent = segments.map(|raw| sendable(raw).filter(|text| !text.is_empty()));
             let sent: Option<Vec<_>> = sent.collect();

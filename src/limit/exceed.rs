@@ -1,5 +1,5 @@
-//! The options that say which requests count, and what becomes of those that are too many or can't
-//! be judged.
+//! The options that select the requests that count, and the action for requests that exceed a limit
+//! or can't be judged.
 
 use std::time::Duration;
 
@@ -7,25 +7,25 @@ use crate::config::options::Options;
 use crate::error::{ConfigCode, ConfigError};
 use crate::quota::algorithm::{Algorithm, Rule};
 
-/// How long a request is held back, where nothing is said.
+/// The default maximum delay of a request.
 const DELAY: Duration = Duration::from_secs(5);
 const MAX_DELAY: Duration = Duration::from_secs(60);
 const DELAYED: u32 = 1000;
 const MAX_DELAYED: u64 = 100_000;
 
-/// Which requests count in the end. All are charged before they are let in.
+/// The requests that count in the end. All are charged before they are admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Count {
-    /// Each.
+    /// Every request.
     All,
-    /// Those whose response says that they failed: a status of 400 or more, or none.
+    /// Requests with a failed response: a status of 400 or more, or none.
     Failed,
-    /// The others.
+    /// All other requests.
     Succeeded,
 }
 
 impl Count {
-    /// Whether a request with this outcome is given back what it was charged.
+    /// Whether a request with this outcome gets its charge back.
     #[must_use]
     pub fn gives_back(self, failed: bool) -> bool {
         match self {
@@ -36,28 +36,27 @@ impl Count {
     }
 }
 
-/// What becomes of a request that is too much.
+/// The action for a request that exceeds the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnExceed {
     /// It is refused.
     Reject,
-    /// It waits for its turn, for so long at most, and so many others at most wait beside it in
-    /// this guard.
+    /// It waits for its turn. `longest` bounds the wait, and `most` the number of waiting requests
+    /// in this guard.
     Delay {
-        /// The longest wait.
+        /// The maximum wait.
         longest: Duration,
-        /// The most that wait.
+        /// The maximum number of waiting requests.
         most: u32,
     },
-    /// It passes, and is only told about.
+    /// It passes, and is only reported.
     Shadow,
 }
 
-/// What becomes of a request that a shared store can't judge. A store in this process does not
-/// fail.
+/// The action for a request that a shared store can't judge. A store in this process does not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnStoreFailure {
-    /// This process judges it, by its part of the limit.
+    /// This process judges it, by its share of the limit.
     Local,
     /// It is refused with 503.
     Closed,
@@ -114,8 +113,7 @@ impl OnExceed {
     }
 }
 
-/// Whether each request is judged by the store itself, and what becomes of it where the store is
-/// away.
+/// Whether the store judges each request, and the action while the store is unavailable.
 pub(super) fn exactness(
     options: &Options<'_>,
     count: Count,
@@ -133,16 +131,16 @@ pub(super) fn exactness(
         let problem = "is 'closed', but a limit with `onExceed: 'shadow'` refuses nothing";
         return Err(conflict(options.path_of("onStoreFailure"), problem).suggest("leave it out"));
     }
-    // Who asks for exactness, or counts what fails, guards something that must not be guessed: a
-    // guess is no answer there.
+    // `exact`, or a limit on failed requests, protects something that must not be decided by a
+    // guess. So the default is to refuse.
     let guards = (exact || count == Count::Failed) && !shadow;
     let otherwise = if guards { OnStoreFailure::Closed } else { OnStoreFailure::Local };
-    // What is given back, and when a turn comes, is known to the store alone.
+    // Only the store has the state for refunds and for the next turn.
     let asks = count != Count::All || on_exceed != OnExceed::Reject;
     Ok((exact || asks, said.unwrap_or(otherwise)))
 }
 
-/// The option at `path` can't stand beside another one.
+/// The option at `path` conflicts with another one.
 pub(super) fn conflict(path: impl Into<String>, problem: impl Into<String>) -> ConfigError {
     ConfigError::new(ConfigCode::ConflictingOptions, path, problem)
 }

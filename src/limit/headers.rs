@@ -1,5 +1,5 @@
 //! The response headers of draft-ietf-httpapi-ratelimit-headers-11, and `Retry-After`. Only this
-//! file knows the wire.
+//! file contains their wire format.
 //!
 //! Both fields are Lists of Strings with parameters (RFC 9651 section 3.1):
 //!
@@ -8,16 +8,20 @@
 //! RateLimit: "api";r=99;t=1, "daily";r=998;t=86
 //! ```
 //!
-//! `q` is the limit, `w` the window in whole seconds (left out where the window is none: it may not
-//! be rounded to something that is not true; for requests under way, `qu` says what `q` counts),
-//! `r` what is left, `t` the whole seconds until more is (left out where all of it is there). A
-//! policy's name needs no escaping: configuration lets no quote or backslash into it.
+//! * `q` is the limit.
+//! * `w` is the window in whole seconds. It is left out for any other window, since a rounded value
+//!   would be wrong.
+//! * `qu` is the unit of `q`, for requests in flight.
+//! * `r` is the remaining quota.
+//! * `t` is the whole seconds until `r` grows. It is left out if the quota is full.
+//!
+//! A policy's name needs no escaping: the configuration refuses quotes and backslashes in it.
 
 use crate::quota::algorithm::Rule;
 
 const SECOND_US: u64 = 1_000_000;
 
-/// The item of `RateLimit-Policy` for one policy. Made once, when the limiter is built.
+/// The item of `RateLimit-Policy` for one policy. Written once, when the limiter is built.
 pub(super) fn policy_item(name: &str, rule: &Rule) -> String {
     let mut item = String::new();
     push_name(&mut item, name);
@@ -44,13 +48,13 @@ pub(super) fn push_limit(out: &mut String, name: &str, remaining: u64, reset_s: 
     }
 }
 
-/// Adds an item that is made already.
+/// Adds a finished item.
 pub(super) fn push_item(out: &mut String, item: &str) {
     separate(out);
     out.push_str(item);
 }
 
-/// Whole seconds, rounded up: a client that comes back then is never too early.
+/// Whole seconds, rounded up, so that a client that retries after them is never too early.
 pub(super) fn seconds(micros: u64) -> u64 {
     micros.div_ceil(SECOND_US)
 }

@@ -1,22 +1,21 @@
-//! Limits of requests that are under way at once: `concurrent`.
+//! Limits of concurrent requests: `concurrent`.
 //!
-//! The attack: requests that are few but slow or heavy, reports and searches, or that are made slow
-//! on purpose, until all workers and connections of the service are taken. A limit in time lets
-//! them through.
+//! The attack: requests that are few but slow or heavy, such as reports and searches, or that are
+//! made slow on purpose, until all workers and connections of the service are taken. A limit in
+//! time admits them.
 //!
-//! A request takes a slot when all its limits admit it, and gives it back once: when its response
-//! is over, when its connection is closed, or when a later layer has refused it. Who owns a slot
-//! is told by ownership: [`ConcurrencyPermit`] gives it back when it is dropped, so that no way out
-//! of this crate forgets one, and none gives it back twice.
+//! A request takes a slot when all its limits admit it, and releases it once: when its response is
+//! over, when its connection is closed, or when a later layer has refused it. Ownership enforces
+//! this: [`ConcurrencyPermit`] releases its slot when it is dropped, so no way out of this crate
+//! forgets a slot or releases it twice.
 //!
-//! In this process slots are counted (`store/under_way.rs`). In a shared store each slot has a
-//! name of its own and an end, which this process moves on while the request lives
-//! (`store/slots.rs`): what a dead process has held comes free by itself, and giving back a name
-//! twice frees nobody else's slot. Every slot of a shared store is counted here too: when the
-//! store goes away, this process knows what it has under way.
+//! In this process slots are counted (`store/under_way.rs`). In a shared store each slot has its
+//! own name and expiry, which this process extends while the request lives
+//! (`shared_store/slots.rs`). So the slots of a dead process expire, and releasing a name twice
+//! frees no other slot. Every slot of a shared store is counted here too, so that this process has
+//! its own count when the store becomes unavailable.
 //!
-//! The number of slots is no part of a key: when `limits.set` changes it, those that are taken
-//! still count.
+//! The number of slots is not part of a key: when `limits.set` changes it, taken slots still count.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +36,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 const MIN_TIMEOUT: Duration = Duration::from_secs(1);
 const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// Options that are about limits in time, and why they mean nothing here.
+/// Options for limits in time, and the reason why they have no meaning here.
 const IN_TIME: &[(&str, &str)] = &[
     ("limit", "counts requests in a time, `concurrent` those that are under way"),
     ("window", "is the time that `limit` counts in, and `concurrent` has none"),
@@ -50,7 +49,7 @@ const IN_TIME: &[(&str, &str)] = &[
     ("maxDelayed", "is about requests that wait, and none waits for a slot"),
 ];
 
-/// The policy of options that have `concurrent`.
+/// The policy of options with `concurrent`.
 pub(super) fn parse(options: &Options<'_>) -> Result<LimitPolicy, ConfigError> {
     for (option, why) in IN_TIME {
         if options.has(option) {
@@ -75,7 +74,7 @@ pub(super) fn parse(options: &Options<'_>) -> Result<LimitPolicy, ConfigError> {
         tiers: applied(tiers(options, span)?, on_exceed),
         scope: scope(options)?,
         rule: on_exceed.apply(own),
-        // No slot is known ahead of time.
+        // No slot can be reserved ahead of time.
         exact: true,
         on_failure,
         count: Count::All,
@@ -83,7 +82,7 @@ pub(super) fn parse(options: &Options<'_>) -> Result<LimitPolicy, ConfigError> {
     })
 }
 
-/// `policy` with the figures that `guard.limits.set` was given.
+/// `policy` with the figures that were passed to `guard.limits.set`.
 pub(super) fn changed(policy: &LimitPolicy, value: &Value) -> Result<LimitPolicy, ConfigError> {
     if value.get("limit").is_some() {
         let why = "can't be given to a limit of requests under way";
@@ -122,7 +121,7 @@ fn rule(options: &Options<'_>, span: Duration) -> Result<Rule, ConfigError> {
 }
 
 impl LimitPolicy {
-    /// Whether it counts requests that are under way.
+    /// Whether it counts requests in flight.
     #[must_use]
     pub fn is_in_flight(&self) -> bool {
         self.rule.is_in_flight()
@@ -130,20 +129,20 @@ impl LimitPolicy {
 }
 
 impl Rule {
-    /// Whether it counts requests that are under way.
+    /// Whether it counts requests in flight.
     #[must_use]
     pub fn is_in_flight(&self) -> bool {
         self.algorithm() == Algorithm::InFlight
     }
 
-    /// How many slots there are, and for how many milliseconds one is held that nobody renews.
+    /// The number of slots, and the milliseconds after which a slot that is not renewed is freed.
     pub(super) fn slots(&self) -> (u32, u32) {
         let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
         (narrow(self.limit()), narrow(self.window_us() / 1000))
     }
 }
 
-/// A slot in this process, free again when this is dropped: not while its key is locked.
+/// A slot in this process, released when this is dropped. Don't drop it while its key is locked.
 #[derive(Debug)]
 pub(super) struct LocalSlot {
     store: Arc<MemoryStore>,
@@ -152,7 +151,7 @@ pub(super) struct LocalSlot {
 }
 
 impl LocalSlot {
-    /// Takes a slot of `key` in `store`, which `locked` is of.
+    /// Takes a slot of `key` in `store`, to which `locked` belongs.
     pub(super) fn take(store: &Arc<MemoryStore>, locked: &mut Locked<'_>, key: Key) -> Self {
         Self { store: Arc::clone(store), key, count: locked.begins(&key) }
     }
@@ -164,10 +163,10 @@ impl Drop for LocalSlot {
     }
 }
 
-/// The slot of a request that is under way. Dropping it gives it back.
+/// The slot of a request in flight. Dropping it releases the slot.
 #[derive(Debug)]
 pub struct ConcurrencyPermit {
-    /// Held for as long as this is.
+    /// Held as long as this permit.
     _local: LocalSlot,
     shared: Option<SharedSlot>,
 }
@@ -177,7 +176,7 @@ impl ConcurrencyPermit {
         Self { _local: local, shared }
     }
 
-    /// Gives it back. `Some`: what to tell a shared store, with what else it is told.
+    /// Releases the slot. `Some` is the command to send to a shared store, possibly with others.
     #[must_use]
     pub fn give_back(self) -> Option<(Arc<SharedStore>, StoreCommand)> {
         self.shared.and_then(SharedSlot::give_back)

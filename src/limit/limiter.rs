@@ -19,19 +19,19 @@ use crate::quota::algorithm::{Rule, State, View};
 use crate::shared_store::{SharedSlot, SharedStore};
 use crate::store::{Key, Locked, MemoryStore, Prefix, Record, SPENT};
 
-/// The most policies that one limiter holds, over all stacks of a guard.
+/// The maximum number of policies of one limiter, over all stacks of a guard.
 pub const MAX_POLICIES: usize = 64;
 
-/// All policies of a guard, ready to judge requests. It can be shared by threads.
+/// All policies of a guard, ready to judge requests. Threads can share it.
 #[derive(Debug)]
 pub struct Limiter {
-    /// Where it counts; under a shared store, what is kept of that in this process.
+    /// The counts; with a shared store, the part of them that this process caches.
     pub(super) store: Arc<MemoryStore>,
     pub(super) shared: Option<Arc<SharedStore>>,
     scope: String,
     pub(super) policies: Vec<CompiledLimit>,
-    /// `RateLimit-Policy` for requests that all policies are about, where no tier varies it and
-    /// none only watches.
+    /// `RateLimit-Policy` for requests to which all policies apply, if no policy has tiers or is
+    /// `'shadow'`.
     header: Option<String>,
 }
 
@@ -45,32 +45,32 @@ pub(super) struct CompiledLimit {
     pub(super) exact: bool,
     pub(super) on_failure: OnStoreFailure,
     pub(super) count: Count,
-    /// `None` where what exceeds the limit does not wait.
+    /// `None` if a request that exceeds the limit does not wait.
     pub(super) delay_queue: Option<DelayQueue>,
     pub(super) own: Counter,
     /// By role or plan, the most generous first.
     pub(super) tiers: Vec<(String, Counter)>,
 }
 
-/// One limit with its place in the store.
+/// One limit with its key prefix in the store.
 #[derive(Debug)]
 pub(super) struct Counter {
     pub(super) rule: Rule,
     pub(super) prefix: Prefix,
-    /// What its states are marked with in the record of a subject that a shared store has.
+    /// The tag of its states in a subject's record in a shared store.
     pub(super) tag: u32,
     /// Its item of `RateLimit-Policy`.
     header: String,
 }
 
-/// Some of a limiter's policies, by their place in it.
+/// Some of a limiter's policies, by index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LimitMask(u64);
 
 impl LimitMask {
-    /// All policies, whatever their number.
+    /// All policies, however many there are.
     pub const ALL: Self = Self(u64::MAX);
-    /// None.
+    /// No policy.
     pub const NONE: Self = Self(0);
 
     /// This set and the policy at `index`; an index that no limiter has changes nothing.
@@ -79,14 +79,13 @@ impl LimitMask {
         if index < MAX_POLICIES { Self(self.0 | 1 << index) } else { self }
     }
 
-    /// What is in this set and not in `other`: the policies that a request has not been counted by
-    /// yet.
+    /// The policies in this set and not in `other`: those that have not counted a request yet.
     #[must_use]
     pub const fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }
 
-    /// What is in either set.
+    /// The policies in either set.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
@@ -102,32 +101,32 @@ impl LimitMask {
 /// One policy's part in a check.
 #[derive(Debug)]
 pub(super) struct PolicyCheck<'l> {
-    /// The policy's place in the limiter.
+    /// The policy's index in the limiter.
     pub(super) index: usize,
     pub(super) policy: &'l CompiledLimit,
     pub(super) counter: &'l Counter,
     pub(super) key: Key,
-    /// Who is counted, where a shared store is asked.
+    /// The counted subject, if a shared store decides.
     pub(super) subject: Option<SubjectKey>,
     pub(super) cost: u32,
-    /// The clock of whoever counts.
+    /// The clock of the store that counts.
     pub(super) now: Now,
-    /// How the key stands, with this request where it was counted.
+    /// The state of the key, including this request if it was counted.
     pub(super) record: Record,
-    /// What this process has of the limit, while a shared store is away. Rare, as the next one: a
-    /// rule is large.
+    /// The share of this process while a shared store is unavailable. Rare, as the next one, and so
+    /// boxed: a rule is large.
     pub(super) share: Option<Box<Rule>>,
-    /// What a signal has made of the limit for this client.
+    /// The limit scaled by a signal of this client.
     pub(super) scaled: Option<Box<Rule>>,
-    /// Its slot among those that wait, where it may have to.
+    /// Its slot in the delay queue, if it may have to wait.
     pub(super) delay_slot: Option<DelaySlot>,
-    /// Requests to debit in a shared store ahead of time.
+    /// The number of requests to debit in a shared store ahead of time.
     pub(super) ahead: u32,
-    /// What was debited ahead of time and is still to be spent here.
+    /// The cost that was debited ahead of time and can still be spent here.
     pub(super) leased: u64,
     pub(super) fits: bool,
-    /// Its slot among the requests under way: in this process, and in a shared store. Most limits
-    /// have none, and carry little for it.
+    /// Its slots of concurrent requests: in this process, and in a shared store. Boxed, since most
+    /// limits have none.
     pub(super) taken: Option<Box<LocalSlot>>,
     pub(super) held: Option<Box<SharedSlot>>,
 }
@@ -137,23 +136,23 @@ impl PolicyCheck<'_> {
         self.scaled.as_deref().or(self.share.as_deref()).unwrap_or(&self.counter.rule)
     }
 
-    /// Whether the limit only watches.
+    /// Whether the limit is `'shadow'`.
     pub(super) fn is_watching(&self) -> bool {
         self.counter.rule.is_watching()
     }
 
-    /// What the request is asked by: where it has no slot to wait in, it has to fit at once.
+    /// The rule for this request: without a slot in the delay queue it has to fit at once.
     pub(super) fn asked_rule(&self) -> Rule {
         let rule = *self.rule();
         if self.delay_slot.is_some() { rule } else { rule.without_delay() }
     }
 
-    /// Whether the limit counts requests under way.
+    /// Whether the limit counts requests in flight.
     pub(super) fn is_in_flight(&self) -> bool {
         self.counter.rule.is_in_flight()
     }
 
-    /// Takes a slot in this process, whose keys `locked` are.
+    /// Takes a slot in this process, whose keys are in `locked`.
     pub(super) fn take(&mut self, store: &Arc<MemoryStore>, locked: &mut Locked<'_>) {
         self.taken = Some(Box::new(LocalSlot::take(store, locked, self.key)));
     }
@@ -166,13 +165,13 @@ impl PolicyCheck<'_> {
         self.rule().view(State(self.record.state), self.clock_us())
     }
 
-    /// Whether the request may pass as the key stands.
+    /// Whether the request may pass in the present state of the key.
     pub(super) fn would_fit(&self) -> bool {
         self.record.blocked_until_us <= self.now.mono_us
             && self.asked_rule().fits(State(self.record.state), self.cost, self.clock_us())
     }
 
-    /// How long a refused request has to wait.
+    /// The time that a refused request has to wait.
     pub(super) fn wait_us(&self) -> u64 {
         let blocked = self.record.blocked_until_us.saturating_sub(self.now.mono_us);
         self.rule().wait(State(self.record.state), self.cost, self.clock_us()).max(blocked)
@@ -181,11 +180,11 @@ impl PolicyCheck<'_> {
 
 impl Limiter {
     /// A limiter over `store`. Limiters that share a store share the counts of policies with the
-    /// same `scope`, name and limits; give each guard a scope of its own to keep them apart, or all
-    /// the same one.
+    /// same `scope`, name and limits. Give each guard its own scope to keep them apart, or all the
+    /// same one.
     ///
-    /// Fails for more than [`MAX_POLICIES`] and for a name that comes twice: the counts would be
-    /// told apart by nothing.
+    /// Fails for more than [`MAX_POLICIES`], and for a duplicate name: the counts would be
+    /// indistinguishable.
     pub fn new(
         policies: Vec<LimitPolicy>,
         store: Arc<MemoryStore>,
@@ -237,8 +236,8 @@ impl Limiter {
         Ok(Self { store, shared, scope: scope.to_owned(), policies: prepared, header })
     }
 
-    /// A limiter like this one with other policies. Requests that wait here are among those that
-    /// may wait there.
+    /// A limiter like this one with other policies. Its delay queues include the requests that wait
+    /// here.
     pub(super) fn with_policies(&self, policies: Vec<LimitPolicy>) -> Result<Self, ConfigError> {
         let store = Arc::clone(&self.store);
         let mut limiter = Self::over(policies, store, self.shared.clone(), &self.scope)?;
@@ -265,29 +264,28 @@ impl Limiter {
         self.policies.get(index).map(|policy| policy.name.as_str())
     }
 
-    /// Whether a policy of it only watches.
+    /// Whether one of its policies is `'shadow'`.
     #[must_use]
     pub fn has_shadow(&self) -> bool {
         self.policies.iter().any(|policy| policy.own.rule.is_watching())
     }
 
-    /// The store that it counts in.
+    /// The store with its counts.
     #[must_use]
     pub fn store(&self) -> &Arc<MemoryStore> {
         &self.store
     }
 
-    /// Whether the roles of a user decide anything here.
+    /// Whether any decision here depends on a user's roles.
     #[must_use]
     pub fn reads_roles(&self) -> bool {
         self.policies.iter().any(|policy| !policy.tiers.is_empty())
     }
 
-    /// Judges a request by all policies of `which` that are about it. If all admit it, all count
-    /// it; if one refuses, none does. Fails where a user's function gave nothing to count by.
+    /// Judges a request by all policies of `which` that apply to it. If all admit it, all count it;
+    /// if one refuses, none does. Fails if a user's function returned no key or cost.
     ///
-    /// This is for a limiter in this process; for one over a shared store it judges by what is
-    /// known here.
+    /// For a limiter in this process. A limiter over a shared store judges by its cached state.
     pub fn check(
         &self,
         which: LimitMask,
@@ -297,7 +295,7 @@ impl Limiter {
         Ok(self.judge(self.parts(which, subject, now)?, now))
     }
 
-    /// What the policies of `which` that are about a request want to know of it.
+    /// The checks of the policies of `which` that apply to a request.
     pub(super) fn parts(
         &self,
         which: LimitMask,
@@ -348,7 +346,7 @@ impl Limiter {
         self.judge_from(parts, now, &[])
     }
 
-    /// Judges and counts in this process. `first` are the records of keys that have none yet.
+    /// Judges and counts in this process. `first` has the records for keys that have none yet.
     pub(super) fn judge_from<'l>(
         &'l self,
         mut parts: Few<PolicyCheck<'l>>,
@@ -394,7 +392,7 @@ impl Limiter {
                     locked.update(&part.key, part.record);
                 }
             } else if part.cost > 0 && !locked.put(&part.key, part.record, now.mono_us) {
-                // No place at all, so nothing would count this request: it must not pass.
+                // Without room no record would count this request, so it must not pass.
                 part.fits = false;
                 admitted &= part.is_watching();
             }
@@ -403,7 +401,7 @@ impl Limiter {
         self.report(parts, admitted)
     }
 
-    /// The outcome of a request whose parts are judged.
+    /// The outcome of a request after its parts were judged.
     pub(super) fn report<'l>(&'l self, parts: Few<PolicyCheck<'l>>, allowed: bool) -> Outcome<'l> {
         let mut outcome = Outcome {
             allowed,
@@ -437,7 +435,7 @@ impl Limiter {
                 shadow,
                 in_flight: part.is_in_flight(),
             };
-            // What only watches must not change what clients do.
+            // A shadow limit must not change the behaviour of clients.
             if !shadow {
                 push_limit(&mut outcome.rate_limit, state.name, state.remaining, state.reset_s);
             }
@@ -503,14 +501,14 @@ impl CompiledLimit {
     }
 
     /// The most generous tier among `roles`, or the policy's own limit. A further role is a further
-    /// right: it must not cost its owner a higher limit, and neither the order of roles in a token
-    /// nor that of tiers may decide.
+    /// right, so it must not lower the limit. The order of roles in a token or of tiers must not
+    /// matter.
     fn counter_for(&self, roles: &[&str]) -> &Counter {
         let tier = self.tiers.iter().find(|(name, _)| roles.contains(&name.as_str()));
         tier.map_or(&self.own, |(_, counter)| counter)
     }
 
-    /// What the cheapest request costs: with less than this left, a key is blocked.
+    /// The cost of the cheapest request: with less than this left, a key is exhausted.
     pub(super) fn price(&self) -> u64 {
         match self.cost {
             Cost::Fixed(cost) => u64::from(cost),
@@ -527,8 +525,7 @@ impl CompiledLimit {
 impl Counter {
     fn new(name: &str, tier: &str, rule: Rule, store: &MemoryStore, scope: &str) -> Self {
         if rule.is_in_flight() {
-            // Requests are under way whatever the limit is, so it is no part of the key: it may
-            // change.
+            // The limit is not part of the key, since requests stay in flight when it changes.
             let kind = [rule.algorithm() as u8];
             let parts = [scope.as_bytes(), name.as_bytes(), &kind, tier.as_bytes()];
             let prefix = store.prefix(&parts);
@@ -539,8 +536,7 @@ impl Counter {
                 header: policy_item(name, &rule),
             };
         }
-        // The rule is part of the key, since a state means something to the rule that wrote it
-        // alone.
+        // The rule is part of the key, since only the rule that wrote a state can interpret it.
         let limit = [rule.limit(), rule.window_us(), rule.capacity()].map(u64::to_le_bytes);
         let parts =
             [scope.as_bytes(), name.as_bytes(), &[rule.algorithm() as u8], limit.as_flattened()];
@@ -549,9 +545,9 @@ impl Counter {
     }
 }
 
-/// The record to keep for a state, which becomes spent where less than `price` is left. A refusal
-/// alone does not make it so: a client that may name a high cost could otherwise take places for
-/// ever at the price of one request.
+/// The record for a state. It is marked as spent if less than `price` is left. A refusal alone does
+/// not mark it: otherwise a client that can choose a high cost could occupy entries for ever with
+/// one request each.
 pub(super) fn record(
     old: &Record,
     rule: &Rule,

@@ -1,8 +1,8 @@
-//! A limiter whose limits change while the guard runs: `guard.limits.set`.
+//! A limiter whose limits change at runtime: `guard.limits.set`.
 //!
 //! A change is a notice of the store (`src/store/notices.rs`), so that a shared store carries it to
-//! all processes. It holds for limits that were configured as the changed one was: a deploy that
-//! writes other figures wins over what was set before it.
+//! all processes. It applies to limits with the same configuration as the changed one: a deploy
+//! with other figures overrides an earlier change.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,26 +16,26 @@ use super::subject::shared_tag;
 use crate::error::ConfigError;
 use crate::store::Notice;
 
-/// What holds at the moment.
+/// The current policies and their limiter.
 #[derive(Debug)]
 struct Current {
     policies: Vec<LimitPolicy>,
     limiter: Arc<Limiter>,
 }
 
-/// The limiter of a stack, as it is at the moment.
+/// The limiter of a stack, with its runtime changes.
 #[derive(Debug)]
 pub struct ReloadableLimiter {
-    /// As they were configured, and the limiter that was built of them.
+    /// The configured policies, and the limiter built from them.
     policies: Vec<LimitPolicy>,
     first: Arc<Limiter>,
     current: RwLock<Current>,
-    /// How many changes it knows of.
+    /// The number of changes that it has applied.
     seen: AtomicU64,
 }
 
 impl ReloadableLimiter {
-    /// A limiter that was built of `policies`.
+    /// A limiter that was built from `policies`.
     #[must_use]
     pub fn new(policies: Vec<LimitPolicy>, limiter: Limiter) -> Self {
         let first = Arc::new(limiter);
@@ -43,18 +43,18 @@ impl ReloadableLimiter {
         Self { policies, first, current: RwLock::new(current), seen: AtomicU64::new(0) }
     }
 
-    /// The limits as they were configured.
+    /// The configured limits.
     #[must_use]
     pub fn policies(&self) -> &[LimitPolicy] {
         &self.policies
     }
 
-    /// The limiter with what was changed up to now.
+    /// The limiter with all changes so far.
     #[must_use]
     pub fn current(&self) -> Arc<Limiter> {
         let changes = self.first.store().notices().changes();
         if changes == 0 {
-            // Mostly nothing is ever changed, and nobody takes the lock.
+            // Usually there are no changes at all, and no lock is taken.
             return Arc::clone(&self.first);
         }
         if self.seen.load(Ordering::Acquire) == changes {
@@ -62,11 +62,11 @@ impl ReloadableLimiter {
         }
         let mut current = self.current.write();
         let notices = self.first.store().notices();
-        // Read first: a change that comes now is seen the next time.
+        // Read first: a change that arrives now is applied the next time.
         let changes = notices.changes();
         let as_said = |policy: &LimitPolicy| {
             let said = notices.policy(&policy.name, mark(policy));
-            // What this version does not take was checked by another one.
+            // A change that this version refuses was checked by another version; it is ignored.
             said.and_then(|value| policy.changed(&value).ok()).unwrap_or_else(|| policy.clone())
         };
         let policies: Vec<LimitPolicy> = self.policies.iter().map(as_said).collect();
@@ -80,11 +80,10 @@ impl ReloadableLimiter {
         Arc::clone(&current.limiter)
     }
 
-    /// The notice that changes the limit which `value` names, or `None` where there is none of this
-    /// name.
+    /// The notice that changes the limit in `value`, or `None` if no limit has this name.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The first invalid figure.
     pub fn change(&self, name: &str, value: &Value) -> Result<Option<Notice>, ConfigError> {
         let Some(policy) = self.policies.iter().find(|policy| policy.name == name) else {
             return Ok(None);
@@ -94,7 +93,7 @@ impl ReloadableLimiter {
     }
 }
 
-/// Tells policies apart that were configured differently.
+/// Distinguishes policies of different configuration.
 fn mark(policy: &LimitPolicy) -> u32 {
     shared_tag(&[format!("{policy:?}").as_bytes()])
 }

@@ -1,27 +1,29 @@
-//! Rate limits: how often a client, a user, a token or a route may ask.
+//! Rate limits: how often a client, a user, a token or a route may send requests.
 //!
-//! The attack: somebody asks far more often than any honest client, to guess passwords and tokens,
-//! to scrape, or to use the service up for everybody else (OWASP API4:2023, unrestricted resource
-//! consumption). And the attacks on limiters themselves, each of which some limiter has fallen to:
+//! The attack: a client sends far more requests than any honest one, to guess passwords and tokens,
+//! to scrape, or to exhaust the service for all others (OWASP API4:2023, unrestricted resource
+//! consumption). There are also attacks on limiters themselves, each of which has succeeded against
+//! some limiter:
 //!
 //! - a new IPv6 address for each request, or IPv4 written as IPv6 (CVE-2026-30827): see
-//!   [`ClientKey`];
-//! - a flood of addresses that pushes the attacker's own counter out of a cache, or fills the
-//!   memory: see [`crate::store`];
+//!   [`ClientKey`](crate::net::ClientKey);
+//! - a flood of addresses that evicts the attacker's own counter from a cache, or fills the memory:
+//!   see [`crate::store`];
 //! - many requests at once that are all judged before one is counted: a request is judged and
 //!   counted under one lock;
 //! - another spelling of the path or method that reaches the same handler: `/V1/login/` and `HEAD`
-//!   are counted as what Express makes of them;
+//!   are counted as the request that Express handles;
 //! - requests that are few, but slow or heavy: see [`in_flight`];
-//! - requests that are refused by one policy and used to drain another: a request is counted by all
-//!   its policies or by none, and a refusal costs nothing.
+//! - requests that one policy refuses and that drain another: a request is counted by all its
+//!   policies or by none, and a refusal costs nothing.
 //!
-//! [`LimitPolicy`] is the option, checked; [`Limiter`] judges; [`algorithm`] has the arithmetic and
-//! what each algorithm guarantees. Headers: draft-ietf-httpapi-ratelimit-headers-11; the status is
-//! 429 (RFC 6585 section 4).
+//! [`LimitPolicy`] is the checked option; [`Limiter`] judges; [`crate::quota::algorithm`] has the
+//! arithmetic and the guarantees of each algorithm. Headers:
+//! draft-ietf-httpapi-ratelimit-headers-11; the status is 429 (RFC 6585 section 4).
 //!
-//! A client is counted apart in each tier of a policy, since each is another limit. What a verified
-//! identity could win by this is bounded: the sum of the tiers that it has at different times.
+//! Each tier of a policy counts a client separately, since each is another limit. The gain of a
+//! verified identity that changes its tier is bounded: the sum of the tiers it has at different
+//! times.
 
 mod admin;
 mod charge;

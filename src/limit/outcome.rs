@@ -1,4 +1,4 @@
-//! What a check says: for the response, for `req.guard.limits` and for the refusal.
+//! The result of a check: for the response, for `req.guard.limits` and for the refusal.
 
 use std::borrow::Cow;
 
@@ -7,31 +7,31 @@ use super::in_flight::ConcurrencyPermit;
 use crate::few::Few;
 use crate::refusal::Refusal;
 
-/// How one policy stands after a request.
+/// The state of one policy after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitState<'l> {
     /// The policy's name.
     pub name: &'l str,
-    /// Requests per window, of the tier that counted.
+    /// Requests per window, in the tier that counted.
     pub limit: u64,
-    /// How many more requests of cost 1 it would admit now.
+    /// The number of further requests of cost 1 that it would admit now.
     pub remaining: u64,
-    /// Whole seconds until there are more, rounded up; 0 if all are there.
+    /// Whole seconds until `remaining` grows, rounded up; 0 if the quota is full.
     pub reset_s: u64,
-    /// Whether it is (one of) those that refused the request, or would have, where it only watches.
+    /// Whether it refused the request, or would have if it is `'shadow'`.
     pub violated: bool,
-    /// Whether it only watches.
+    /// Whether it is `'shadow'`.
     pub shadow: bool,
-    /// Whether it counts requests under way.
+    /// Whether it counts requests in flight.
     pub in_flight: bool,
 }
 
-/// What comes of one request under all its policies.
+/// The outcome of one request under all its policies.
 #[derive(Debug)]
 pub struct Outcome<'l> {
     /// Whether every policy admits it. If not, none has counted it.
     pub allowed: bool,
-    /// The value of `RateLimit`. Empty where no policy that refuses was about the request: then
+    /// The value of `RateLimit`. Empty if only shadow policies, or none, apply to the request: then
     /// send neither header.
     pub rate_limit: String,
     /// The value of `RateLimit-Policy`.
@@ -39,15 +39,15 @@ pub struct Outcome<'l> {
     /// The value of `Retry-After` after a refusal: whole seconds, 1 or more, until all violated
     /// policies would admit the same request.
     pub retry_after: Option<u64>,
-    /// The policies that were about the request, in their order.
+    /// The policies that apply to the request, in their order.
     pub states: Few<LimitState<'l>>,
-    /// How long the request has to wait for its turn, in microseconds; its slot is charged already.
+    /// The time that the request has to wait for its turn, in microseconds; it is charged already.
     pub delay_us: u64,
-    /// Its slots among those that wait.
+    /// Its slots in the delay queues.
     pub delay_slots: Vec<DelaySlot>,
-    /// What may have to be given back.
+    /// The charges that may have to be refunded.
     pub charges: Vec<Charge>,
-    /// Its slots among the requests that are under way: dropping this ends it.
+    /// Its permits of concurrent requests. Dropping them releases the slots.
     pub held: Vec<ConcurrencyPermit>,
 }
 

@@ -1,10 +1,10 @@
-//! What is known of a client beyond what it asks: a CAPTCHA that failed makes its limits tighter
-//! for a while, one that it has passed makes them wider.
+//! Signals about a client: a failed CAPTCHA makes its limits tighter for a while, a passed one
+//! makes them wider.
 //!
-//! A signal is kept beside what is counted of the client: in this process under a variant of the
-//! key, in a shared store as an entry of the record. It reaches the limits that count by one thing
-//! alone, be it the address, the user or the token: of a combination with a route nobody could say
-//! which. Limits of requests under way know no signals.
+//! A signal is stored next to the counts of the client: in this process under a variant of the key,
+//! in a shared store as an entry of the record. It applies to limits with a single key part, be it
+//! the address, the user or the token: for a combination with a route, the affected key is
+//! ambiguous. Signals do not apply to limits of requests in flight.
 
 use super::config::{KeyPart, KeySpec};
 use super::error::LimitError;
@@ -19,7 +19,7 @@ use crate::store::{Key, Locked, Record};
 
 const SIGNAL: u64 = 0x5349_474e_414c_2121;
 
-/// Whom a signal is about.
+/// The target of a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignalTarget<'w> {
     /// A client, by its address.
@@ -33,14 +33,14 @@ pub enum SignalTarget<'w> {
 /// A signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Signal {
-    /// Thousandths of the limit.
+    /// The multiplier of the limit, in thousandths.
     pub factor: u16,
-    /// For how long.
+    /// The lifetime of the signal.
     pub ttl: std::time::Duration,
 }
 
 impl Limiter {
-    /// What a signal has made of a rule for the owner of `key`.
+    /// The rule for the owner of `key`, scaled by its signal.
     pub(super) fn signalled(
         &self,
         locked: &Locked<'_>,
@@ -48,7 +48,7 @@ impl Limiter {
         rule: &Rule,
         now: Now,
     ) -> Option<Rule> {
-        // Mostly there is none in the whole store, and this is all that it costs.
+        // Usually the store has no signal at all, and this check is the whole cost.
         if !self.store.has_signals(now.mono_us) {
             return None;
         }
@@ -57,7 +57,7 @@ impl Limiter {
         Some(rule.scaled(u16::try_from(factor).ok()?))
     }
 
-    /// The limits of this limiter that count `whom` by nothing else, or the one with this name.
+    /// The limits whose only key part is `whom`; with `name`, only the one of that name.
     fn counters_of<'l>(
         &'l self,
         whom: SignalTarget<'_>,
@@ -72,7 +72,7 @@ impl Limiter {
             name.is_none_or(|name| policy.name == name)
                 && !policy.own.rule.is_in_flight()
                 && match &policy.key {
-                    // Whoever is anonymous is counted by address.
+                    // Anonymous requests are counted by address.
                     KeySpec::Parts(parts) => match parts.as_slice() {
                         [KeyPart::Route] => false,
                         [one] => part.is_none_or(|part| part == *one),
@@ -84,10 +84,10 @@ impl Limiter {
         self.policies.iter().filter(fits).flat_map(CompiledLimit::counters)
     }
 
-    /// Keeps a signal in this process; how many limits it reaches.
+    /// Stores a signal in this process, and returns the number of limits it applies to.
     ///
     /// # Errors
-    /// There is no place for it.
+    /// There is no room for it.
     pub fn signal(
         &self,
         whom: SignalTarget<'_>,
@@ -101,7 +101,7 @@ impl Limiter {
         let record = Record {
             state: [u64::from(signal.factor), 0],
             expires_us: until_us,
-            // A flood of keys must not push it out.
+            // A flood of keys must not evict it.
             blocked_until_us: until_us,
             used: 0,
         };
@@ -120,7 +120,7 @@ impl Limiter {
         Ok(keys.len())
     }
 
-    /// What to ask a shared store to keep a signal. It is empty where no limit is reached.
+    /// The command that stores a signal in a shared store; `None` if it applies to no limit.
     #[must_use]
     pub fn signal_question(
         &self,
@@ -137,7 +137,7 @@ impl Limiter {
             .then(|| StoreCommand::about(action, vec![SubjectCommand { subject, demands }]))
     }
 
-    /// Forgets what is kept here of a shared store's word on `whom`: it is not true any more.
+    /// Drops the cached state of `whom` from a shared store: it is stale now.
     pub fn forget_known(&self, whom: SignalTarget<'_>, name: Option<&str>) {
         let keys: Vec<Key> =
             self.counters_of(whom, name).map(|counter| key_of_whom(counter, whom)).collect();

@@ -1,4 +1,4 @@
-//! Who and what a request is counted for, and how that becomes a key in the store.
+//! The subject that a request is counted for, and its key in the store.
 
 use std::hash::Hasher;
 
@@ -19,20 +19,20 @@ pub struct Subject<'r> {
     pub client: &'r ClientKey,
     /// The `sub` of the verified token, if there is one.
     pub user: Option<&'r str>,
-    /// What names the verified token: its `jti` or a fingerprint of it.
+    /// The identifier of the verified token: its `jti`, or a fingerprint.
     pub token: Option<&'r str>,
-    /// The route's pattern, `/users/:id`. A path put here gives each path a count of its own, and a
-    /// client picks its paths.
+    /// The route's pattern, `/users/:id`. Don't pass a path: each path would have its own count,
+    /// and the client chooses its paths.
     pub route: &'r str,
     /// The method in upper case.
     pub method: &'r str,
     /// The canonical path, without the query.
     pub path: &'r str,
-    /// Names of the roles and plans that the verified identity has.
+    /// The names of the roles and plans of the verified identity.
     pub roles: &'r [&'r str],
-    /// What `key` functions returned, by the policy's index in the limiter; may be shorter.
+    /// The results of `key` functions, by the policy's index in the limiter; may be shorter.
     pub custom_keys: &'r [Option<&'r str>],
-    /// What `cost` functions returned, by the policy's index in the limiter; may be shorter.
+    /// The results of `cost` functions, by the policy's index in the limiter; may be shorter.
     pub custom_costs: &'r [Option<u32>],
 }
 
@@ -49,7 +49,7 @@ impl Subject<'_> {
         Ok(key.build())
     }
 
-    /// Who is counted by `policy`, the one at `index`, as all processes call it.
+    /// The subject that `policy`, the one at `index`, counts; the same in all processes.
     pub(super) fn shared_key(
         &self,
         policy: &CompiledLimit,
@@ -60,7 +60,7 @@ impl Subject<'_> {
         Ok(key.subject())
     }
 
-    /// Whose slots in a shared store this request takes one of: each limit has its own.
+    /// The owner of the slots in a shared store that this request uses: each limit has its own.
     pub(super) fn place_key(
         &self,
         policy: &CompiledLimit,
@@ -72,7 +72,7 @@ impl Subject<'_> {
         Ok(key.subject())
     }
 
-    /// What tells the counted apart.
+    /// Writes the values that distinguish the counted subjects.
     fn write(
         &self,
         policy: &CompiledLimit,
@@ -90,8 +90,7 @@ impl Subject<'_> {
                         (KeyPart::Route, ..) => write_route(key, self.route),
                         (KeyPart::User, Some(user), _) => write_text(key, b'u', user),
                         (KeyPart::Token, _, Some(token)) => write_text(key, b'j', token),
-                        // Whoever is anonymous is counted by address and does not share one count
-                        // with all others.
+                        // Anonymous requests are counted by address, not all in one count.
                         _ => self.client.write_to(key),
                     }
                 }
@@ -110,7 +109,7 @@ impl Subject<'_> {
     }
 }
 
-/// The key that requests with these parts are counted under: what `guard.limits` was given.
+/// The key of requests with these parts, as passed to `guard.limits`.
 pub(super) fn key_of_parts(
     spec: &KeySpec,
     counter: &Counter,
@@ -121,7 +120,7 @@ pub(super) fn key_of_parts(
     Ok(key.build())
 }
 
-/// As [`key_of_parts`], as all processes call it.
+/// As [`key_of_parts`], the same in all processes.
 pub(super) fn shared_key_of_parts(
     spec: &KeySpec,
     given: &[&str],
@@ -131,7 +130,7 @@ pub(super) fn shared_key_of_parts(
     Ok(key.subject())
 }
 
-/// As [`shared_key_of_parts`], of the slots of one limit.
+/// As [`shared_key_of_parts`], for the slots of one limit.
 pub(super) fn place_key_of_parts(
     spec: &KeySpec,
     counter: &Counter,
@@ -165,14 +164,14 @@ fn write_parts(spec: &KeySpec, given: &[&str], key: &mut impl Hasher) -> Result<
     Ok(())
 }
 
-/// The key of `whom` under a limit that counts by nothing else.
+/// The key of `whom` under a limit without other key parts.
 pub(super) fn key_of_whom(counter: &Counter, whom: SignalTarget<'_>) -> Key {
     let mut key = counter.prefix.key();
     write_whom(whom, &mut key);
     key.build()
 }
 
-/// As [`key_of_whom`], as all processes call it.
+/// As [`key_of_whom`], the same in all processes.
 pub(super) fn shared_key_of_whom(whom: SignalTarget<'_>) -> SubjectKey {
     let mut key = Digest::new();
     write_whom(whom, &mut key);
@@ -187,7 +186,7 @@ fn write_whom(whom: SignalTarget<'_>, key: &mut impl Hasher) {
     }
 }
 
-/// What the lists of a store call a user.
+/// The name of a user in the lists of a store.
 #[must_use]
 pub fn user_key(user: &str) -> SubjectKey {
     let mut key = Digest::new();
@@ -195,15 +194,15 @@ pub fn user_key(user: &str) -> SubjectKey {
     key.subject()
 }
 
-/// A hasher that is the same in all processes and on all machines: SHA-256, so that nobody finds
-/// two that are alike.
+/// A hasher with the same result in all processes and on all machines. It is SHA-256, so an
+/// attacker can't compute a collision.
 ///
-/// What is short, and nearly all is, is kept here and digested at once: a context of its own costs
-/// more than that.
+/// Short input, which is the usual case, is buffered here and digested at once: a separate context
+/// costs more.
 struct Digest {
     short: [u8; SHORT],
     length: usize,
-    /// Where it is not short: everything so far, but for what is kept.
+    /// For long input: the digest of everything before the buffered bytes.
     long: Option<aws_lc_rs::digest::Context>,
 }
 
@@ -260,14 +259,14 @@ impl Hasher for Digest {
         self.write(&(number as u64).to_le_bytes());
     }
 
-    /// Half of the digest would not do: nobody asks for it.
+    /// Not used: half of the digest would not be enough.
     fn finish(&self) -> u64 {
         0
     }
 }
 
-/// What the states of a limit are marked with in a shared store: a multiple of four, since the next
-/// number marks its block, and the one behind that a signal.
+/// The tag of a limit's states in a shared store. It is a multiple of four, since the next number
+/// is the tag of its block, and the one after that is the tag of a signal.
 pub(super) fn shared_tag(parts: &[&[u8]]) -> u32 {
     let mut digest = Digest::new();
     for part in parts {
@@ -278,16 +277,16 @@ pub(super) fn shared_tag(parts: &[&[u8]]) -> u32 {
     u32::from_le_bytes([a, b, c, d]) & !3
 }
 
-/// The kind keeps a user called `203.0.113.7` apart from the address, the length keeps two texts
-/// apart from one.
+/// The kind separates a user called `203.0.113.7` from the address; the length separates two texts
+/// from one.
 fn write_text(key: &mut impl Hasher, kind: u8, text: &str) {
     key.write_u8(kind);
     key.write_usize(text.len());
     key.write(text.as_bytes());
 }
 
-/// Routes are matched without regard to case and to a slash at the end, so they are counted so: or
-/// every spelling of a path would have a quota of its own. A pattern is counted as it is written:
+/// Routes are matched and counted without regard to case and a trailing slash. Otherwise every
+/// spelling of a path would have its own quota. A regular expression is counted as it is written:
 /// `/^\/\d+$/` and `/^\/\D+$/` are two routes.
 fn write_route(key: &mut impl Hasher, route: &str) {
     let plain = is_plain(route);
@@ -303,7 +302,7 @@ fn write_route(key: &mut impl Hasher, route: &str) {
     }
 }
 
-/// Whether a route is the text of a path and no regular expression.
+/// Whether a route is the text of a path and not a regular expression.
 fn is_plain(route: &str) -> bool {
     route.starts_with('/') && !route.contains(['(', '\\', '^', '[', '*'])
 }

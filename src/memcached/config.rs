@@ -1,4 +1,4 @@
-//! `store.memcached`, checked: which servers, which keys, and how long a request waits for them.
+//! `store.memcached`, checked: the servers, the key prefix, and the longest wait of a request.
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -15,29 +15,29 @@ use crate::store::config::{
 const OPTIONS: &[&str] = &["servers", "prefix", "timeout", "processes", "maxBytes"];
 const SCHEME: &str = "memcached://";
 const DEFAULT_PORT: u16 = 11_211;
-/// As many as a set of bits holds.
+/// As many as a [`super::record_queue::Servers`] set has bits.
 pub(super) const MAX_SERVERS: usize = 64;
 
 /// A Memcached store that all processes share.
 #[derive(Debug, Clone)]
 pub struct MemcachedConfig {
-    /// Where the servers are: 1 to 64, each once.
+    /// The servers: 1 to 64, each once.
     pub(super) servers: Vec<Address>,
-    /// What all keys begin with; guards that give the same one share their counts.
+    /// The start of all keys. Guards with the same prefix share their counts.
     pub(super) prefix: String,
-    /// The longest that a request waits for an answer.
+    /// The longest that a request waits for a result.
     pub(super) timeout: Duration,
-    /// How many processes share the limits at least while the store is away.
+    /// The least number of processes that divide the limits during an outage.
     pub(crate) processes: u32,
-    /// What is kept in this process: copies of what the store said, and the counts while it is
-    /// away.
+    /// The store in this process: copies of the last results, and the counts of an outage.
     pub(crate) local: MemoryConfig,
 }
 
-/// Where a server is. Its text decides which subjects it has, so all processes must write it alike.
+/// The address of a server. Its text decides which subjects the server gets, so all processes must
+/// write it alike.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Address {
-    /// A name in lower case or an address.
+    /// A name in lower case or an IP address.
     pub(super) host: String,
     pub(super) port: u16,
 }
@@ -49,7 +49,7 @@ impl fmt::Display for Address {
 }
 
 impl MemcachedConfig {
-    /// The same for two configurations of one store.
+    /// Equal for two configurations of one store.
     pub(crate) fn digest(&self) -> [u8; 32] {
         let limits = (self.timeout, self.processes, self.local.max_bytes);
         let text = format!("{:?}", (&self.servers, &self.prefix, limits));
@@ -57,8 +57,8 @@ impl MemcachedConfig {
         digest.as_ref().try_into().unwrap_or_default()
     }
 
-    /// Reads `value`, what the user wrote at `path` (`store.memcached`): a list of servers, or an
-    /// object of options.
+    /// Reads `value`, the option at `path` (`store.memcached`): a list of servers, or an object of
+    /// options.
     pub fn parse(path: &str, value: &Value) -> Result<Self, ConfigError> {
         if let Value::Array(list) = value {
             return Ok(Self {
@@ -105,7 +105,7 @@ fn servers(path: &str, list: &[Value]) -> Result<Vec<Address>, ConfigError> {
         }
         servers.push(server);
     }
-    // Their order in the list means nothing.
+    // Their order in the list has no meaning.
     servers.sort();
     Ok(servers)
 }

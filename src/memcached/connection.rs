@@ -1,5 +1,5 @@
-//! One connection to one server, used by many tasks at once: commands leave as they come, and since
-//! answers come back in the order of the commands, each finds who waits for it.
+//! One connection to one server, used by many tasks at once. Commands are sent as they come.
+//! Replies arrive in the order of the commands, so each is matched with its receiver.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -17,7 +17,7 @@ use super::wire::{Command, Expect, Reply, read};
 use crate::store::fault::OutageCause;
 use crate::store::tcp;
 
-/// What a read takes at most.
+/// The most bytes of one read.
 const CHUNK: usize = 16 * 1024;
 
 /// A connection; a clone is the same one.
@@ -25,13 +25,13 @@ const CHUNK: usize = 16 * 1024;
 pub(super) struct Connection {
     commands: UnboundedSender<RoundTrip>,
     given_up: Arc<Notify>,
-    /// Closes as the connection does.
+    /// Closes together with the connection.
     open: watch::Receiver<()>,
-    /// What was wrong with what came.
+    /// The fault in the received bytes.
     fault: Arc<OnceLock<OutageCause>>,
 }
 
-/// Commands that are sent together, and who waits for their answers.
+/// Commands that are sent together, and the receiver of their replies.
 #[derive(Debug)]
 struct RoundTrip {
     bytes: Vec<u8>,
@@ -45,11 +45,11 @@ struct PendingReplies {
     tell: oneshot::Sender<Vec<Reply>>,
 }
 
-/// Who waits, in the order of the commands.
+/// The receivers, in the order of the commands.
 type Queue = Mutex<VecDeque<PendingReplies>>;
 
 impl Connection {
-    /// Connects. The connection lives until it breaks, is given up, or nobody has it any more.
+    /// Connects. The connection lives until it breaks, is given up, or its last clone is dropped.
     pub(super) async fn open(host: &str, port: u16) -> io::Result<Self> {
         let stream = tcp::connect(host, port).await?;
         let (commands, receiver) = unbounded_channel();
@@ -63,21 +63,21 @@ impl Connection {
             let reading = read_all(&stream, &queue, &noted);
             let work = first_of(write_all(&stream, receiver, &queue), reading);
             first_of(work, end.notified()).await;
-            // Whoever waits is told by the queue that goes.
+            // Dropping the queue completes the receivers that still wait.
             drop(queue);
             drop(closing);
         });
         Ok(Self { commands, given_up, open, fault })
     }
 
-    /// Why it has ended.
+    /// Why the connection ended.
     pub(super) fn fault(&self) -> OutageCause {
         self.fault.get().copied().unwrap_or(OutageCause::Network)
     }
 
-    /// Sends commands as one; one reply for each, or `None` where the connection is gone. It waits
-    /// for as long as that takes: who gives up earlier leaves everyone else's answers in their
-    /// places.
+    /// Sends commands in one batch. Returns one reply for each, or `None` if the connection is
+    /// gone. It has no timeout: if a caller drops the future, its replies are still read, so all
+    /// others stay matched.
     pub(super) async fn exchange(&self, commands: Vec<Command>) -> Option<Vec<Reply>> {
         let (tell, told) = oneshot::channel();
         let mut bytes = Vec::with_capacity(commands.iter().map(|one| one.bytes.len()).sum());
@@ -101,13 +101,13 @@ impl Connection {
         self.open.has_changed().is_err()
     }
 
-    /// Closes it: what is on it now is answered with nothing.
+    /// Closes it: commands in flight get no reply.
     pub(super) fn give_up(&self) {
         self.given_up.notify_one();
     }
 }
 
-/// Sends what comes, until nobody can send any more or the connection fails.
+/// Sends incoming commands until all senders are gone or the connection fails.
 async fn write_all(stream: &TcpStream, mut commands: UnboundedReceiver<RoundTrip>, queue: &Queue) {
     while let Some(RoundTrip { mut bytes, waiting }) = commands.recv().await {
         queue.lock().push_back(waiting);
@@ -130,7 +130,7 @@ async fn write_all(stream: &TcpStream, mut commands: UnboundedReceiver<RoundTrip
     }
 }
 
-/// Hands answers out, until the connection ends or something comes that answers nothing.
+/// Distributes replies until the connection ends or an unexpected one arrives.
 async fn read_all(stream: &TcpStream, queue: &Queue, fault: &OnceLock<OutageCause>) {
     let mut chunk = vec![0; CHUNK];
     let mut bytes: Vec<u8> = Vec::new();
@@ -152,7 +152,7 @@ async fn read_all(stream: &TcpStream, queue: &Queue, fault: &OnceLock<OutageCaus
     }
 }
 
-/// What is wrong with bytes that are no answer.
+/// The cause that unexpected bytes indicate.
 fn fault_in(bytes: &[u8]) -> OutageCause {
     if bytes.starts_with(b"CLIENT_ERROR unauthenticated") {
         return OutageCause::PasswordMissing;
@@ -163,8 +163,8 @@ fn fault_in(bytes: &[u8]) -> OutageCause {
     OutageCause::Protocol
 }
 
-/// Hands out every answer that has come in full: how many bytes they were, or `None` where
-/// something else has come.
+/// Distributes all complete replies. Returns their length in bytes, or `None` for an unexpected
+/// reply.
 fn hand_out(bytes: &[u8], queue: &Queue) -> Option<usize> {
     let mut used = 0;
     let mut queue = queue.lock();
@@ -182,7 +182,7 @@ fn hand_out(bytes: &[u8], queue: &Queue) -> Option<usize> {
         if waiting.expected.is_empty()
             && let Some(PendingReplies { replies, tell, .. }) = queue.pop_front()
         {
-            // Whoever has given up waiting needs none.
+            // A receiver that has given up needs none.
             let _ = tell.send(replies);
         }
     }

@@ -1,9 +1,13 @@
-//! Carries questions to the servers and answers back, on the store's thread.
+//! Executes commands on the servers, on the store's thread.
 //!
-//! A batch is answered in rounds: all records that it is about are read, one pipeline for each
-//! server; its questions are judged one after another; what has changed is written, one pipeline
-//! again. Questions about a record that somebody else has written meanwhile go into the next round,
-//! after a moment that is longer each time and never the same for two processes.
+//! A batch is executed in rounds:
+//!
+//! 1. All of its records are read, with one pipeline for each server.
+//! 2. Its commands are judged one after another.
+//! 3. The changed records are written, with one pipeline for each server.
+//!
+//! If another process wrote a record meanwhile, the commands on it go into the next round. The
+//! pause before it grows each time and is random, so two processes never keep the same pace.
 
 use std::collections::{HashMap, HashSet};
 use std::pin::pin;
@@ -27,20 +31,20 @@ use crate::store::error::StoreError;
 use crate::store::record::key;
 use crate::store::status::Status;
 
-/// How often a question is judged again because its record has changed.
+/// How often a command is judged again after its record has changed.
 const RETRIES: u32 = 3;
 
 #[derive(Debug)]
 pub(super) struct Driver {
     servers: Vec<Server>,
-    /// What the keys of subjects begin with.
+    /// The start of the keys of subjects.
     prefix: String,
     timeout: Duration,
     status: Arc<Status>,
     lanes: Mutex<RecordQueue>,
 }
 
-/// Answers commands until nobody can send any more, and keeps `status`.
+/// Executes commands until all senders are gone, and keeps `status` current.
 pub(crate) async fn run(
     config: MemcachedConfig,
     status: Arc<Status>,
@@ -67,7 +71,7 @@ pub(crate) async fn run(
     keepers.abort_all();
 }
 
-/// Sends on their way those that may go now; the others wait for those that are on it.
+/// Starts the commands that can run now. The others wait for those in flight.
 fn offer(driver: &Arc<Driver>, asks: Vec<QueuedCommand>) {
     let by = Instant::now() + driver.timeout;
     let dues = asks.into_iter().map(|ask| Queued { ask, by }).collect();
@@ -80,7 +84,8 @@ fn offer(driver: &Arc<Driver>, asks: Vec<QueuedCommand>) {
     }
 }
 
-/// Answers a batch, each question in its time, and then lets go those that wait for its records.
+/// Executes a batch, each command within its timeout, then starts the commands that wait for its
+/// records.
 async fn carry(driver: Arc<Driver>, batch: Vec<Queued>) {
     let subjects: HashSet<SubjectKey> = batch
         .iter()
@@ -103,7 +108,8 @@ async fn carry(driver: Arc<Driver>, batch: Vec<Queued>) {
     }
 }
 
-/// The records of a batch, let go in any case: what waits for them waits for nothing else.
+/// The records of a batch. Dropping it releases them, since the commands that wait for them have no
+/// other wake-up.
 struct Held {
     driver: Arc<Driver>,
     subjects: HashSet<SubjectKey>,
@@ -116,22 +122,22 @@ impl Drop for Held {
     }
 }
 
-/// Who waits for the answers of a batch, and until when.
+/// The receivers of a batch and their deadlines.
 struct Desk(Mutex<Vec<Option<(Responder, Instant)>>>);
 
 impl Desk {
-    /// The instant by which the next answer must be there.
+    /// The next deadline.
     fn next(&self) -> Option<Instant> {
         self.0.lock().iter().flatten().map(|(_, by)| *by).min()
     }
 
-    /// Tells who waits; `false` where nobody does any more.
+    /// Completes a receiver; `false` if it was completed before.
     fn complete(&self, place: usize, answer: Result<CommandResult, StoreError>) -> bool {
         let waiter = self.0.lock().get_mut(place).and_then(Option::take);
         waiter.map(|(waiter, _)| waiter.complete(answer)).is_some()
     }
 
-    /// Tells those whose time is over.
+    /// Completes the receivers whose deadline has passed.
     fn expire(&self, now: Instant) {
         let late = |place: &mut Option<(Responder, Instant)>| place.take_if(|(_, by)| *by <= now);
         let late: Vec<_> = self.0.lock().iter_mut().filter_map(late).collect();
@@ -141,7 +147,7 @@ impl Desk {
     }
 }
 
-/// Judges cases until all are settled, or have met others too often.
+/// Judges commands until all are settled, or have had too many conflicts.
 async fn work(driver: &Arc<Driver>, cases: Vec<CommandRun>, desk: &Desk) {
     let mut open: Vec<(usize, CommandRun)> = cases.into_iter().enumerate().collect();
     for attempt in 0..=RETRIES {
@@ -165,15 +171,15 @@ async fn work(driver: &Arc<Driver>, cases: Vec<CommandRun>, desk: &Desk) {
             return;
         }
         let round = Duration::from_micros(Now::read().mono_us.saturating_sub(begun));
-        // Whoever competes with many others must spread out further than they do, and still answer
-        // in time.
+        // A process that competes with many others must spread out further than they do, and still
+        // answer in time.
         let most = driver.timeout / 6;
         sleep(random_part((round * (4 << (2 * attempt))).min(most))).await;
     }
 }
 
-/// Gives a case its answer, and gives back what was charged for a request that is not admitted, or
-/// not any more.
+/// Completes a command. If its request was not admitted, or its receiver timed out, gives back the
+/// charges.
 fn close(
     driver: &Arc<Driver>,
     desk: &Desk,
@@ -191,14 +197,14 @@ fn close(
 }
 
 fn give_back(driver: &Arc<Driver>, question: StoreCommand) {
-    // Nobody waits for it.
+    // It has no receiver.
     let ask = QueuedCommand { question, waiter: Responder::new(Box::new(drop)) };
     let driver = Arc::clone(driver);
-    // Not at once: the records are still busy with the batch that charged them.
+    // Not at once: the batch that charged the records still holds them.
     tokio::spawn(async move { offer(&driver, vec![ask]) });
 }
 
-/// Reads records, from all their servers at once.
+/// Reads records from all of their servers at once.
 async fn read(driver: &Arc<Driver>, subjects: HashSet<SubjectKey>) -> Books {
     let mut by_server: HashMap<usize, Vec<SubjectKey>> = HashMap::new();
     for subject in subjects {
@@ -235,7 +241,7 @@ async fn read(driver: &Arc<Driver>, subjects: HashSet<SubjectKey>) -> Books {
     books
 }
 
-/// Writes the records that have changed, to all their servers at once.
+/// Writes the changed records to all of their servers at once.
 async fn write(driver: &Arc<Driver>, books: &Books) -> Written {
     let mut by_server: HashMap<usize, Vec<(SubjectKey, Command)>> = HashMap::new();
     for (subject, book) in books {
@@ -254,7 +260,7 @@ async fn write(driver: &Arc<Driver>, books: &Books) -> Written {
     for (place, records) in by_server {
         let driver = Arc::clone(driver);
         let (subjects, commands): (Vec<SubjectKey>, Vec<Command>) = records.into_iter().unzip();
-        // Where the task can't say what became of it.
+        // The result if the task fails.
         written.extend(subjects.iter().map(|subject| (*subject, Err(StoreError::Unavailable))));
         writing.spawn(async move {
             let Some(server) = driver.servers.get(place) else { return Vec::new() };
@@ -279,7 +285,7 @@ async fn write(driver: &Arc<Driver>, books: &Books) -> Written {
 }
 
 impl Driver {
-    /// The place of the server that has a subject.
+    /// The index of the server of a subject.
     fn place_of(&self, subject: SubjectKey) -> usize {
         let weights = self.servers.iter().map(|server| server.weight(&subject.0));
         weights.enumerate().max_by_key(|(_, weight)| *weight).map_or(0, |(place, _)| place)
@@ -289,7 +295,7 @@ impl Driver {
         key(&self.prefix, subject).into_bytes()
     }
 
-    /// What the servers are like, all together, for those who ask from other threads.
+    /// Publishes the combined state of the servers to other threads.
     fn look_around(&self) {
         let statuses = || self.servers.iter().map(Server::status);
         if statuses().any(Status::is_available) {
@@ -299,13 +305,13 @@ impl Driver {
         }
         self.status.set_fault(statuses().find_map(Status::fault));
         self.status.count_away(statuses().filter(|status| !status.is_available()).count());
-        // What one of them has forgotten, all have.
+        // If one server lost its state, the whole store counts as having lost it.
         if let Some(last) = statuses().map(Status::connected_us).max() {
             self.status.connected(Now { unix_us: 0, mono_us: last });
         }
         self.status.count_instances(statuses().map(Status::instances).max().unwrap_or(1));
-        // Of several clocks the one that is ahead: what is kept here of another's is forgotten too
-        // early, not too late.
+        // Of several clocks, take the one that is ahead. Local copies of other servers' records
+        // then end too early, not too late.
         let now = Now::read();
         let connected = statuses().filter(|status| status.has_answered());
         if let Some(now_us) = connected.map(|status| status.clock(now).unix_us).max() {

@@ -1,6 +1,6 @@
-//! Judging here what was read from a server: the questions of a batch, one after another, over the
-//! records that they are about. What changes is then written over the version that was read, or all
-//! of it is judged again.
+//! Judges commands in this process: those of a batch, one after another, over the records that were
+//! read. A changed record is then written over the version that was read; if that fails, everything
+//! is judged again.
 
 use std::collections::HashMap;
 
@@ -10,26 +10,26 @@ use crate::quota::{Action, CommandResult, LimitCheck, LimitStatus, StoreCommand,
 use crate::store::error::StoreError;
 use crate::store::record::{ENTRY, Entry, entries, seconds_of};
 
-/// The readings of a server's clock differ between processes by less than this. What lies further
-/// ahead was written before the clock was set back.
+/// The processes' readings of a server's clock differ by less than this. A state further ahead was
+/// written before the clock was set back.
 const MAX_SKEW_US: u64 = 5_000_000;
 /// Times are below this, so that doubles hold them.
 const END_OF_TIME: u64 = 1 << 53;
 
-/// A record as the questions of a batch leave it.
+/// A record as changed by the commands of a batch.
 #[derive(Debug, Clone)]
 pub(super) struct RecordView {
     entries: Vec<Entry>,
-    /// When it is judged. It never goes back, see [`RecordView::turn_to`].
+    /// The instant of the judgement. It never goes back, see [`RecordView::turn_to`].
     now_us: u64,
-    /// Whether it is to be written.
+    /// Whether it must be written.
     changed: bool,
-    /// What is to be written over.
+    /// The version to overwrite.
     version: Option<u64>,
 }
 
 impl RecordView {
-    /// The record that lies in `value`, if there is one, at an instant of its server's clock.
+    /// The record in `value`, if there is one, at an instant of its server's clock.
     pub(super) fn read(value: &[u8], version: Option<u64>, now_us: u64) -> Self {
         let mut changed = false;
         let pulled_back = |mut entry: Entry| {
@@ -40,8 +40,8 @@ impl RecordView {
         Self { entries, now_us, changed, version }
     }
 
-    /// What to write, for how long it must be kept, and over which version; `None` where nothing
-    /// changed.
+    /// The bytes to write, how long they must be kept, and the version to overwrite; `None` if
+    /// nothing changed.
     pub(super) fn written(&self) -> Option<(Vec<u8>, u64, Option<u64>)> {
         if !self.changed {
             return None;
@@ -55,10 +55,10 @@ impl RecordView {
         Some((record, last - self.now_us, self.version))
     }
 
-    /// Judges at no earlier instant than the one at which somebody else has judged already, by a
-    /// clock that is a little ahead of ours. A state that lies further ahead was written before the
-    /// clock was set back: it counts as used up now, and that is stored, or the key would be locked
-    /// until the clock has caught up.
+    /// Moves the instant of the judgement forward to the latest one in the record: another process
+    /// may have judged by a clock slightly ahead. A state further ahead was written before the
+    /// clock was set back. It counts as used up now, and that is stored; otherwise the key would be
+    /// locked until the clock caught up.
     fn turn_to(&mut self, demands: &[LimitCheck]) {
         for demand in demands {
             let Some(entry) = self.entry(demand.tag) else { continue };
@@ -70,7 +70,7 @@ impl RecordView {
             } else if earliest <= entry.till_us {
                 self.now_us = self.now_us.max(earliest);
             } else {
-                // No process of ours has written that.
+                // No process of this package wrote that.
                 self.entries.retain(|entry| entry.tag != demand.tag);
             }
         }
@@ -80,7 +80,7 @@ impl RecordView {
         self.entries.iter().find(|entry| entry.tag == tag && entry.till_us > self.now_us)
     }
 
-    /// What a signal leaves of the limits, in thousandths.
+    /// The multiplier of the signal on this limit, in thousandths.
     fn factor(&self, demand: &LimitCheck) -> u16 {
         self.entry(demand.tag + 2).map_or(WHOLE, Entry::factor)
     }
@@ -105,8 +105,8 @@ impl RecordView {
         let (rule, now_us) = (self.rule(demand), self.now_us);
         let old = self.standing(demand).state;
         let new = match action {
-            // Places are not kept in this store: no limit that has any is built over it. A proof is
-            // consumed here.
+            // This store keeps no slots, and no limit with slots is built over it. A proof is
+            // charged with `Consume`.
             Action::Look | Action::Release | Action::Renew | Action::Prove { .. } => return,
             Action::Consume if demand.cost == 0 => return,
             Action::Consume | Action::Charge => rule.charge(old, demand.cost, now_us),
@@ -141,7 +141,7 @@ impl RecordView {
     }
 }
 
-/// A block (0) or a signal that is made now.
+/// The state of a block (0) or a signal that is made now.
 fn made_at(now_us: u64, factor: u16) -> WireState {
     WireState { a: u64::from(factor), b: seconds_of(now_us), c: 0 }
 }
@@ -153,32 +153,32 @@ fn state(demand: &LimitCheck, entry: &Entry) -> State {
 /// The records of a batch, or why one could not be read.
 pub(super) type Books = HashMap<SubjectKey, Result<RecordView, StoreError>>;
 
-/// What became of the records that were to be written.
+/// The results of writing records.
 pub(super) type Written = HashMap<SubjectKey, Result<Stored, StoreError>>;
 
 /// Whether a record was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stored {
     Yes,
-    /// Somebody else has written it since it was read.
+    /// Another process wrote it after it was read.
     No,
 }
 
-/// A question on its way, maybe over several rounds.
+/// A command in flight, possibly over several rounds.
 #[derive(Debug)]
 pub(super) struct CommandRun {
     pub(super) question: StoreCommand,
-    /// For each subject, how it stands where its part is written.
+    /// For each subject whose part is written, the status of its limits.
     done: Vec<Option<Vec<LimitStatus>>>,
 }
 
-/// What a question comes to in one round, if all that it changes can be written.
+/// The outcome of a command in one round, if all of its changes can be written.
 #[derive(Debug)]
 pub(super) struct RoundOutcome {
     answer: CommandResult,
-    /// For each subject, how it stands.
+    /// For each subject, the status of its limits.
     standings: Vec<Vec<LimitStatus>>,
-    /// Whether it has changed its subjects.
+    /// Whether it changed its subjects.
     charged: bool,
 }
 
@@ -188,13 +188,13 @@ impl CommandRun {
         Self { question, done }
     }
 
-    /// The subjects that are still to be judged.
+    /// The subjects that are not written yet.
     pub(super) fn open(&self) -> impl Iterator<Item = SubjectKey> + '_ {
         let parts = self.question.subjects.iter().zip(&self.done);
         parts.filter(|(_, done)| done.is_none()).map(|(ask, _)| ask.subject)
     }
 
-    /// Judges it, and changes the records where everything fits.
+    /// Judges the command, and changes the records if everything fits.
     pub(super) fn judge(&self, books: &mut Books) -> Result<RoundOutcome, StoreError> {
         let (action, subjects) = (self.question.action, &self.question.subjects);
         let mut standings: Vec<Vec<LimitStatus>> = Vec::with_capacity(subjects.len());
@@ -219,7 +219,8 @@ impl CommandRun {
             for ((ask, _), stands) in parts.filter(|((_, done), _)| done.is_none()) {
                 let book = book_of(books, ask.subject)?;
                 for (demand, standing) in ask.demands.iter().zip(stands) {
-                    // What only watches does not count what it would have refused.
+                    // A limit that only watches does not count a request that it would have
+                    // refused.
                     let counts = !judged || standing.fits;
                     if counts {
                         book.change(demand, action);
@@ -232,7 +233,8 @@ impl CommandRun {
         Ok(RoundOutcome { answer: CommandResult { admitted, standings: all }, standings, charged })
     }
 
-    /// The answer, once what it depends on is written; `None` where it has to be judged again.
+    /// The result, once the records that it depends on are written; `None` if the command must be
+    /// judged again.
     pub(super) fn settle(
         &mut self,
         verdict: Result<RoundOutcome, StoreError>,
@@ -248,7 +250,7 @@ impl CommandRun {
         for ((ask, done), standings) in parts.filter(|((_, done), _)| done.is_none()) {
             match written.get(&ask.subject) {
                 Some(Ok(Stored::Yes)) if charged => *done = Some(standings),
-                // What nobody in this batch has changed needs no writing.
+                // A record that this batch did not change needs no write.
                 None | Some(Ok(Stored::Yes)) => {}
                 Some(Ok(Stored::No)) => again = true,
                 Some(Err(error)) => fault = Some(*error),
@@ -261,7 +263,7 @@ impl CommandRun {
         }
     }
 
-    /// What has to be given back where it was charged for a request that was then not admitted.
+    /// The charges to give back if the request was not admitted in the end.
     pub(super) fn refund(&self) -> Option<StoreCommand> {
         if self.question.action != Action::Consume {
             return None;

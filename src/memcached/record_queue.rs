@@ -1,7 +1,10 @@
-//! Which questions may go together. Two tasks of one process must not write one record at once: one
-//! of them would have to begin again. So a question about a record that is being judged waits, and
-//! then goes with all others that wait for it; and questions about different servers go apart, so
-//! that a slow server keeps nobody else.
+//! Decides which commands run together.
+//!
+//! 1. Two tasks of one process must not write one record at once, since one of them would have to
+//!    start again. So a command waits while its record is in use, and then runs with all others
+//!    that wait for that record.
+//! 2. Commands for different servers run in separate batches, so that a slow server delays no
+//!    other.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,7 +13,7 @@ use tokio::time::Instant;
 use crate::quota::SubjectKey;
 use crate::store::ask::QueuedCommand;
 
-/// A question with the instant by which it must be answered.
+/// A command and its deadline.
 #[derive(Debug)]
 pub(super) struct Queued {
     pub(super) ask: QueuedCommand,
@@ -23,28 +26,28 @@ impl Queued {
     }
 }
 
-/// A set of servers, by their places.
+/// A set of servers, by their indexes.
 pub(super) type Servers = u64;
 
-/// What is on its way and what waits.
+/// The records in use and the commands that wait for them.
 #[derive(Debug, Default)]
 pub(super) struct RecordQueue {
-    /// Whose record is being judged.
+    /// The subjects whose records are in use.
     busy: HashSet<SubjectKey>,
-    /// Questions about those, in the order in which they came.
+    /// Commands that wait for those records, in the order of their arrival.
     parked: Vec<Queued>,
 }
 
 impl RecordQueue {
-    /// Takes questions in, and gives those that may go now, in batches. `server_of` has the place
-    /// of a subject's server.
+    /// Accepts commands and returns those that can run now, in batches. `server_of` returns the
+    /// index of a subject's server.
     pub(super) fn admit(
         &mut self,
         incoming: Vec<Queued>,
         server_of: impl Fn(SubjectKey) -> u32,
     ) -> Vec<Vec<Queued>> {
         let mut batches: HashMap<Servers, Vec<Queued>> = HashMap::new();
-        // Where each subject's questions go now; `None` is not yet.
+        // The batch of each subject's commands; `None`: they must wait.
         let mut way: HashMap<SubjectKey, Option<Servers>> = HashMap::new();
         let waiting = std::mem::take(&mut self.parked);
         for due in waiting.into_iter().chain(incoming) {
@@ -54,7 +57,8 @@ impl RecordQueue {
                 Some(way) => *way == Some(servers),
                 None => !self.busy.contains(&subject),
             });
-            // What waits closes the way behind it, so that nobody overtakes.
+            // A command that waits also holds back later ones on its records, so that none
+            // overtakes it.
             let taken = free.then_some(servers);
             for subject in due.subjects() {
                 way.insert(subject, taken);
@@ -71,7 +75,7 @@ impl RecordQueue {
         batches.into_values().collect()
     }
 
-    /// Nobody judges these records any more.
+    /// Marks records as no longer in use.
     pub(super) fn release(&mut self, subjects: impl IntoIterator<Item = SubjectKey>) {
         for subject in subjects {
             self.busy.remove(&subject);

@@ -1,4 +1,4 @@
-//! One server: the connection to it, its own circuit breaker, its clock, and who else is there.
+//! One server: its connection, its own circuit breaker, its clock, and the processes that use it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -16,46 +16,46 @@ use crate::store::fault::OutageCause;
 use crate::store::runtime::{BACKOFF, CONNECT_TIMEOUT, HEARTBEAT, PROBE, SILENCE_MS, jittered};
 use crate::store::status::Status;
 
-/// After how much silence a process is not counted any more.
+/// After this much silence a process is no longer counted.
 const SILENCE_US: u64 = SILENCE_MS * 1000;
-/// At first the clock is read so many times in a second, to know soon when its seconds begin.
+/// How often the clock is read in the first second, to find the start of its seconds soon.
 const FIRST_READINGS: u32 = 16;
 /// Readings differ by less than this unless the clock was set. Used proofs are remembered for 10 s
-/// more than they have to be.
+/// longer than necessary.
 const STEP_US: u64 = 5_000_000;
-/// What tells a process from others.
+/// The random id of a process.
 type Process = [u8; 8];
-/// Bytes of a process in the list of those alive: its number, and when it was heard of, in
+/// Bytes of a process in the list of live ones: its id, and the time of its last heartbeat in
 /// microseconds.
 const PROCESS: usize = 16;
-/// So many processes are counted at most.
+/// The most processes that are counted.
 const MAX_PROCESSES: usize = 4096;
 
 /// A server.
 #[derive(Debug)]
 pub(super) struct Server {
     address: Address,
-    /// What its name adds to a subject's in [`Server::weight`].
+    /// The part of the server's address in [`Server::weight`].
     seed: u64,
-    /// Where the processes that are alive write themselves down.
+    /// The key of the list of live processes.
     live_key: Vec<u8>,
     status: Status,
     clock: Mutex<Clock>,
     link: watch::Sender<Option<Connection>>,
 }
 
-/// A clock that is read in whole seconds only. The latest second that it can show is the truth; of
-/// many readings, that which came soonest after a second began is nearest to it, and it is nearly
-/// the same for every process.
+/// A clock that can be read in whole seconds only, so a reading is up to a second behind. Of many
+/// readings, the one with the largest offset came soonest after the start of a second. It is the
+/// nearest to the truth, and nearly the same for every process.
 #[derive(Debug, Default)]
 struct Clock(VecDeque<i64>);
 
 impl Clock {
-    /// Readings that are remembered: those of the last minute.
+    /// The number of readings that are remembered: those of the last minute.
     const READINGS: usize = 32;
 
-    /// What to add to our monotonic clock to have the server's, which read `second` when we
-    /// received that.
+    /// The offset of the server's clock from the local monotonic clock, after one more reading:
+    /// `second`, received at `received`.
     fn read(&mut self, second: u64, received: Now) -> Option<i64> {
         let second_us = i64::try_from(second.checked_mul(1_000_000)?).ok()?;
         if self.0.len() == Self::READINGS {
@@ -81,18 +81,18 @@ impl Server {
         }
     }
 
-    /// How it is doing.
+    /// Its state.
     pub(super) fn status(&self) -> &Status {
         &self.status
     }
 
-    /// The instant on its clock.
+    /// The time on its clock.
     pub(super) fn now_us(&self) -> u64 {
         self.status.clock(Now::read()).unix_us
     }
 
-    /// How much it wants a subject: the server that wants it most has it, so that one server more
-    /// or less moves the subjects of that server alone (rendezvous hashing).
+    /// The score of this server for a subject: the server with the highest score gets it. So adding
+    /// or removing one server moves the subjects of that server alone (rendezvous hashing).
     pub(super) fn weight(&self, subject: &[u8; 16]) -> u64 {
         let [one, two] = [0, 8].map(|at| {
             subject
@@ -103,7 +103,7 @@ impl Server {
         mix(mix(self.seed ^ one) ^ two)
     }
 
-    /// Sends commands as one; one reply for each.
+    /// Sends commands in one batch. Returns one reply for each.
     pub(super) async fn exchange(&self, commands: Vec<Command>) -> Result<Vec<Reply>, StoreError> {
         if !self.status.is_available() {
             return Err(StoreError::Unavailable);
@@ -133,11 +133,11 @@ impl Server {
         }
     }
 
-    /// Connects, and connects again, for ever. `changed` is called when the server comes or goes,
-    /// and with each beat.
+    /// Connects, and reconnects forever. `changed` is called when the server comes or goes, and
+    /// with each heartbeat.
     pub(super) async fn keep_connected(&self, changed: impl Fn()) {
         let mut process = Process::default();
-        // Processes that could not tell themselves apart would count as one.
+        // Without randomness all processes have the same id and count as one.
         let _ = crate::random::fill(&mut process);
         let mut pause = BACKOFF.0;
         loop {
@@ -150,7 +150,7 @@ impl Server {
                     changed();
                     let fault = self.stay(&mut link, process, &changed).await;
                     link.give_up();
-                    // A question that has failed may have said more.
+                    // A failed command may have given a more precise cause.
                     fault.after(self.status.fault())
                 }
                 Err(fault) => fault,
@@ -174,7 +174,7 @@ impl Server {
         Ok(link)
     }
 
-    /// Says that we are alive, until the connection breaks or a beat fails.
+    /// Sends heartbeats until the connection breaks or one fails.
     async fn stay(
         &self,
         link: &mut Connection,
@@ -221,14 +221,14 @@ impl Server {
         };
         let before_us = self.status.clock(received).unix_us;
         if self.status.has_answered() && now_us > before_us.saturating_add(STEP_US) {
-            // Its clock was set ahead: used proofs have come to their end before their time.
+            // Its clock was set ahead, so used proofs have expired too early.
             self.status.connected(received);
         }
         self.status.observe(now_us, received);
         true
     }
 
-    /// Reads the clock and writes a sign of life; an error where it could not be written.
+    /// Reads the clock and writes a heartbeat; an error if it could not be written.
     async fn beat(&self, link: &Connection, process: Process) -> Result<(), OutageCause> {
         let beating = async {
             let asked = vec![Command::time(), Command::gets(&self.live_key)];
@@ -242,8 +242,8 @@ impl Server {
             let (list, alive) = alive(known.as_ref(), process, self.now_us());
             let version = known.as_ref().map(|known| known.version);
             let store = Command::store(&self.live_key, &list, expiry(SILENCE_US, *second), version);
-            // Where another process was faster, the server takes writes; we are in the list at the
-            // next beat.
+            // On a conflict another process was faster. The server takes writes, and the next
+            // heartbeat adds this process to the list.
             match ask(link, vec![store]).await?.as_slice() {
                 [Reply::Stored | Reply::Conflict] => Ok(alive),
                 _ => Err(OutageCause::Protocol),
@@ -255,13 +255,13 @@ impl Server {
     }
 }
 
-/// Sends commands; an error where they are not answered, or the server refuses one.
+/// Sends commands; an error if one is not answered or refused.
 async fn ask(link: &Connection, commands: Vec<Command>) -> Result<Vec<Reply>, OutageCause> {
     let replies = link.exchange(commands).await.ok_or_else(|| link.fault())?;
     refusal(&replies).map_or(Ok(replies), Err)
 }
 
-/// Why the server has refused one of several commands.
+/// Why the server refused one of several commands.
 fn refusal(replies: &[Reply]) -> Option<OutageCause> {
     replies.iter().find_map(|reply| match reply {
         Reply::Refused(fault) => Some(*fault),
@@ -269,7 +269,7 @@ fn refusal(replies: &[Reply]) -> Option<OutageCause> {
     })
 }
 
-/// The list of processes that are alive with us in it, and how many that are.
+/// The list of live processes with this one in it, and its length.
 fn alive(known: Option<&Versioned>, process: Process, now_us: u64) -> (Vec<u8>, u32) {
     let mut list = [process.as_slice(), &now_us.to_le_bytes()].concat();
     let others = known.map_or(&[][..], |known| known.value.as_slice());
@@ -284,7 +284,7 @@ fn alive(known: Option<&Versioned>, process: Process, now_us: u64) -> (Vec<u8>, 
     (list, count)
 }
 
-/// Notes what becomes of an exchange, also where nobody waits for it any more.
+/// Records the outcome of an exchange, even if its future is dropped.
 struct Watch<'s> {
     server: &'s Server,
     answered: bool,
@@ -302,7 +302,7 @@ impl Drop for Watch<'_> {
     }
 }
 
-/// The finalizer of `SplitMix64`: every bit of the input moves half of the output's.
+/// The finalizer of `SplitMix64`: every bit of the input flips half of the output bits.
 fn mix(number: u64) -> u64 {
     let number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);

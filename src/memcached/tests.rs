@@ -1,5 +1,5 @@
-//! What judging here relies on: records of any bytes, clocks that differ, and others who write in
-//! between.
+//! The properties that judging in this process relies on: records of any bytes, clocks that differ,
+//! and other writers in between.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -29,7 +29,7 @@ fn rule(algorithm: Algorithm, limit: u32, window_ms: u64) -> Rule {
     Rule::new(algorithm, limit, Duration::from_millis(window_ms), limit)
 }
 
-/// A server that keeps one record for each subject.
+/// A server with one record for each subject.
 #[derive(Default)]
 struct Server(HashMap<SubjectKey, Vec<u8>>);
 
@@ -42,7 +42,7 @@ impl Server {
         subjects.map(book).collect()
     }
 
-    /// Takes what has changed, but for the subjects that somebody else has just written.
+    /// Stores the changed records, except those of subjects that another process has just written.
     fn write(&mut self, books: &Books, lost: &[u8]) -> Written {
         let mut written = Written::new();
         for (key, book) in books {
@@ -167,7 +167,7 @@ fn a_key_that_is_used_up_is_free_in_its_time_after_the_clock_was_set_back() {
         let back = NOW - HOUR;
         assert!(!server.admits(&[1], rule, back));
         assert!(server.admits(&[1], rule, back + 4 * SECOND), "{algorithm:?}");
-        // Who only looks sees it come free, too.
+        // A command that only looks also sees it come free.
         while server.admits(&[2], rule, NOW) {}
         let looks = |server: &mut Server, now_us| {
             let mut case = case(Action::Look, &[2], rule, 1);
@@ -258,7 +258,7 @@ proptest! {
         }
     }
 
-    /// The promise about clocks: see the documentation of the module.
+    /// The guarantee about clocks: see the documentation of the module.
     #[test]
     fn processes_whose_clocks_differ_admit_no_more_than_one_whose_clock_runs_that_much_longer(
         algorithm in algorithms(),
@@ -280,7 +280,7 @@ proptest! {
                 admitted.push((now_us, answer.standings[0].now_us, cost));
             }
         }
-        // By windows: what was judged in one window is at most the limit.
+        // By windows: the cost judged in one window is at most the limit.
         if !algorithm.has_burst() {
             let mut windows: HashMap<u64, u32> = HashMap::new();
             for (_, judged_us, cost) in &admitted {

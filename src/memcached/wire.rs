@@ -1,36 +1,36 @@
-//! The classic text protocol, as far as it is needed: `gets`, `add`, `cas` and `stats`. Every
-//! Memcached and every proxy before one speaks it.
+//! The needed part of the classic text protocol: `gets`, `add`, `cas` and `stats`. Every Memcached
+//! server and proxy supports it.
 //!
-//! Reading is strict. What does not answer exactly what was asked is [`ProtocolError`], and the
-//! connection is given up: an answer that is taken for another one's would be a count that is taken
-//! for another's.
+//! Reading is strict. A reply that does not match its command exactly is a [`ProtocolError`], and
+//! the connection is given up: a reply matched with the wrong command would mix up the counts of
+//! two subjects.
 
 use crate::store::fault::OutageCause;
 
-/// The longest line of an answer, without its end.
+/// The longest line of a reply, without its end.
 const MAX_LINE: usize = 2048;
 /// The longest value, which is Memcached's own default limit.
 const MAX_VALUE: usize = 1 << 20;
-/// The longest answer to `stats`.
+/// The longest reply to `stats`.
 const MAX_STATS: usize = 1 << 16;
-/// Memcached takes a longer time to live for an instant, in Unix seconds.
+/// Memcached treats a longer time to live as an instant in Unix seconds.
 const LONGEST_SPAN: u64 = 30 * 86_400;
-/// What all our items have as flags.
+/// The flags of all items of this package.
 const FLAGS: u32 = 0;
 
-/// What comes behind a value.
+/// The bytes after a value.
 const TAIL: &[u8] = b"\r\nEND\r\n";
 
-/// A command on its way.
+/// A command to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Command {
-    /// What is sent.
+    /// The bytes to send.
     pub(super) bytes: Vec<u8>,
-    /// What must come back.
+    /// The expected kind of reply.
     pub(super) expect: Expect,
 }
 
-/// What a command is answered with, unless the server refuses it.
+/// The kind of reply to a command, unless the server refuses it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Expect {
     /// The value of this key, or none.
@@ -41,29 +41,29 @@ pub(super) enum Expect {
     Time,
 }
 
-/// A value with the number that `cas` wants to see again.
+/// A value with its version for `cas`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Versioned {
     pub(super) value: Vec<u8>,
     pub(super) version: u64,
 }
 
-/// An answer.
+/// A reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Reply {
     /// To `gets`.
     Value(Option<Versioned>),
     /// To `add` and `cas`.
     Stored,
-    /// To `add` and `cas`: somebody was faster.
+    /// To `add` and `cas`: another process was faster.
     Conflict,
     /// To `stats`: Unix seconds.
     Time(u64),
-    /// The server could not do it: `SERVER_ERROR`.
+    /// The server failed to execute the command: `SERVER_ERROR`.
     Refused(OutageCause),
 }
 
-/// What is no answer to what was asked.
+/// A reply that does not match its command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ProtocolError;
 
@@ -74,7 +74,7 @@ impl Command {
         Self { bytes, expect: Expect::Value(key.to_vec()) }
     }
 
-    /// Stores a value over the version that was read, or where there was none.
+    /// Stores a value over the version that was read, or only if there is none.
     pub(super) fn store(key: &[u8], value: &[u8], expiry: u64, version: Option<u64>) -> Self {
         let name: &[u8] = if version.is_some() { b"cas " } else { b"add " };
         let mut bytes = Vec::with_capacity(key.len() + value.len() + 64);
@@ -98,10 +98,11 @@ impl Command {
 
 /// The expiry of an item that must live for `span_us` and not much longer.
 ///
-/// Zero would be for ever. The server counts in ticks of a second and its last one may be two
-/// seconds old, so two more are added. Beyond 30 days the number means an instant, by the server's
-/// clock (`server_s`); and an instant that its 32 bits do not hold any more, from 2038 on, would be
-/// one in the past: such an item lives for 30 days.
+/// 1. Zero would mean forever. The server counts in ticks of a second and its last one may be two
+///    seconds old, so two are added.
+/// 2. Beyond 30 days the number is an instant on the server's clock (`server_s`).
+/// 3. From 2038 on, an instant does not fit its 32 bits and would lie in the past: such an item
+///    lives for 30 days.
 pub(super) fn expiry(span_us: u64, server_s: u64) -> u64 {
     let span = span_us.div_ceil(1_000_000) + 2;
     if span <= LONGEST_SPAN {
@@ -111,8 +112,8 @@ pub(super) fn expiry(span_us: u64, server_s: u64) -> u64 {
     if i32::try_from(instant).is_ok() { instant } else { LONGEST_SPAN }
 }
 
-/// Reads an answer from the front of what has come: it and its length, or `None` where more has to
-/// come.
+/// Reads a reply from the front of the received bytes: the reply and its length, or `None` if it is
+/// incomplete.
 pub(super) fn read(bytes: &[u8], expect: &Expect) -> Result<Option<(Reply, usize)>, ProtocolError> {
     let Some((first, length)) = line(bytes)? else { return Ok(None) };
     if first.starts_with(b"SERVER_ERROR ") {
@@ -132,7 +133,7 @@ pub(super) fn read(bytes: &[u8], expect: &Expect) -> Result<Option<(Reply, usize
     }
 }
 
-/// The line at the front, without its end, and its length with it.
+/// The line at the front without its end, and its length including the end.
 fn line(bytes: &[u8]) -> Result<Option<(&[u8], usize)>, ProtocolError> {
     let within = bytes.get(..MAX_LINE + 2).unwrap_or(bytes);
     let Some(end) = memchr::memchr(b'\n', within) else {
@@ -192,7 +193,7 @@ fn time(bytes: &[u8]) -> Result<Option<(Reply, usize)>, ProtocolError> {
     if bytes.len() > MAX_STATS { Err(ProtocolError) } else { Ok(None) }
 }
 
-/// A number in digits alone.
+/// A number of digits alone.
 fn number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || digits.len() > 20 {
         return None;
@@ -239,7 +240,7 @@ mod tests {
             bytes[place] = byte;
             if let Ok(Some((Reply::Value(Some(read)), length))) = read(&bytes, &value_of(b"k")) {
                 prop_assert!(length <= bytes.len());
-                    // An empty value is in all bytes.
+                    // An empty value is contained in any bytes.
                 let size = read.value.len().max(1);
                 prop_assert!(read.value.is_empty() || bytes.windows(size).any(|part| part == read.value));
             }

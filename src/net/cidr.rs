@@ -1,4 +1,4 @@
-//! Networks, and a map that finds the longest one that an address lies in.
+//! Networks, and a map that finds the longest one that contains an address.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::ClientKey;
 
-/// A network: the address with all bits behind its length zero. IPv4 in any IPv6 coat is IPv4.
+/// A network: an address with all bits after its length zero. IPv4 embedded in IPv6 is IPv4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Cidr {
     v4: bool,
@@ -18,7 +18,7 @@ pub struct Cidr {
 }
 
 impl Cidr {
-    /// An address, whole.
+    /// The network of a single address, with its full length.
     #[must_use]
     pub fn of(address: IpAddr) -> Self {
         match ClientKey::plain(address) {
@@ -27,8 +27,8 @@ impl Cidr {
         }
     }
 
-    /// Reads a network in CIDR form, or an address, which stands for its client as [`ClientKey`]
-    /// has it: an IPv6 address for its /56. `None` for anything else.
+    /// Reads a network in CIDR form, or an address, which stands for its client as in
+    /// [`ClientKey`]: an IPv6 address for its /56. `None` for anything else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let Some((address, _)) = text.split_once('/') else {
@@ -38,7 +38,7 @@ impl Cidr {
         let network: IpNet = text.parse().ok()?;
         let written: IpAddr = address.parse().ok()?;
         let (whole, length) = (Self::of(written), network.prefix_len());
-        // A network of IPv4 addresses that is written as IPv6.
+        // An IPv4 network in IPv6 notation.
         let length = if whole.v4 && written.is_ipv6() { length.checked_sub(96)? } else { length };
         Some(whole.cut(length))
     }
@@ -53,7 +53,7 @@ impl Cidr {
         Self { v4: self.v4, length, bits: bits.unwrap_or(0) }
     }
 
-    /// How many of its bits count.
+    /// The number of significant bits.
     #[must_use]
     pub const fn length(self) -> u8 {
         self.length
@@ -70,11 +70,11 @@ impl fmt::Display for Cidr {
     }
 }
 
-/// A map by networks. It looks up once for each length that there is, and mostly there are a few.
+/// A map by networks. A look-up probes once for each length in use, usually a few.
 #[derive(Debug)]
 pub struct CidrMap<T> {
     map: HashMap<Cidr, T>,
-    /// How many networks of each length there are, of IPv4 and of IPv6, the longest first.
+    /// The number of networks of each length, of IPv4 and of IPv6, the longest first.
     lengths: [Vec<(u8, usize)>; 2],
 }
 
@@ -85,7 +85,7 @@ impl<T> Default for CidrMap<T> {
 }
 
 impl<T> CidrMap<T> {
-    /// Keeps a value for a network, in the place of an earlier one, which it returns.
+    /// Sets the value of a network, and returns the earlier value.
     pub fn insert(&mut self, prefix: Cidr, value: T) -> Option<T> {
         let old = self.map.insert(prefix, value);
         if old.is_none() {
@@ -101,13 +101,13 @@ impl<T> CidrMap<T> {
         old
     }
 
-    /// The value of this very network.
+    /// The value of exactly this network.
     #[must_use]
     pub fn get(&self, prefix: Cidr) -> Option<&T> {
         self.map.get(&prefix)
     }
 
-    /// Forgets a network.
+    /// Removes a network.
     pub fn remove(&mut self, prefix: Cidr) {
         if self.map.remove(&prefix).is_some() {
             let lengths = self.lengths_mut(prefix);
@@ -118,7 +118,8 @@ impl<T> CidrMap<T> {
         }
     }
 
-    /// The value of the longest network that an address lies in and that `counts`, with its length.
+    /// The value of the longest network that contains an address and for which `counts` is true,
+    /// with its length.
     pub fn find(&self, address: Cidr, counts: impl Fn(&T) -> bool) -> Option<(u8, &T)> {
         let [four, six] = &self.lengths;
         let lengths = if address.v4 { four } else { six };
@@ -128,19 +129,19 @@ impl<T> CidrMap<T> {
         })
     }
 
-    /// How many there are.
+    /// The number of networks.
     #[must_use]
     pub fn len(&self) -> usize {
         self.map.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no networks.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.map.is_empty()
     }
 
-    /// The networks whose values are to go.
+    /// The networks for whose values `goes` is true.
     pub fn select(&self, goes: impl Fn(&T) -> bool) -> Vec<Cidr> {
         self.map.iter().filter(|(_, value)| goes(value)).map(|(prefix, _)| *prefix).collect()
     }

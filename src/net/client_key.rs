@@ -1,16 +1,16 @@
-//! Which client an address stands for.
+//! The client that an address stands for.
 //!
-//! One IPv4 address is one client. One IPv6 customer has a whole prefix, mostly a /56 (RIPE-690;
-//! RFC 6177 leaves /48 to /64), and takes a new address out of it whenever it likes: counted one by
-//! one its limit would never bite, so the /56 is the client. An IPv4 client that reaches us through
-//! IPv6 stays that IPv4 client, or all of them would fall into one /56 (as all of `::ffff:0:0/96`
-//! did in CVE-2026-30827) or escape their count by coming the other way.
+//! One IPv4 address is one client. One IPv6 customer has a whole prefix, usually a /56 (RIPE-690;
+//! RFC 6177 leaves /48 to /64), and can use a new address from it for each request. A limit on
+//! single addresses would have no effect, so the /56 is the client. An IPv4 client that arrives
+//! over IPv6 stays that IPv4 client. Otherwise all of them would share one /56 (as all of
+//! `::ffff:0:0/96` did in CVE-2026-30827), or would evade their count over the other protocol.
 
 use std::fmt;
 use std::hash::Hasher;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Who is counted where a policy counts by client address.
+/// The counted client, if a policy counts by client address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClientKey(Client);
 
@@ -19,7 +19,7 @@ enum Client {
     V4(u32),
     /// A /56, the other bits zero.
     V6(u128),
-    /// An address of RFC 8215's local-use translation prefix, whole.
+    /// A whole address of RFC 8215's local-use translation prefix.
     Translated(u128),
     Unknown,
 }
@@ -30,29 +30,29 @@ const SLASH_96: u128 = u128::MAX << (128 - 96);
 /// `64:ff9b::/96`, the well-known prefix of RFC 6052 section 2.1: the last 32 bits are the IPv4
 /// address.
 const WELL_KNOWN_TRANSLATION: u128 = 0x0064_ff9b << 96;
-/// `64:ff9b:1::/48`, RFC 8215. Where in it the IPv4 address is, is up to who runs the translator
-/// (RFC 6052 section 2.2 has five layouts), so it can't be taken out. The whole address is the
-/// client: it differs exactly where the IPv4 address does, and it is the translator that writes it,
+/// `64:ff9b:1::/48`, RFC 8215. The operator of the translator chooses the position of the IPv4
+/// address in it (RFC 6052 section 2.2 has five layouts), so it can't be extracted. The whole
+/// address is the client: it differs exactly where the IPv4 address does. The translator writes it,
 /// so a client can't vary it.
 const LOCAL_TRANSLATION: u128 = 0x0064_ff9b_0001 << 80;
 
 impl ClientKey {
-    /// The one key that all clients without a readable address share. It is counted as any other:
-    /// not knowing who somebody is gives no free pass.
+    /// The one key of all clients without a readable address. It is counted like any other: an
+    /// unknown client is not exempt.
     pub const UNKNOWN: Self = Self(Client::Unknown);
 
-    /// Reads an address as Node gives it: `203.0.113.7`, `2001:db8::7`, `::ffff:203.0.113.7`,
-    /// `fe80::1%eth0`; with a port too (`203.0.113.7:4711`, `[2001:db8::7]:4711`), as some proxies
+    /// Reads an address as Node returns it: `203.0.113.7`, `2001:db8::7`, `::ffff:203.0.113.7`,
+    /// `fe80::1%eth0`; also with a port (`203.0.113.7:4711`, `[2001:db8::7]:4711`), as some proxies
     /// write it. Anything else is [`ClientKey::UNKNOWN`].
     #[must_use]
     pub fn parse(address: &str) -> Self {
         Self::known(address).unwrap_or(Self::UNKNOWN)
     }
 
-    /// As [`ClientKey::parse`], but `None` for what can't be read.
+    /// As [`ClientKey::parse`], but `None` for an unreadable address.
     #[must_use]
     pub fn known(address: &str) -> Option<Self> {
-        // A zone names an interface of this machine and says nothing about the client.
+        // A zone names an interface of this machine and does not identify the client.
         let bare = match address.split_once('%') {
             Some((bare, zone)) if !zone.is_empty() && bare.contains(':') => bare,
             Some(_) => return None,
@@ -62,7 +62,7 @@ impl ClientKey {
         ip.ok().map(Self::from)
     }
 
-    /// Feeds the client to a hasher; two different clients never feed the same bytes.
+    /// Writes the client to a hasher; two different clients never write the same bytes.
     pub(crate) fn write_to(self, hasher: &mut impl Hasher) {
         match self.0 {
             Client::V4(bits) => {
@@ -83,7 +83,7 @@ impl ClientKey {
 }
 
 impl ClientKey {
-    /// An address without the IPv6 coats that IPv4 may wear.
+    /// The IPv4 address that an IPv6 address embeds, or the address itself.
     #[must_use]
     pub fn plain(address: IpAddr) -> IpAddr {
         let IpAddr::V6(v6) = address else { return address };
@@ -101,7 +101,7 @@ impl ClientKey {
         address
     }
 
-    /// How many bits of an address say which client it is.
+    /// The number of address bits that identify the client.
     #[must_use]
     pub fn width(address: IpAddr) -> u8 {
         match Self::from(address).0 {

@@ -1,5 +1,5 @@
-//! What travels: addresses and networks, origins, percent-encoding, query strings, the tokens of
-//! HTTP.
+//! The formats of the network: addresses and networks, origins, percent-encoding, query strings,
+//! HTTP tokens.
 
 mod cidr;
 mod client_key;

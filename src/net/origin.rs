@@ -1,9 +1,9 @@
-//! Origins as a browser writes them (RFC 6454 section 6.2, the URL standard's host serialisation):
-//! one parser for what the configuration lists and for what a request claims.
+//! Origins as a browser writes them (RFC 6454 section 6.2, the URL standard's host serialisation).
+//! The same parser reads the configured origins and those of requests.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// No origin that we accept is longer: a 253-byte host, a scheme and a port.
+/// The maximum length of an accepted origin: a 253-byte host, a scheme and a port.
 pub(crate) const MAX_BYTES: usize = 320;
 const MAX_HOST: usize = 253;
 const MAX_LABEL: usize = 63;
@@ -13,15 +13,15 @@ const MAX_LABEL: usize = 63;
 pub(crate) struct Pattern<'a> {
     /// `https`, `http` or an application's own scheme such as `capacitor`.
     pub(crate) scheme: &'a str,
-    /// Whether the host stands for every host one label below it.
+    /// Whether the pattern matches every host one label below `host`.
     pub(crate) wildcard: bool,
     /// The host without the `*.`; an IPv6 address keeps its brackets.
     pub(crate) host: &'a str,
-    /// The port, where it is not the scheme's default.
+    /// The port, if it is not the scheme's default.
     pub(crate) port: Option<u16>,
 }
 
-/// Why a text is no origin, and what to write instead. Neither repeats the text.
+/// The reason why a text is not an origin, and a suggestion. Neither repeats the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OriginError {
     pub(crate) problem: &'static str,
@@ -35,8 +35,8 @@ const fn fault(problem: &'static str, suggestion: &'static str) -> OriginError {
 const EXAMPLE: &str = "write an origin such as 'https://app.example.com'";
 
 impl Pattern<'_> {
-    /// Whether what is sent there can be read or changed on the way: plain http, but not within
-    /// this machine.
+    /// Whether its traffic can be read or changed in transit: plain http, except within this
+    /// machine.
     pub(crate) fn is_insecure(&self) -> bool {
         let loopback = self.host == "localhost"
             || self.host.ends_with(".localhost")
@@ -46,8 +46,8 @@ impl Pattern<'_> {
     }
 }
 
-/// Parses an origin in exactly the form in which a browser sends it, so that equal origins are
-/// equal strings.
+/// Parses an origin in exactly the form that a browser sends, so that equal origins are equal
+/// strings.
 pub(crate) fn parse(text: &str) -> Result<Pattern<'_>, OriginError> {
     characters(text)?;
     let (scheme, rest) = text
@@ -187,8 +187,8 @@ fn host_of(host: &str) -> Result<(), OriginError> {
     if host.is_empty() || host.len() > MAX_HOST || !host.split('.').all(is_label) {
         return Err(fault("must have a host of letters, digits, '-', '_' and dots", EXAMPLE));
     }
-    // The URL standard takes a host whose last label is a number for an IPv4 address, in whatever
-    // odd form.
+    // The URL standard parses a host whose last label is a number as an IPv4 address, in any
+    // notation.
     let last = host.rsplit('.').next().unwrap_or_default();
     let numeric = last.bytes().all(|byte| byte.is_ascii_digit()) || last.starts_with("0x");
     if numeric && host.parse::<Ipv4Addr>().is_err() {
@@ -258,11 +258,11 @@ fn wildcard_of(scheme: &str, host: &str) -> Result<(), OriginError> {
     Ok(())
 }
 
-/// Whether anybody can register a name right below `host`.
+/// Whether the public can register names directly below `host`.
 ///
-/// This is not the whole Public Suffix List (10,000 entries that change monthly). It knows the
-/// common form of country registries (`co.uk`, `com.br`) and the hosting platforms met most often;
-/// the rest is the user's to know.
+/// This is not the whole Public Suffix List (10,000 entries that change monthly). It covers the
+/// common form of country registries (`co.uk`, `com.br`) and the most frequent hosting platforms.
+/// All other suffixes are the user's responsibility.
 fn is_public_suffix(host: &str) -> bool {
     const REGISTRY: [&str; 12] =
         ["ac", "co", "com", "edu", "go", "gob", "gov", "mil", "ne", "net", "or", "org"];

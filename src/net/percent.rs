@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 /// Decodes `text` into `bytes`, a `+` as a space if `plus_is_space` (the query encoding of forms).
-/// False where a `%` has no two hex digits behind it.
+/// False if a `%` is not followed by two hex digits.
 pub(crate) fn decode(text: &str, plus_is_space: bool, bytes: &mut Vec<u8>) -> bool {
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
@@ -20,7 +20,7 @@ pub(crate) fn decode(text: &str, plus_is_space: bool, bytes: &mut Vec<u8>) -> bo
     true
 }
 
-/// Decodes a name or a value: a `+` is a space. `None` where it is not percent-encoded UTF-8.
+/// Decodes a name or a value: a `+` is a space. `None` if it is not percent-encoded UTF-8.
 pub(crate) fn form_decoded(text: &str) -> Option<Cow<'_, str>> {
     if !text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
         return Some(Cow::Borrowed(text));

@@ -1,21 +1,21 @@
-//! The proxies that may speak for a client.
+//! The proxies whose forwarded headers are trusted.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-/// Which proxies may speak for a client: `trustedProxies`.
+/// The proxies whose forwarded headers are trusted: `trustedProxies`.
 #[derive(Debug, Default, Clone)]
 pub struct TrustedProxies {
     networks: Vec<IpNet>,
     unix: bool,
-    /// Whether the option is there; an empty list says that there are none.
+    /// Whether the option is set; an empty list means that there are no proxies.
     pub(crate) known: bool,
 }
 
 impl TrustedProxies {
-    /// The networks in CIDR form; a single address is a network of one. `unix`: whether a peer
-    /// without an address, as one on a Unix socket, is a proxy too.
+    /// The networks in CIDR form; a single address is a network of one. `unix` is true if a peer
+    /// without an address, as on a Unix socket, is a proxy too.
     #[must_use]
     pub fn new(networks: Vec<IpNet>, unix: bool) -> Self {
         Self { networks, unix, known: true }

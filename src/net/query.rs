@@ -1,8 +1,8 @@
 //! Query strings that parsers split differently.
 //!
-//! A policy or a schema decides on the pairs that we read, and the handler acts on those that its
-//! parser reads: `qs` in Express 4, `querystring` in Express 5. Where the two could hold different
-//! names or values, the request is refused:
+//! A policy or a schema decides about the pairs that we read. The handler uses the pairs of its own
+//! parser: `qs` in Express 4, `querystring` in Express 5. If the two could have different names or
+//! values, the request is refused:
 //!
 //! 1. Both stop after 1,000 parts, empty ones included, and drop the rest.
 //! 2. `qs` nests brackets: `role[]=a`, `role[x]=a` and `[role]=a` all fill `role`.
@@ -10,15 +10,15 @@
 //! 4. `qs` drops an empty name and `__proto__`.
 //! 5. A broken percent-encoding is kept as it is, or replaced, or cuts the text.
 //!
-//! A name twice is a list to all of them.
+//! A duplicate name is a list in all parsers.
 
 use crate::net::percent::form_decoded;
 use crate::refusal::Refusal;
 
-/// The most parts between `&` that Express reads.
+/// The maximum number of parts between `&` that Express reads.
 const MAX_PARTS: usize = 1_000;
 
-/// Judges how the query is split, for a reader that has its own rules for names.
+/// Checks the split of the query, for a reader with its own rules for names.
 pub(crate) fn check_split(query: &str) -> Result<(), Refusal> {
     if memchr::memchr_iter(b'&', query.as_bytes()).count() >= MAX_PARTS {
         let why = "the query has more than 1000 parts, empty ones included";
@@ -37,7 +37,8 @@ pub(crate) fn check_split(query: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Judges the names too; `differs` says of which the reader and `qs` make something else.
+/// Checks the names too. `differs` is true for a name that the reader and `qs` interpret
+/// differently.
 pub(crate) fn check_names(query: &str, differs: impl Fn(&str) -> bool) -> Result<(), Refusal> {
     check_split(query)?;
     for part in parts(query) {
@@ -57,13 +58,13 @@ pub(crate) fn check_names(query: &str, differs: impl Fn(&str) -> bool) -> Result
     Ok(())
 }
 
-/// Whether `qs` nests what to us is a name.
+/// Whether `qs` nests a name that we read as flat.
 pub(crate) fn has_brackets(name: &str) -> bool {
     name.contains(['[', ']'])
 }
 
-/// Whether `name` is none of `wanted` and fills a member of `req.query` that one of them is read
-/// from.
+/// Whether `name` is not in `wanted` but fills a member of `req.query` from which one of them is
+/// read.
 pub(crate) fn fills_other<'n>(
     name: &str,
     mut wanted: impl Iterator<Item = &'n str> + Clone,
@@ -76,7 +77,7 @@ fn root(name: &str) -> &str {
     name.split(['[', ']']).find(|piece| !piece.is_empty()).unwrap_or_default()
 }
 
-/// Whether `qs` sees a closing bracket at its end.
+/// Whether `qs` reads a closing bracket at its end.
 fn ends_with_bracket(raw: &str) -> bool {
     raw.ends_with(']') || raw.len() >= 3 && raw.get(raw.len() - 3..).is_some_and(is_bracket)
 }

@@ -1,36 +1,35 @@
-//! What the shim gets for one request: one text, since a string is the cheapest thing to carry over
-//! the edge. `shim/answer.js` names the places.
+//! The core's answer about one request: one text, since a string is the cheapest value to pass to
+//! JavaScript. `shim/answer.js` names the lines.
 //!
-//! It is lines, in which everything has its place, and an empty line is what is not there.
-//! JavaScript cuts it with one `split` and reads JSON only in the lines that a handler asks for: to
-//! read all of it as one JSON document costs more than to make the decision, since V8 looks up
-//! every short string of it. A place that is always there can't be read from an `Object.prototype`
-//! that a bug of the application polluted. No value has a line break: JSON escapes it, and no
-//! header may have one.
+//! It consists of lines in a fixed order; an empty line is an absent value. JavaScript splits it
+//! with one `split` and parses JSON only in the lines that a handler needs. Parsing all of it as
+//! one JSON document costs more than the decision, since V8 looks up every short string in it. A
+//! line that is always present can't be read from an `Object.prototype` that a bug of the
+//! application polluted. No value has a line break: JSON escapes it, and no header may have one.
 //!
 //! A request that waits for a shared store is answered by its ticket alone, a number.
 //!
-//! - 0: `0` pass, `1` read the body, `2` refuse, `3` answer a preflight, `4` ask the application's
-//!   key and cost functions, `6` wait, `7` look at the connection's certificate
+//! - 0: `0` pass, `1` read the body, `2` refuse, `3` answer a preflight, `4` call the application's
+//!   key and cost functions, `6` wait, `7` read the connection's certificate
 //! - 1, 2, 3: status, code and problem+json text of a refusal
-//! - 4: most bytes of the body to read, and behind a blank `form` or `json` and its content coding
-//!   where it is not plain JSON; milliseconds to wait; of a refusal by a rate limit, its name
-//! - 5: `1` when the body was checked and may be parsed as JSON, `2` when line 14 has it: it was a
+//! - 4: the most bytes of the body to read, and after a blank `form` or `json` and its content
+//!   coding unless it is plain JSON; milliseconds to wait; for a refusal by a rate limit, its name
+//! - 5: `1` if the body was checked and may be parsed as JSON, `2` if line 14 has it: it was a
 //!   form, or a sanitizer has changed it
-//! - 6: `1` when the request came over TLS
+//! - 6: `1` if the request came over TLS
 //! - 7: response headers: names and values in turn, separated by U+001F
-//! - 8: the response header `RateLimit`: the others are mostly those of the request before, this
-//!   one never
-//! - 9, 10: verified claims, an object; the token, `[jti, exp, iat, kid, alg]`, and where it is
-//!   bound `dpop`, `mtls` or `dpop+mtls`, and what is noted of its proof
+//! - 8: the response header `RateLimit`: the other headers are usually those of the previous
+//!   request, this one never
+//! - 9, 10: verified claims, an object; the token, `[jti, exp, iat, kid, alg]`, and if it is bound
+//!   `dpop`, `mtls` or `dpop+mtls`, and the mark of its proof
 //! - 11: client address
-//! - 12, 13: limits, `[[name, limit, remaining, reset, number]]`, with `0` or `1` behind it where
-//!   one only watches: whether it would have refused; reasons of the policy, a list
-//! - 14: the `body` that a form stands for or that a sanitizer has changed, checked `query`,
-//!   `params`, `headers` and `cookies`, an object
-//! - 15: ticket of the waiting request
-//! - 16: receipt of what may be given back once the response is known; the line is there only where
-//!   there is one
+//! - 12, 13: limits, `[[name, limit, remaining, reset, number]]`, each shadow limit with a final
+//!   `0` or `1`: whether it would have refused; reasons of the policy, a list
+//! - 14: the `body` of a form or after a sanitizer's changes, checked `query`, `params`, `headers`
+//!   and `cookies`, an object
+//! - 15: ticket of the suspended request
+//! - 16: receipt of a reservation that may be refunded once the response is known; the line is
+//!   present only with a receipt
 
 use std::net::IpAddr;
 
@@ -40,7 +39,7 @@ use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::stack::{RequestContext, Step};
 
-/// What a call of the request path answers.
+/// The result of a call of the request path.
 #[derive(Debug)]
 pub(crate) enum DecideOutput {
     /// The lines of an answer.
@@ -49,13 +48,13 @@ pub(crate) enum DecideOutput {
     Waits(u64),
 }
 
-/// What stands between header names and values: no field may hold it (RFC 9110 section 5.5).
+/// The separator of header names and values: no field may contain it (RFC 9110 section 5.5).
 const SEPARATOR: char = '\u{1f}';
 
 /// The header that has a line of its own.
 const RATE_LIMIT: &str = "RateLimit";
 
-/// The answer for a request, but for the ticket of one that waits: [`close`] adds it.
+/// The answer for a request, without the ticket of a suspended one: [`close`] adds it.
 pub(crate) fn open(ctx: &RequestContext, step: &Step) -> String {
     let mut out = String::with_capacity(768);
     let new = !ctx.written;
@@ -113,8 +112,8 @@ pub(crate) fn open(ctx: &RequestContext, step: &Step) -> String {
     out.push('\n');
     let identity = ctx.identity.as_deref().filter(|_| !ctx.identity_written);
     if let Some(identity) = identity {
-        // The reader of tokens takes claims with line breaks between members, and JSON may have
-        // none inside a string.
+        // The token reader accepts line breaks between members of the claims; inside a string JSON
+        // allows none.
         push_line(&mut out, identity.claims.json());
     }
     out.push('\n');
@@ -149,7 +148,7 @@ pub(crate) fn open(ctx: &RequestContext, step: &Step) -> String {
     out
 }
 
-/// Whether a body has passed and there is nothing else to say.
+/// Whether a body has passed and no other value has to be returned.
 pub(crate) fn is_plain_pass(ctx: &RequestContext, step: &Step) -> bool {
     let Step::Pass { checked, body: true } = step else { return false };
     let nothing = |checked: &Checked| {
@@ -206,7 +205,7 @@ fn push_reading(out: &mut String, max_bytes: u64, reading: Reading) {
     }
 }
 
-/// A text that must not end its line.
+/// Appends a text that must not end its line.
 fn push_line(out: &mut String, text: &str) {
     if memchr::memchr2(b'\n', 0x1f, text.as_bytes()).is_none() {
         out.push_str(text);
@@ -235,7 +234,7 @@ fn push_limits(out: &mut String, ctx: &RequestContext) {
     });
 }
 
-/// The body as JSON text, where its bytes are not what the handler gets.
+/// The body as JSON text, if its bytes differ from the handler's value.
 fn body_text(checked: &Checked) -> Option<&str> {
     checked.form.as_deref().or(checked.changed.as_deref())
 }
@@ -320,8 +319,8 @@ impl List<'_> {
     }
 }
 
-/// The most bytes of a problem document, so that no body makes an answer that is larger than what
-/// asked for it.
+/// The most bytes of a problem document, so that no body causes an answer that is larger than its
+/// request.
 const MAX_PROBLEM: usize = 8192;
 
 /// A refusal as RFC 9457 problem+json, of at most 8 kB: errors beyond that are left out.
@@ -355,15 +354,15 @@ pub(crate) fn problem(refusal: &Refusal) -> String {
     out
 }
 
-/// The problem document of a refusal that the host makes itself, such as a fault of the
-/// application's functions.
+/// The problem document of a refusal by the host itself, such as a fault of the application's
+/// functions.
 pub(crate) fn plain_problem(status: u16, code: &str, detail: Option<&str>) -> String {
     let mut out = open_problem(status, code, detail);
     out.push('}');
     out
 }
 
-/// The members that every problem document has, without the brace that ends it.
+/// The members that every problem document has, without the closing brace.
 fn open_problem(status: u16, code: &str, detail: Option<&str>) -> String {
     let mut out = String::with_capacity(256);
     out.push_str("{\"type\":\"about:blank\",\"title\":");
@@ -390,7 +389,7 @@ fn title(status: u16) -> &'static str {
         422 => "Unprocessable Content",
         429 => "Too Many Requests",
         503 => "Service Unavailable",
-        // What a policy may choose by its own `status`.
+        // Statuses that a policy may choose by its own `status`.
         402 => "Payment Required",
         404 => "Not Found",
         408 => "Request Timeout",
@@ -406,7 +405,7 @@ fn title(status: u16) -> &'static str {
     }
 }
 
-/// An address as it is always written, but faster where it is IPv4.
+/// An address in its usual notation, with a fast path for IPv4.
 fn push_address(out: &mut String, address: IpAddr) {
     use std::fmt::Write as _;
     match address {
@@ -423,7 +422,7 @@ fn push_address(out: &mut String, address: IpAddr) {
     }
 }
 
-/// A JSON string. What comes through here is mostly plain ASCII, which is copied in one piece.
+/// A JSON string. Most strings here are plain ASCII, which is copied in one piece.
 fn push_string(out: &mut String, text: &str) {
     out.push('"');
     if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {

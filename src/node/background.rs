@@ -1,4 +1,4 @@
-//! Threads for work that waits for a file system: the thread of JavaScript must not.
+//! Threads for work that waits for a file system: the JavaScript thread must not block.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -6,9 +6,9 @@ use std::thread::Builder;
 
 use parking_lot::Mutex;
 
-/// So many file systems may hang before the others wait, too.
+/// The number of file systems that may hang before others have to wait, too.
 const MAX_THREADS: usize = 4;
-/// A look at a file waits at most this many others; beyond that, nothing works any more.
+/// The most jobs that may wait. A longer queue means that no file system works any more.
 const MAX_WAITING: usize = 10_000;
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -20,8 +20,8 @@ struct Pool {
 
 static POOL: Mutex<Pool> = Mutex::new(Pool { running: 0, waiting: VecDeque::new() });
 
-/// Runs `job` on another thread, soon. `false` where none can be had; `job` is dropped then. The
-/// threads end when there is nothing to do.
+/// Runs `job` on another thread, soon. Returns `false` if no thread is available, and drops `job`.
+/// The threads end when there is nothing to do.
 pub(super) fn run(job: impl FnOnce() + Send + 'static) -> bool {
     let mut pool = POOL.lock();
     if pool.waiting.len() >= MAX_WAITING {
@@ -49,7 +49,7 @@ fn work() {
             };
             job
         };
-        // One that panics takes no thread with it. Whoever waits for it gets no answer of it.
+        // A job that panics does not end its thread. The receiver of its result gets none.
         let _ = catch_unwind(AssertUnwindSafe(job));
     }
 }

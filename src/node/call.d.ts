@@ -3,60 +3,60 @@
 
 /**
  * Decides a request up to its body.
- * `stack` is a stack's number, `head` the head as `src/request/mod.rs` reads it, `extras` what only
- * JavaScript knows as JSON. Returns the answer of `src/node/answer.rs`: its lines, or the ticket of
- * a request that waits for a shared store.
+ * `stack` is a stack's number, `head` the head in the format of `src/request/mod.rs`, `extras`
+ * facts that only JavaScript has, as JSON. Returns the answer of `src/node/answer.rs`: its lines,
+ * or the ticket of a request that waits for a shared store.
  *
- * This and the calls below throw an `Error` with the code `ERR_INTERNAL` for arguments of another
+ * This and the calls below throw an `Error` with the code `ERR_INTERNAL` for arguments of the wrong
  * type.
  */
 export declare function decide(stack: number, head: string, extras?: string | undefined | null): string | number
 
 /**
- * Goes on with a request whose key and cost functions were asked: `keys` is `[[limit, 'key' |
- * 'cost', value]]`.
+ * Continues with a request whose key and cost functions were called: `keys` is
+ * `[[limit, 'key' | 'cost', value]]`.
  */
 export declare function resumeWithCallbacks(ticket: number, keys: string): string | number
 
 /**
- * Goes on with a request whose token is bound to a certificate: `fingerprint` is the
- * `fingerprint256` of the connection's, if it has one.
+ * Continues with a request whose token is bound to a certificate: `fingerprint` is the
+ * `fingerprint256` of the connection's certificate, if it has one.
  */
 export declare function resumeWithCertificate(ticket: number, fingerprint?: string | undefined | null): string | number
 
 /**
- * Goes on with a request whose body was read. `undefined` is the usual answer: it passes, and there
- * is nothing to add.
+ * Continues with a request whose body was read. The usual answer is `undefined`: the request passes
+ * without changes.
  */
 export declare function decideBody(ticket: number, body: ArrayBufferView): string | number | undefined
 
 /**
- * Refuses a request whose body could not be had: `why` is `late`, `swells`, `large` or `garbled`.
+ * Refuses a request whose body could not be read: `why` is `late`, `swells`, `large` or `garbled`.
  */
 export declare function refuseBody(ticket: number, why: string): string | number
 
-/** Goes on with a request that a limit has held back. */
+/** Continues with a request that a limit has delayed. */
 export declare function resumeAfterDelay(ticket: number): string | number
 
 /**
- * Goes on with what has waited for a shared store. For a request it returns what `decide` does, for
- * a call of `guard.limits` what `src/node/guard.rs` does.
+ * Continues with an entry that has waited for a shared store. For a request it returns the result
+ * of `decide`, for a call of `guard.limits` that of `src/node/guard.rs`.
  */
 export declare function resumeWithStore(ticket: number): string | number
 
-/** Forgets a waiting request, whose client went away. */
+/** Drops a suspended request whose client disconnected. */
 export declare function abandon(ticket: number): void
 
 /**
- * Gives back the places of a request, and what does not count of its charge, now that its response
- * is known. `true` where a store has to be told, which `flush` does.
+ * Releases the slots of a request, and refunds the uncounted part of its charge, now that its
+ * response is known. `true` if a store command has to be sent by `flush`.
  */
 export declare function finished(receipt: number, failed: boolean): boolean
 
 /**
- * Judges a handler's answer, its status and its JSON text, by the schemas of `stack`. `undefined`
- * where it goes out as it is; otherwise `0` and the text to send instead, or `1` and a problem
- * document that says what is wrong with it.
+ * Checks a handler's answer, its status and its JSON text, against the schemas of `stack`.
+ * `undefined` if it is to be sent as it is; otherwise `0` and the text to send instead, or `1` and
+ * a problem document with its errors.
  */
 export declare function judgeResponse(stack: number, status: number, body: ArrayBufferView): string | undefined
 

@@ -1,12 +1,12 @@
 //! The calls of the request path, made by Node-API itself.
 //!
-//! What `#[napi]` generates keeps a book of what it has borrowed for each call, since it serves
-//! asynchronous functions too, and asks twice for each text: more than most of these calls take
-//! (`docs/internals/architecture.md` has the figures). Here a call borrows for as long as it runs,
-//! and nothing of JavaScript runs meanwhile.
+//! The code that `#[napi]` generates records the borrowed values of each call, since it also serves
+//! asynchronous functions, and calls Node-API twice for each text. That costs more than most of
+//! these calls (`docs/internals/architecture.md` has the figures). Here a call borrows only while
+//! it runs, and no JavaScript runs meanwhile.
 //!
-//! This is the only file with unsafe code of our own. `call.d.ts` says of its calls what the
-//! generated types would.
+//! This is the only file with unsafe code of our own. `call.d.ts` documents its calls in place of
+//! the generated types.
 
 #![expect(unsafe_code, reason = "Node-API is a C interface")]
 
@@ -23,7 +23,7 @@ use napi_derive::napi;
 use super::answer::DecideOutput;
 use super::{requests, slots};
 
-/// Adds the calls to what the addon exports, and keeps panics from printing what a request held.
+/// Adds the calls to the addon's exports, and keeps panics from printing request data.
 #[napi(module_exports)]
 pub fn add_calls(mut exports: Object<'_>) -> napi::Result<()> {
     crate::panics::install_hook();
@@ -40,12 +40,12 @@ pub fn add_calls(mut exports: Object<'_>) -> napi::Result<()> {
     add(c"judgeResponse", call!(requests::judge_response: stack, status, body))
 }
 
-/// A function of Node-API that calls `$function` with as many arguments as are named.
+/// A Node-API function that calls `$function` with the named arguments.
 macro_rules! call {
     ($function:path: $($argument:ident),+) => {{
         extern "C" fn call(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
-            // SAFETY: Node-API calls this, on the thread of `env`, with what it has made for this
-            // call.
+            // SAFETY: Node-API calls this, on the thread of `env`, with the values that it has made
+            // for this call.
             unsafe {
                 run(env, info, |[$($argument),+]| {
                     Some($function($(Argument::read(&Value { env, value: $argument })?),+).write(env))
@@ -57,12 +57,12 @@ macro_rules! call {
 }
 use call;
 
-/// Runs one call: its arguments are read and its answer is written by `work`, which gives nothing
-/// where an argument is not what it should be. A panic becomes an error of JavaScript.
+/// Runs one call: `work` reads its arguments and writes its answer, and returns `None` for an
+/// invalid argument. A panic becomes a JavaScript error.
 ///
 /// # Safety
 ///
-/// `env` and `info` are those of the callback of Node-API that runs.
+/// `env` and `info` are those of the running Node-API callback.
 unsafe fn run<const N: usize>(
     env: sys::napi_env,
     info: sys::napi_callback_info,
@@ -71,8 +71,7 @@ unsafe fn run<const N: usize>(
     let called = catch_unwind(AssertUnwindSafe(|| {
         let mut count = N;
         let mut arguments = [null_mut(); N];
-        // SAFETY: there is room for `count` arguments; those that are missing are filled with
-        // `undefined`.
+        // SAFETY: there is room for `count` arguments; missing ones are filled with `undefined`.
         let status = unsafe {
             sys::napi_get_cb_info(
                 env,
@@ -95,22 +94,22 @@ unsafe fn run<const N: usize>(
     null_mut()
 }
 
-/// A value of the call that runs.
+/// A value of the running call.
 struct Value {
     env: sys::napi_env,
     value: sys::napi_value,
 }
 
-/// What a call can be given.
+/// An argument type of a call.
 trait Argument<'v>: Sized {
-    /// Reads it; `None` where it is something else.
+    /// Reads it; `None` for a value of another type.
     fn read(value: &'v Value) -> Option<Self>;
 }
 
 impl Argument<'_> for u32 {
     fn read(value: &Value) -> Option<Self> {
         let mut number = 0;
-        // SAFETY: the value is of the call that runs.
+        // SAFETY: the value belongs to the running call.
         let status = unsafe { sys::napi_get_value_uint32(value.env, value.value, &raw mut number) };
         (status == sys::Status::napi_ok).then_some(number)
     }
@@ -120,7 +119,7 @@ impl Argument<'_> for u32 {
 impl Argument<'_> for u64 {
     fn read(value: &Value) -> Option<Self> {
         let mut number = 0.0;
-        // SAFETY: the value is of the call that runs.
+        // SAFETY: the value belongs to the running call.
         let status = unsafe { sys::napi_get_value_double(value.env, value.value, &raw mut number) };
         (status == sys::Status::napi_ok).then(|| slots::from_js(number)).flatten()
     }
@@ -129,13 +128,13 @@ impl Argument<'_> for u64 {
 impl Argument<'_> for bool {
     fn read(value: &Value) -> Option<Self> {
         let mut truth = false;
-        // SAFETY: the value is of the call that runs.
+        // SAFETY: the value belongs to the running call.
         let status = unsafe { sys::napi_get_value_bool(value.env, value.value, &raw mut truth) };
         (status == sys::Status::napi_ok).then_some(truth)
     }
 }
 
-/// Most texts fit in here: then they are read in one go, and copied once more.
+/// Most texts fit in here: they are then read in one call, and copied once more.
 const SCRATCH: usize = 8192;
 
 thread_local! {
@@ -146,7 +145,7 @@ impl Argument<'_> for String {
     fn read(value: &Value) -> Option<Self> {
         let short = SCRATCH_TEXT.with_borrow_mut(|scratch| {
             let length = value.text(scratch)?;
-            // What fills it up to the last character may be cut off.
+            // A text that fills it up to the last character may be truncated.
             let read = scratch.get(..length).filter(|_| length + 4 < SCRATCH);
             Some(read.and_then(|text| str::from_utf8(text).ok()).map(str::to_owned))
         });
@@ -154,7 +153,8 @@ impl Argument<'_> for String {
             return Some(text);
         }
         let mut length = 0;
-        // SAFETY: the value is of the call that runs; without a buffer, only its length is told.
+        // SAFETY: the value belongs to the running call; without a buffer, only its length is
+        // returned.
         let status = unsafe {
             sys::napi_get_value_string_utf8(value.env, value.value, null_mut(), 0, &raw mut length)
         };
@@ -169,7 +169,7 @@ impl Argument<'_> for String {
 impl Argument<'_> for Option<String> {
     fn read(value: &Value) -> Option<Self> {
         let mut kind = sys::ValueType::napi_undefined;
-        // SAFETY: the value is of the call that runs.
+        // SAFETY: the value belongs to the running call.
         let status = unsafe { sys::napi_typeof(value.env, value.value, &raw mut kind) };
         match kind {
             _ if status != sys::Status::napi_ok => None,
@@ -183,7 +183,7 @@ impl<'v> Argument<'v> for &'v [u8] {
     fn read(value: &'v Value) -> Option<Self> {
         let mut bytes = null_mut();
         let mut length = 0;
-        // SAFETY: the value is of the call that runs.
+        // SAFETY: the value belongs to the running call.
         let status = unsafe {
             sys::napi_get_buffer_info(value.env, value.value, &raw mut bytes, &raw mut length)
         };
@@ -194,18 +194,18 @@ impl<'v> Argument<'v> for &'v [u8] {
         if length == 0 || bytes.is_null() {
             return Some(&[]);
         }
-        // SAFETY: Node-API has told where they are and how many. The argument holds them until the
-        // call is over, and nothing of JavaScript runs before that.
+        // SAFETY: Node-API has returned their address and number. The argument keeps them alive
+        // until the call is over, and no JavaScript runs before that.
         Some(unsafe { slice::from_raw_parts(bytes.cast::<u8>(), length) })
     }
 }
 
 impl Value {
-    /// Copies as much of a text as fits into `into`; its length in bytes, or `None` where it is no
-    /// text. Lone surrogates become U+FFFD.
+    /// Copies as much of a text as fits into `into`. Returns its length in bytes, or `None` if it
+    /// is not a text. Lone surrogates become U+FFFD.
     fn text(&self, into: &mut [u8]) -> Option<usize> {
         let mut length = 0;
-        // SAFETY: the value is of the call that runs, and there is room for so many bytes.
+        // SAFETY: the value belongs to the running call, and there is room for this many bytes.
         let status = unsafe {
             sys::napi_get_value_string_utf8(
                 self.env,
@@ -219,13 +219,13 @@ impl Value {
     }
 }
 
-/// What a call can answer.
+/// An answer type of a call.
 trait Answer {
-    /// Makes a value of it.
+    /// Converts it to a JavaScript value.
     ///
     /// # Safety
     ///
-    /// `env` is that of the callback of Node-API that runs.
+    /// `env` is that of the running Node-API callback.
     unsafe fn write(self, env: sys::napi_env) -> sys::napi_value;
 }
 
@@ -239,7 +239,7 @@ impl Answer for () {
 impl Answer for bool {
     unsafe fn write(self, env: sys::napi_env) -> sys::napi_value {
         let mut value = null_mut();
-        // SAFETY: `env` is that of the call that runs. Where it fails, the value stays `undefined`.
+        // SAFETY: `env` is that of the running call. If it fails, the value stays `undefined`.
         unsafe { sys::napi_get_boolean(env, self, &raw mut value) };
         value
     }
@@ -249,9 +249,8 @@ impl Answer for String {
     unsafe fn write(self, env: sys::napi_env) -> sys::napi_value {
         let mut value = null_mut();
         let length = self.len().cast_signed();
-        // SAFETY: `env` is that of the call that runs, and the text is as long as told. What is
-        // ASCII needs no decoder. Where it fails, which a text of 512 MB does, an error of
-        // JavaScript is on its way.
+        // SAFETY: `env` is that of the running call, and `length` is the length of the text. ASCII
+        // needs no decoder. If it fails, as for a text of 512 MB, a JavaScript error is pending.
         unsafe {
             if self.is_ascii() {
                 sys::napi_create_string_latin1(env, self.as_ptr().cast(), length, &raw mut value);
@@ -270,7 +269,7 @@ impl Answer for DecideOutput {
             Self::Lines(lines) => unsafe { lines.write(env) },
             Self::Waits(ticket) => {
                 let mut value = null_mut();
-                // SAFETY: `env` is that of the call that runs.
+                // SAFETY: `env` is that of the running call.
                 unsafe { sys::napi_create_int64(env, ticket.cast_signed(), &raw mut value) };
                 value
             }
@@ -278,11 +277,11 @@ impl Answer for DecideOutput {
     }
 }
 
-/// `undefined` where there is nothing to say: the cheapest answer.
+/// `undefined` for an absent value: the cheapest answer.
 impl<A: Answer> Answer for Option<A> {
     unsafe fn write(self, env: sys::napi_env) -> sys::napi_value {
         match self {
-            // SAFETY: as for what there is.
+            // SAFETY: as for the value itself.
             Some(answer) => unsafe { answer.write(env) },
             None => null_mut(),
         }

@@ -1,5 +1,5 @@
-//! `guard.limits` where it is about clients rather than about one limit. Answers as
-//! `src/node/guard.rs` does.
+//! Calls of `guard.limits` about clients instead of one limit. They answer like
+//! `src/node/guard.rs`.
 
 use std::sync::Arc;
 
@@ -28,8 +28,8 @@ pub fn knows_limit(guard: f64, name: String) -> String {
     write(guard_of(guard).map(|opened| opened.limiter_with(&name).is_some().into()))
 }
 
-/// Puts somebody on a list (`action` is `block` or `allow`), or takes them off (`unblock`). `key`
-/// and `ttl` are JSON.
+/// Adds a client to a list (`action` is `block` or `allow`), or removes it (`unblock`). `key` and
+/// `ttl` are JSON.
 #[napi(catch_unwind)]
 pub fn list_client(
     guard: f64,
@@ -63,7 +63,7 @@ pub fn list_client(
     }
 }
 
-/// Gives a limit other figures: `policy` is JSON, `{ name, limit, window?, burst?, tiers? }`.
+/// Changes the figures of a limit: `policy` is JSON, `{ name, limit, window?, burst?, tiers? }`.
 #[napi(catch_unwind)]
 pub fn limit_set(guard: f64, policy: String) -> String {
     let changed = || {
@@ -79,7 +79,7 @@ pub fn limit_set(guard: f64, policy: String) -> String {
     }
 }
 
-/// Says something to this process at once, and to the others where a store is shared.
+/// Applies a notice in this process at once, and publishes it to the others if the store is shared.
 pub(super) fn publish(guard: f64, opened: &Guard, notice: Notice) -> String {
     let Ok(()) = opened.store().notices().apply(&notice, Now::read().mono_us) else {
         let full = "there is no room for another entry; take some off the lists";
@@ -116,8 +116,8 @@ fn who(key: &Value) -> Result<ListedClient, ErrorPayload> {
     Ok(ListedClient::Network(network))
 }
 
-/// Makes the limits of a client tighter or wider for a while. `key` and `options` are JSON: `{
-/// factor, ttl, policy? }`.
+/// Makes the limits of a client stricter or looser for a while. `key` and `options` are JSON:
+/// `{ factor, ttl, policy? }`.
 #[napi(catch_unwind)]
 pub fn limit_signal(guard: f64, key: String, options: String) -> String {
     let asked = (|| {
@@ -142,7 +142,7 @@ pub fn limit_signal(guard: f64, key: String, options: String) -> String {
         Ok(None) => write(Ok(Value::Null)),
         Ok(Some((store, question))) => {
             let finish = move |answer: StoreAnswer| {
-                // What was known here of the client was by another limit.
+                // The cached state of the client was for another limit.
                 if let Ok(whom) = whom(&key) {
                     for limiter in opened.limiters() {
                         limiter.forget_known(whom, policy.as_deref());
@@ -159,7 +159,7 @@ pub fn limit_signal(guard: f64, key: String, options: String) -> String {
     }
 }
 
-/// Keeps a signal in this process, or says what to ask a shared store.
+/// Stores a signal in this process, or returns the command for a shared store.
 fn signal_to(
     opened: &Guard,
     whom: SignalTarget<'_>,

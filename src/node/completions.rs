@@ -1,9 +1,9 @@
-//! Questions to shared stores and to issuers on their way out, and answers on their way back to the
-//! thread of JavaScript that asked.
+//! Commands to shared stores and requests to issuers, and their answers on the way back to the
+//! JavaScript thread that sent them.
 //!
-//! What is asked within one tick leaves together, and however many answers have come, the thread is
-//! woken once: a wake-up costs as much as many decisions. The wake-up holds nothing open, so that
-//! the process can end.
+//! Commands of one tick are sent together, and the thread is woken once for all answers that have
+//! arrived: a wake-up costs as much as many decisions. The wake-up keeps nothing alive, so that the
+//! process can end.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -28,18 +28,18 @@ use crate::store::ask::{CompletionSink, Completions, QueuedCommand, Responder};
 type Wake = ThreadsafeFunction<(), (), (), napi::Status, false, true>;
 
 /// The answers for one copy of the shim. A thread may have several copies (bundlers, an emptied
-/// `require.cache`), and each of them knows only the tickets of its own guards. Its guards, and
-/// what waits for an answer, keep it.
+/// `require.cache`), and each has only the tickets of its own guards. Its guards and its pending
+/// entries keep it alive.
 pub(crate) struct CompletionQueue {
     arrived: Mutex<Vec<(u64, StoreAnswer)>>,
-    /// Whether the thread is to be woken already.
+    /// Whether a wake-up of the thread is already pending.
     woken: AtomicBool,
-    /// Whether an issuer is to be asked since the last `flush`.
+    /// Whether a guard has requested keys of an issuer since the last `flush`.
     keys_wanted: AtomicBool,
     wake: Wake,
 }
 
-/// The queue that answers go to, if there is one.
+/// The queue that answers are sent to, if there is one.
 pub(crate) type Listener = Option<Arc<CompletionQueue>>;
 
 thread_local! {
@@ -52,8 +52,8 @@ fn queue(number: f64) -> Listener {
     QUEUES.with_borrow(|queues| queues.get(slots::from_js(number)?)?.upgrade())
 }
 
-/// Registers a function that is called when answers for a guard have come. Answers the number of
-/// this listener, which `join` gives to other guards; -1 where there are too many.
+/// Registers a function that is called when answers for a guard have arrived. Returns the number of
+/// this listener, which `join` takes for other guards; -1 if there are too many.
 #[napi(catch_unwind, ts_args_type = "guard: number, wake: () => void")]
 pub fn listen(guard: f64, wake: Wake) -> i64 {
     let queue = Arc::new(CompletionQueue {
@@ -72,8 +72,8 @@ pub fn listen(guard: f64, wake: Wake) -> i64 {
     number.and_then(|number| i64::try_from(number).ok()).unwrap_or(-1)
 }
 
-/// Sends the answers for a guard to a listener that other guards have. `false` where they are all
-/// closed: it has ended.
+/// Sends the answers for a guard to a listener of other guards. Returns `false` if they are all
+/// closed: the listener has ended.
 #[napi(catch_unwind)]
 pub fn join(guard: f64, listener: f64) -> bool {
     let (Some(guard), Some(queue)) = (slots::from_js(guard), queue(listener)) else { return false };
@@ -81,8 +81,8 @@ pub fn join(guard: f64, listener: f64) -> bool {
     true
 }
 
-/// Sends what was asked since the last call. `true` where guards of `listener` want the keys of an
-/// issuer, which `keysDue` names.
+/// Sends the commands since the last call. Returns `true` if guards of `listener` need keys of an
+/// issuer, which `keysDue` lists.
 #[napi(catch_unwind)]
 pub fn flush(listener: f64) -> bool {
     for (store, asks) in OUTBOX.take() {
@@ -91,12 +91,13 @@ pub fn flush(listener: f64) -> bool {
     queue(listener).is_some_and(|queue| queue.keys_wanted.swap(false, Ordering::AcqRel))
 }
 
-/// The tickets of `listener` whose answers have come, with a blank behind each; each wants one call
-/// of `settle`, in this order. One text is cheaper to carry over the edge than a list of numbers.
+/// The tickets of `listener` whose answers have arrived, each followed by a blank. Call
+/// `resumeWithStore` once for each, in this order. One text is cheaper to pass to JavaScript than a
+/// list of numbers.
 #[napi(catch_unwind)]
 pub fn arrived(listener: f64) -> String {
     let Some(queue) = queue(listener) else { return String::new() };
-    // First the flag: what comes from now on wakes again.
+    // Clear the flag first: later answers then cause a new wake-up.
     queue.woken.store(false, Ordering::Release);
     let arrivals = std::mem::take(&mut *queue.arrived.lock());
     let mut tickets = String::with_capacity(arrivals.len() * 17);
@@ -108,7 +109,7 @@ pub fn arrived(listener: f64) -> String {
     tickets
 }
 
-/// What has come for `ticket`, the next one that [`arrived`] has named.
+/// The answer for `ticket`, the next one that [`arrived`] has returned.
 pub(crate) fn take(ticket: u64) -> Option<StoreAnswer> {
     ARRIVED.with_borrow_mut(|arrived| {
         let place = arrived.iter().position(|(known, _)| *known == ticket)?;
@@ -116,7 +117,7 @@ pub(crate) fn take(ticket: u64) -> Option<StoreAnswer> {
     })
 }
 
-/// Asks a store, or an issuer; the answer comes to `queue` for `ticket`.
+/// Asks a store or an issuer; `queue` receives the answer for `ticket`.
 pub(crate) fn ask(what: StoreAsk, queue: &Arc<CompletionQueue>, ticket: u64) {
     match what {
         StoreAsk::Revocations(list) => list.refresh(queue.reply(ticket)),
@@ -132,12 +133,12 @@ pub(crate) fn ask(what: StoreAsk, queue: &Arc<CompletionQueue>, ticket: u64) {
     }
 }
 
-/// Tells a store something; nobody waits for an answer.
+/// Sends a store command without a receiver for its result.
 pub(crate) fn send(store: &Arc<SharedStore>, question: StoreCommand) {
     post(store, store.command_without_reply(question));
 }
 
-/// Lets a question leave with the others of this tick.
+/// Queues a command for sending with the others of this tick.
 fn post(store: &Arc<SharedStore>, ask: QueuedCommand) {
     OUTBOX.with_borrow_mut(|outbox| {
         match outbox.iter_mut().find(|(known, _)| Arc::ptr_eq(known, store)) {
@@ -147,8 +148,8 @@ fn post(store: &Arc<SharedStore>, ask: QueuedCommand) {
     });
 }
 
-/// The answers of a batch are there together: a thread that was woken for the first of them would
-/// come back for each.
+/// The results of a batch arrive together: a thread that was woken for the first of them would be
+/// woken again for each.
 impl CompletionSink for CompletionQueue {
     fn take(&self, arrivals: Completions) {
         let judged =
@@ -159,7 +160,8 @@ impl CompletionSink for CompletionQueue {
 }
 
 impl CompletionQueue {
-    /// The function that a store calls once it has done something; the answer comes for `ticket`.
+    /// The callback for a store that has carried out a command; it delivers the answer for
+    /// `ticket`.
     pub(crate) fn reply(self: &Arc<Self>, ticket: u64) -> Reply<()> {
         let queue = Arc::clone(self);
         Box::new(move |done| queue.put(ticket, StoreAnswer::Done(done)))
@@ -172,7 +174,7 @@ impl CompletionQueue {
 
     fn wake(&self) {
         if !self.woken.swap(true, Ordering::AcqRel) {
-            // It fails where the thread has ended: then nobody waits.
+            // It fails if the thread has ended: then there is no receiver.
             let _ = self.wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
         }
     }

@@ -1,5 +1,6 @@
-//! What `keepstone/conformance` calls: single readers of the core, for running outside test suites
-//! on the addon that ships. No request comes through here. Answers are those of [`super::manage`].
+//! The functions behind `keepstone/conformance`: single parsers of the core, for running external
+//! test suites on the shipped addon. No request is handled here. Answers are those of
+//! [`super::guard`].
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -25,8 +26,8 @@ impl From<CompactError> for ErrorPayload {
     }
 }
 
-/// Verifies a compact JWS with a JWK or a JWK set (JSON), and answers its payload in base64. No
-/// claim is looked at.
+/// Verifies a compact JWS with a JWK or a JWK set (JSON), and returns its payload in base64. No
+/// claim is checked.
 #[napi(catch_unwind)]
 pub fn conformance_verify_compact(token: String, jwk: String) -> String {
     let payload = || -> Answer {
@@ -35,7 +36,7 @@ pub fn conformance_verify_compact(token: String, jwk: String) -> String {
     write(payload())
 }
 
-/// Whether bytes are JSON that the payload layer takes with its defaults.
+/// Whether bytes are JSON that the payload layer accepts with its defaults.
 #[napi(catch_unwind)]
 pub fn conformance_parse_json(bytes: &[u8]) -> String {
     write(match Limits::default().with_document(bytes, None, |_| ()) {
@@ -44,8 +45,8 @@ pub fn conformance_parse_json(bytes: &[u8]) -> String {
     })
 }
 
-/// What the payload layer itself reads of a body with its defaults and without a schema: of JSON,
-/// or of a form where `form` is set. Answers the value.
+/// The value that the payload layer itself reads from a body with its defaults and without a
+/// schema: from JSON, or from a form if `form` is set.
 #[napi(catch_unwind)]
 pub fn conformance_read_body(bytes: &[u8], form: bool) -> String {
     let parts = Parts {
@@ -64,8 +65,8 @@ pub fn conformance_read_body(bytes: &[u8], form: bool) -> String {
     })
 }
 
-/// Validates bytes against a schema (JSON) as its draft has it. `options` is JSON, `{ draft?,
-/// registry?, formats? }`. Answers `{valid, errors}`.
+/// Validates bytes against a schema (JSON) by the rules of its draft. `options` is JSON,
+/// `{ draft?, registry?, formats? }`. Returns `{valid, errors}`.
 #[napi(catch_unwind)]
 pub fn conformance_validate_json(schema: String, bytes: &[u8], options: String) -> String {
     let verdict = || -> Answer {
@@ -93,13 +94,13 @@ fn compiled(schema: &Value, options: &Value) -> Result<(Schema, PayloadConfig), 
     };
     let formats = options.bool("formats")?.unwrap_or(false);
     let schema = Schema::conformance(schema, draft, registry, formats)?;
-    // The suites have keys such as `$ref` in their instances, and no database behind them.
+    // The suites have keys such as `$ref` in their instances, and there is no database.
     let config = PayloadConfig::parse("payload", Some(&json!({ "operators": "allow" })))?;
     Ok((schema, config))
 }
 
-/// What is wrong with an instance; one that was refused before the schema was asked has one error,
-/// at its root.
+/// The errors of an instance; one that was refused before the schema check has one error, at its
+/// root.
 fn errors(refusal: &Refusal) -> Vec<Value> {
     if refusal.errors.is_empty() {
         return vec![

@@ -1,5 +1,5 @@
-//! What is called when a guard is built or managed: `{"ok": ...}` or `{"error": {code, message,
-//! path?, suggestion?}}`.
+//! Calls that build or manage a guard. They answer `{"ok": ...}` or
+//! `{"error": {code, message, path?, suggestion?}}`.
 
 use std::panic::catch_unwind;
 use std::sync::{Arc, OnceLock};
@@ -26,7 +26,7 @@ use crate::stack::{Stack, StoreAnswer};
 use crate::store::StoreError;
 use crate::token::TokenError;
 
-/// An error on its way to a `GuardError`.
+/// An error that becomes a `GuardError`.
 pub(super) struct ErrorPayload(pub(super) Value);
 
 pub(super) type Answer = Result<Value, ErrorPayload>;
@@ -124,20 +124,20 @@ pub(super) fn parse(json: &str) -> Result<Value, ErrorPayload> {
 
 static CORE: OnceLock<String> = OnceLock::new();
 
-/// What tells this core from another one in the process, whose numbers name other things: the addon
-/// may have been loaded from two files.
+/// Distinguishes this core from another one in the process, whose numbers refer to other objects:
+/// the addon may have been loaded from two files.
 #[napi(catch_unwind)]
 pub fn core_id() -> String {
-    // Without random bytes two cores are taken for one, and a number of the other finds nothing or
-    // a stack that refuses.
+    // Without random bytes two cores appear to be one. A number of the other core then finds
+    // nothing, or a stack that refuses.
     CORE.get_or_init(|| getrandom::u64().map_or_else(|_| String::new(), |id| format!("{id:x}")))
         .clone()
 }
 
-/// Builds a guard from its configuration (JSON, see `src/config/options.rs`). Answers `{guard,
-/// unknownInput, shared, fetches, rotation}`: its number, members of `input` that the policy reads
-/// and no request has, whether its store is a shared one, whether keys are to be fetched for it,
-/// and where signing keys are kept that change: `'file'`, `'callbacks'` or null.
+/// Builds a guard from its configuration (JSON, see `src/config/options.rs`). Returns
+/// `{guard, unknownInput, shared, fetches, rotation}`: its number, members of `input` that the
+/// policy reads and no request has, whether its store is shared, whether keys have to be fetched
+/// for it, and the storage of rotating signing keys: `'file'`, `'callbacks'` or null.
 #[napi(catch_unwind)]
 pub fn create_guard(env: Env, config: String) -> String {
     write((|| {
@@ -177,8 +177,8 @@ fn owner(env: Env) -> Result<usize, ErrorPayload> {
     Ok(owner)
 }
 
-/// Builds a stack of a guard. `only` is the one layer that it has, or empty for all. Answers its
-/// number, its fixed response headers, and what it will ask the application for.
+/// Builds a stack of a guard. `only` is its single layer, or empty for all. Returns its number, its
+/// fixed response headers, and the callbacks that it needs from the application.
 #[napi(catch_unwind)]
 pub fn stack(guard: f64, options: String, only: String) -> String {
     write((|| {
@@ -238,7 +238,7 @@ fn plan(stack: &Stack) -> Map<String, Value> {
     plan
 }
 
-/// Forgets a guard and its stacks; requests that reach them are refused with 503.
+/// Releases a guard and its stacks; requests that reach them are refused with 503.
 #[napi(catch_unwind)]
 pub fn release(guard: f64) {
     if let Some(guard) = slots::from_js(guard) {
@@ -246,14 +246,14 @@ pub fn release(guard: f64) {
     }
 }
 
-/// The text of a problem document (RFC 9457) that the host answers with: `status` is 400 to 599,
-/// `code` one of `docs/reference/errors.md`, `detail` one sentence without a final period.
+/// The text of a problem document (RFC 9457) that the host sends: `status` is 400 to 599, `code`
+/// one of `docs/reference/errors.md`, `detail` one sentence without a final period.
 #[napi(catch_unwind)]
 pub fn problem(status: u16, code: String, detail: Option<String>) -> String {
     answer::plain_problem(status, &code, detail.as_deref())
 }
 
-/// Forgets one stack of a guard, whose handler nobody holds any more.
+/// Releases one stack of a guard, whose handler is no longer referenced.
 #[napi(catch_unwind)]
 pub fn release_stack(guard: f64, stack: f64) {
     if let (Some(guard), Some(stack)) = (slots::from_js(guard), slots::from_js(stack)) {
@@ -261,7 +261,7 @@ pub fn release_stack(guard: f64, stack: f64) {
     }
 }
 
-/// How a guard is doing: `HealthReport` of index.d.ts.
+/// The condition of a guard: `HealthReport` of index.d.ts.
 #[napi(catch_unwind)]
 pub fn health(guard: f64) -> String {
     write((|| {
@@ -272,7 +272,7 @@ pub fn health(guard: f64) -> String {
             Some(RevocationList::Shared(list)) => Some(list.status(now)),
             _ => None,
         };
-        // A list that processes share is one for all issuers; in memory each has its own.
+        // A shared list covers all issuers; in memory each issuer has its own.
         let revoked = match (shared, list) {
             (Some(status), _) => Some(status.counts),
             (None, None | Some(RevocationList::Off)) => None,
@@ -325,8 +325,8 @@ fn local_counts(tokens: &Tokens) -> Counts {
     sum
 }
 
-/// Answers `{"later": ticket}`: `ask` asks a store for the queue and the ticket, and `finish` makes
-/// the answer of what it says.
+/// Answers `{"later": ticket}`: `ask` asks a store for the queue and the ticket, and `finish`
+/// converts its answer.
 pub(super) fn later(
     guard: f64,
     finish: impl FnOnce(StoreAnswer) -> String + 'static,
@@ -337,7 +337,7 @@ pub(super) fn later(
         let why = guard_of(guard).map_or_else(|closed| closed, |_| StoreError::Unavailable.into());
         return write(Err(why));
     };
-    // The queue lasts until the answer is fetched, also where the guard is closed meanwhile.
+    // The queue exists until the answer is fetched, even if the guard is closed meanwhile.
     let kept = Arc::clone(&queue);
     let finish = Box::new(move |answer| {
         let answer = finish(answer);
@@ -356,7 +356,7 @@ pub(super) fn later(
     }
 }
 
-/// Asks the policy about an input made by hand (JSON). Answers `PolicyDecision` of index.d.ts.
+/// Evaluates the policy for an input of the caller (JSON). Returns `PolicyDecision` of index.d.ts.
 #[napi(catch_unwind)]
 pub fn policy_evaluate(guard: f64, input: String, query: Option<String>) -> String {
     write((|| {

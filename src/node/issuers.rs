@@ -1,4 +1,4 @@
-//! Keys that issuers publish: the edge fetches them, when and what the core says.
+//! Keys that issuers publish: the shim fetches them, as scheduled by the core.
 
 use napi_derive::napi;
 use serde_json::{Map, Value, json};
@@ -10,8 +10,8 @@ use crate::guard::Tokens;
 use crate::remote_keys::{FetchError, Fetched, OperatorWarning, RemoteState, RemoteStatus};
 use crate::token::Issuer;
 
-/// What is to be fetched now: `{"fetch": [{issuer, number, url, headers}], "in": ms, "notices":
-/// [...]}`, where `in` is when to ask again, `null` for never.
+/// The fetches that are due: `{"fetch": [{issuer, number, url, headers}], "in": ms, "notices":
+/// [...]}`, where `in` is the time until the next call, `null` for never.
 #[napi(catch_unwind)]
 pub fn keys_due(guard: f64) -> String {
     write((|| {
@@ -31,15 +31,16 @@ pub fn keys_due(guard: f64) -> String {
             notices.extend(notice.map(|notice| notice_of(name, &notice)));
             wait = [wait, after].into_iter().flatten().min();
         }
-        // Rounded up: who comes a moment too early has to come again.
+        // Rounded up: a caller that is slightly early would have to call again.
         let ms = wait.map(|wait| wait.as_micros().div_ceil(1000).max(1));
         let ms = ms.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX));
         Ok(json!({ "fetch": fetches, "in": ms, "notices": notices }))
     })())
 }
 
-/// An issuer has answered: `head` is JSON, `{status, etag, lastModified, cacheControl, age}`.
-/// Answers what is to be told, `{code, message}` or `null`.
+/// Takes the answer of an issuer: `head` is JSON,
+/// `{status, etag, lastModified, cacheControl, age}`. Returns the warning to emit,
+/// `{code, message}` or `null`.
 #[napi(catch_unwind)]
 pub fn keys_fetched(guard: f64, issuer: u32, number: u32, head: String, body: &[u8]) -> String {
     let head = parse(&head).map(|head| {
@@ -59,8 +60,8 @@ pub fn keys_fetched(guard: f64, issuer: u32, number: u32, head: String, body: &[
     }
 }
 
-/// A fetch has failed: `why` is `timeout`, `network`, `tls`, `redirect` or `too-large`. Answers as
-/// `keysFetched` does.
+/// Takes a failed fetch: `why` is `timeout`, `network`, `tls`, `redirect` or `too-large`. Answers
+/// like `keysFetched`.
 #[napi(catch_unwind)]
 pub fn keys_failed(guard: f64, issuer: u32, number: u32, why: String) -> String {
     answered(guard, issuer, number, Err(FetchError::from_kind(&why)))

@@ -59,23 +59,23 @@ fn key_state(state: &KeyState) -> Value {
     told
 }
 
-/// Judges `cost` for a key of a limit and counts it if it is admitted. Answers `KeyState` of
+/// Checks `cost` for a key of a limit and counts it if it is admitted. Returns `KeyState` of
 /// index.d.ts.
 ///
-/// This and the calls below may answer `{"later": ticket}` instead: the answer then comes with
-/// `settle`.
+/// This and the calls below may answer `{"later": ticket}` instead: `resumeWithStore` then returns
+/// the answer.
 #[napi(catch_unwind)]
 pub fn limit_consume(guard: f64, name: String, key: Vec<String>, cost: u32) -> String {
     call_limit(guard, &name, &key, AdminOp::Consume(cost))
 }
 
-/// How a key of a limit stands. Answers `KeyState` of index.d.ts.
+/// The state of a key of a limit. Returns `KeyState` of index.d.ts.
 #[napi(catch_unwind)]
 pub fn limit_get(guard: f64, name: String, key: Vec<String>) -> String {
     call_limit(guard, &name, &key, AdminOp::Get)
 }
 
-/// Takes `cost` from a key whether it has it or not.
+/// Takes `cost` from a key, even if less is left.
 #[napi(catch_unwind)]
 pub fn limit_penalize(guard: f64, name: String, key: Vec<String>, cost: u32) -> String {
     call_limit(guard, &name, &key, AdminOp::Penalize(cost))
@@ -87,7 +87,7 @@ pub fn limit_reward(guard: f64, name: String, key: Vec<String>, cost: u32) -> St
     call_limit(guard, &name, &key, AdminOp::Reward(cost))
 }
 
-/// Refuses a key for a duration (JSON of a `Duration`), whatever it has left.
+/// Refuses a key for a duration (JSON of a `Duration`), regardless of its remaining units.
 #[napi(catch_unwind)]
 pub fn limit_block(guard: f64, name: String, key: Vec<String>, duration: String) -> String {
     match block_span(&duration) {
@@ -100,7 +100,7 @@ fn block_span(json: &str) -> Result<Duration, ErrorPayload> {
     span("duration", &parse(json)?)
 }
 
-/// A time for which something holds, from 1 ms to 400 days.
+/// The duration of a block or a signal, from 1 ms to 400 days.
 pub(super) fn span(name: &str, value: &Value) -> Result<Duration, ErrorPayload> {
     let given = json!({ name: value });
     let options = Options::read("", &given, &[name])?;
@@ -113,7 +113,7 @@ pub(super) fn span(name: &str, value: &Value) -> Result<Duration, ErrorPayload> 
     options.duration(name, range)?.ok_or_else(missing)
 }
 
-/// Forgets what a key has used, and its block, and frees its places.
+/// Clears the used units of a key, and its block, and frees its slots.
 #[napi(catch_unwind)]
 pub fn limit_reset(guard: f64, name: String, key: Vec<String>) -> String {
     call_limit(guard, &name, &key, AdminOp::Reset)

@@ -1,12 +1,11 @@
-//! The edge to Node: the only place that names napi.
+//! The interface to Node: the only module that uses napi.
 //!
-//! Three kinds of exports. Those of [`call`] run on every request: integers and strings in, one
-//! text out. Those of [`completions`] carry questions to shared stores and answers back, many at
-//! once. All others run when a guard is built or managed and answer `{"ok": ...}` or `{"error":
-//! ...}` as JSON, so that an error keeps its code, path and suggestion.
+//! There are three kinds of exports. Those of [`call`] run on every request: integers and strings
+//! in, one text out. Those of [`completions`] pass commands to shared stores and answers back, in
+//! batches. All others run when a guard is built or managed and answer `{"ok": ...}` or
+//! `{"error": ...}` as JSON, so that an error keeps its code, path and suggestion.
 //!
-//! Every export catches panics, which come back as JavaScript errors: the shim refuses the request
-//! then.
+//! Every export catches panics, which become JavaScript errors: the shim then refuses the request.
 
 #![expect(
     clippy::needless_pass_by_value,

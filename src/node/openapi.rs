@@ -1,4 +1,4 @@
-//! `guard.fromOpenApi`: documents are read here once, and asked for every request.
+//! `guard.fromOpenApi`: documents are read here once, and used for every request.
 
 use std::sync::Arc;
 
@@ -12,15 +12,15 @@ use crate::openapi::{Api, BodyKind, Demand, Match, Operation};
 use crate::refusal::Refusal;
 use crate::token::words;
 
-/// The documents by number, with the number of their guard. An API does not hold its guard, so that
-/// this keeps none alive.
+/// The documents by number, with the number of their guard. An API does not hold its guard, so this
+/// table keeps no guard alive.
 static APIS: RwLock<Slots<(u64, Arc<Api>)>> = RwLock::new(Slots::new());
 
 fn api(number: f64) -> Option<Arc<Api>> {
     APIS.read().get(slots::from_js(number)?).map(|(_, api)| Arc::clone(api))
 }
 
-/// Forgets the documents of a guard that is closed.
+/// Releases the documents of a guard that is closed.
 pub(super) fn release_of(guard: u64) {
     APIS.write().retain(|(owner, _)| *owner != guard);
 }
@@ -29,8 +29,8 @@ fn known(number: f64) -> Result<Arc<Api>, ErrorPayload> {
     api(number).ok_or_else(|| ErrorPayload::new("ERR_CLOSED", "the document is closed"))
 }
 
-/// Reads a document (JSON) with options (JSON). Answers `{api, refusesUnknown, bases, operations}`:
-/// its number, its base paths, and what each operation takes and demands.
+/// Reads a document (JSON) with options (JSON). Returns `{api, refusesUnknown, bases, operations}`:
+/// its number, its base paths, and the input and the security requirements of each operation.
 #[napi(catch_unwind)]
 pub fn open_api(guard: f64, document: String, options: String) -> String {
     write((|| {
@@ -55,27 +55,27 @@ pub fn open_api(guard: f64, document: String, options: String) -> String {
     })())
 }
 
-/// The scopes that the claims of a token name, a list as JSON: as the layers of the core read them.
+/// The scopes in the claims of a token, a list as JSON: as the layers of the core read them.
 #[napi(catch_unwind)]
 pub fn open_api_scopes(claims: String) -> String {
     let claims = serde_json::from_str(&claims).unwrap_or_default();
     json!(words::scopes(&claims)).to_string()
 }
 
-/// Forgets a document.
+/// Releases a document.
 #[napi(catch_unwind)]
 pub fn open_api_release(api: f64) {
     let taken = slots::from_js(api).and_then(|api| APIS.write().take(api));
     drop(taken);
 }
 
-/// The number of the operation with that name: its `operationId`, or `METHOD /path`.
+/// The number of the operation with this name: its `operationId`, or `METHOD /path`.
 #[napi(catch_unwind)]
 pub fn open_api_operation(api: f64, name: String) -> String {
     write(known(api).and_then(|api| Ok(api.named(&name)?.into())))
 }
 
-/// The schemas of an operation as `stack` takes them, with a body of that media type or without
+/// The schemas of an operation in the format of `stack`, with a body of this media type or without
 /// one.
 #[napi(catch_unwind)]
 pub fn open_api_schemas(api: f64, operation: u32, body: Option<u32>) -> String {
@@ -87,11 +87,16 @@ pub fn open_api_schemas(api: f64, operation: u32, body: Option<u32>) -> String {
     })())
 }
 
-/// The operation that a request is about. The answer begins with its kind: `=` and the operation's
-/// number, a line break and its path parameters as JSON (empty without any); `!` and the methods of
-/// the path, where it has others; `?` for an unknown path; `-` for one outside of the document; `x`
-/// and code, status and detail in lines for a path that is refused. `mount` is the path under which
-/// the handler is mounted.
+/// Finds the operation of a request. The answer begins with its kind:
+///
+/// - `=` and the operation's number, a line break and its path parameters as JSON (empty without
+///   any)
+/// - `!` and the methods of the path, if it has only others
+/// - `?` for an unknown path
+/// - `-` for a path outside of the document
+/// - `x` and code, status and detail in lines for a path that is refused
+///
+/// `mount` is the path under which the handler is mounted.
 #[napi(catch_unwind)]
 pub fn open_api_find(api: f64, method: String, target: String, mount: String) -> String {
     #[cfg(debug_assertions)]

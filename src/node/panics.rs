@@ -1,4 +1,4 @@
-//! Deliberate panics, in debug builds only: the tests show with them that none crosses into Node.
+//! Deliberate panics, in debug builds only: the tests use them to show that no panic reaches Node.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -24,7 +24,7 @@ pub fn debug_panic_next() {
     PANIC_NEXT.store(true, Ordering::SeqCst);
 }
 
-/// Where the next decision panics.
+/// The point at which the next decision panics.
 pub(super) fn point() {
     if PANIC_NEXT.swap(false, Ordering::SeqCst) {
         panic_now("a deliberate panic");

@@ -19,36 +19,36 @@ use crate::stack::{RequestContext, Stack, StoreAnswer};
 /// A guard with the stacks that were built from it.
 struct GuardEntry {
     opened: Arc<Guard>,
-    /// Gets the answers that this guard and its stacks wait for.
+    /// Receives the answers that this guard and its stacks wait for.
     listener: Listener,
     stacks: HashSet<u64>,
 }
 
 static GUARDS: RwLock<Slots<GuardEntry>> = RwLock::new(Slots::new());
-/// A stack, and who gets the answers that its requests wait for.
+/// A stack, and the receiver of the answers that its requests wait for.
 pub(crate) struct Mounted {
     pub(crate) stack: Arc<Stack>,
     pub(crate) listener: Listener,
 }
 
-/// A request that waits, in one piece with all that goes on with it: what is counted per request
-/// costs as much as to check a small body.
+/// A suspended request, in one allocation with everything that it continues with: a single
+/// allocation per request costs as much as checking a small body.
 pub(crate) struct SuspendedRequest {
     pub(crate) mounted: Arc<Mounted>,
-    /// How far it has come.
+    /// Its progress.
     pub(crate) exchange: RequestContext,
 }
 
 static STACKS: RwLock<Slots<Arc<Mounted>>> = RwLock::new(Slots::new());
 
-/// What waits under a ticket.
+/// The entry of a ticket.
 pub(crate) enum PendingEntry {
     /// A request that waits for its body, its turn, the application's functions, its connection's
     /// certificate, an issuer or a shared store.
     Request(Box<SuspendedRequest>),
-    /// A call that waits for a shared store, with what makes its answer.
+    /// A call that waits for a shared store, with the function that makes its answer.
     Call(Box<dyn FnOnce(StoreAnswer) -> String>),
-    /// What a request was charged, until its response is known.
+    /// The reservation of a request, until its response is known.
     Reserved(Reservation),
 }
 
@@ -56,8 +56,8 @@ thread_local! {
     static WAITING: RefCell<Slots<PendingEntry>> = const { RefCell::new(Slots::new()) };
     /// The open guards of this thread, by the environment that built them.
     static OPEN: RefCell<HashMap<usize, HashSet<u64>>> = RefCell::default();
-    /// The schemas of answers of closed guards, by their stacks: requests that these have let in
-    /// may still be answered.
+    /// The answer schemas of closed guards, by their stacks: requests that these have admitted may
+    /// still be answered.
     static LAST_ANSWERS: RefCell<HashMap<u64, Arc<Responses>>> = RefCell::default();
 }
 
@@ -87,7 +87,7 @@ pub(crate) fn has_shared_store() -> bool {
     OPEN.with_borrow(|open| open.values().flatten().any(is_shared))
 }
 
-/// Names the listener of a guard and of the stacks that are built from now on.
+/// Sets the listener of a guard and of the stacks that are built from now on.
 pub(crate) fn set_listener(number: u64, listener: Arc<CompletionQueue>) {
     if let Some(guard) = GUARDS.write().get_mut(number) {
         guard.listener = Some(listener);
@@ -98,7 +98,7 @@ pub(crate) fn listener(number: u64) -> Listener {
     GUARDS.read().get(number)?.listener.clone()
 }
 
-/// Adds a stack to its guard; `None` where the guard is closed.
+/// Adds a stack to its guard; `None` if the guard is closed.
 pub(crate) fn add_stack(guard: u64, stack: Arc<Stack>) -> Option<u64> {
     let mut guards = GUARDS.write();
     let owner = guards.get_mut(guard)?;
@@ -116,14 +116,13 @@ pub(crate) fn stack(number: u64) -> Option<Arc<Stack>> {
     mounted(number).map(|mounted| Arc::clone(&mounted.stack))
 }
 
-/// The schemas of answers of a stack, also where its guard is closed; `None` where there is no such
-/// stack.
+/// The answer schemas of a stack, even if its guard is closed; `None` if there is no such stack.
 pub(crate) fn responses(number: u64) -> Option<Arc<Responses>> {
     let open = mounted(number).and_then(|mounted| mounted.stack.responses.clone());
     open.or_else(|| LAST_ANSWERS.with_borrow(|last| last.get(&number).cloned()))
 }
 
-/// Forgets a guard with its stacks and documents.
+/// Releases a guard with its stacks and documents.
 pub(crate) fn release(number: u64) {
     let Some(guard) = GUARDS.write().take(number) else { return };
     OPEN.with_borrow_mut(|open| {
@@ -144,7 +143,7 @@ pub(crate) fn release(number: u64) {
     openapi::release_of(number);
 }
 
-/// Forgets the guards of an environment that ends: no finalizer runs there any more.
+/// Releases the guards of an environment that ends: no finalizer runs there any more.
 pub(crate) fn release_all(owner: usize) {
     let numbers = OPEN.with_borrow_mut(|open| open.remove(&owner)).unwrap_or_default();
     for number in numbers {
@@ -152,7 +151,7 @@ pub(crate) fn release_all(owner: usize) {
     }
 }
 
-/// Forgets one stack of a guard, whose handler nobody holds any more.
+/// Releases one stack of a guard, whose handler is no longer referenced.
 pub(crate) fn release_stack(guard: u64, number: u64) {
     LAST_ANSWERS.with_borrow_mut(|last| last.remove(&number));
     let mut guards = GUARDS.write();
@@ -162,17 +161,17 @@ pub(crate) fn release_stack(guard: u64, number: u64) {
     }
 }
 
-/// Keeps what waits; the ticket is good once.
+/// Stores a pending entry; its ticket is valid once.
 pub(crate) fn wait(waiting: PendingEntry) -> Option<u64> {
     WAITING.with_borrow_mut(|slots| slots.insert(waiting))
 }
 
-/// What waits under a ticket.
+/// The entry of a ticket.
 pub(crate) fn take(ticket: u64) -> Option<PendingEntry> {
     WAITING.with_borrow_mut(|slots| slots.take(ticket))
 }
 
-/// The request that waits under a ticket.
+/// The suspended request of a ticket.
 pub(crate) fn take_request(ticket: u64) -> Option<Box<SuspendedRequest>> {
     match take(ticket)? {
         PendingEntry::Request(waiting) => Some(waiting),

@@ -1,4 +1,4 @@
-//! The request path: what the shim calls for every request.
+//! The request path: calls that the shim makes for every request.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use crate::refusal::Refusal;
 use crate::stack::{CallbackResults, HostInput, RequestContext, Step, StoreAsk};
 
 /// Decides a request up to its body.
-/// `stack` is a stack's number, `head` the head as `src/request/mod.rs` reads it, `extras` what
-/// only JavaScript knows as JSON. Returns the answer of `src/node/answer.rs`.
+/// `stack` is a stack's number, `head` the head in the format of `src/request/mod.rs`, `extras`
+/// facts that only JavaScript has, as JSON. Returns the answer of `src/node/answer.rs`.
 pub(super) fn decide(stack: u64, head: String, extras: Option<String>) -> DecideOutput {
     #[cfg(debug_assertions)]
     super::panics::point();
@@ -28,8 +28,8 @@ pub(super) fn decide(stack: u64, head: String, extras: Option<String>) -> Decide
     answer_for(Box::new(SuspendedRequest { mounted, exchange }), step)
 }
 
-/// Goes on with a request whose key and cost functions were asked: `keys` is `[[limit, 'key' |
-/// 'cost', value]]`.
+/// Continues with a request whose key and cost functions were called: `keys` is
+/// `[[limit, 'key' | 'cost', value]]`.
 pub(super) fn resume_with_callbacks(ticket: u64, keys: String) -> DecideOutput {
     let Some(mut waiting) = registry::take_request(ticket) else {
         return refused(unreadable());
@@ -40,8 +40,8 @@ pub(super) fn resume_with_callbacks(ticket: u64, keys: String) -> DecideOutput {
     answer_for(waiting, step)
 }
 
-/// Goes on with a request whose token is bound to a certificate: `fingerprint` is the
-/// `fingerprint256` of the connection's, if it has one.
+/// Continues with a request whose token is bound to a certificate: `fingerprint` is the
+/// `fingerprint256` of the connection's certificate, if it has one.
 pub(super) fn resume_with_certificate(ticket: u64, fingerprint: Option<String>) -> DecideOutput {
     let Some(mut waiting) = registry::take_request(ticket) else {
         return refused(unreadable());
@@ -52,22 +52,22 @@ pub(super) fn resume_with_certificate(ticket: u64, fingerprint: Option<String>) 
     answer_for(waiting, step)
 }
 
-/// Goes on with a request whose body was read. No answer is the usual one: it passes, and there is
-/// nothing to add.
+/// Continues with a request whose body was read. The usual answer is `None`: the request passes
+/// without changes.
 pub(super) fn decide_body(ticket: u64, body: &[u8]) -> Option<DecideOutput> {
     #[cfg(debug_assertions)]
     super::panics::point();
     let Some(mut waiting) = registry::take_request(ticket) else {
         return Some(refused(unreadable()));
     };
-    // To read the clock costs as much as to check a small body.
+    // Reading the clock costs as much as checking a small body.
     let looks = waiting.mounted.stack.looks_again(&waiting.exchange);
     let now = if looks { Now::read() } else { waiting.exchange.now };
     let step = waiting.mounted.stack.after_body(&mut waiting.exchange, body, now);
     (!answer::is_plain_pass(&waiting.exchange, &step)).then(|| answer_for(waiting, step))
 }
 
-/// Refuses a request whose body could not be had: `why` is `late`, `swells`, `large` or `garbled`.
+/// Refuses a request whose body could not be read: `why` is `late`, `swells`, `large` or `garbled`.
 pub(super) fn refuse_body(ticket: u64, why: String) -> DecideOutput {
     let (Some(waiting), Some(fault)) = (registry::take_request(ticket), BodyError::named(&why))
     else {
@@ -77,7 +77,7 @@ pub(super) fn refuse_body(ticket: u64, why: String) -> DecideOutput {
     answer_for(waiting, step)
 }
 
-/// Goes on with a request that a limit has held back.
+/// Continues with a request that a limit has delayed.
 pub(super) fn resume_after_delay(ticket: u64) -> DecideOutput {
     let Some(mut waiting) = registry::take_request(ticket) else {
         return refused(unreadable());
@@ -86,8 +86,8 @@ pub(super) fn resume_after_delay(ticket: u64) -> DecideOutput {
     answer_for(waiting, step)
 }
 
-/// Gives back the places of a request, and what does not count of its charge, now that its response
-/// is known. `true` where a store has to be told, which `flush` does.
+/// Releases the slots of a request, and refunds the uncounted part of its charge, now that its
+/// response is known. `true` if a store command has to be sent by `flush`.
 pub(super) fn finished(receipt: u64, failed: bool) -> bool {
     let Some(PendingEntry::Reserved(charged)) = registry::take(receipt) else { return false };
     let questions = charged.settle(failed, Now::read());
@@ -98,9 +98,9 @@ pub(super) fn finished(receipt: u64, failed: bool) -> bool {
     any
 }
 
-/// Judges a handler's answer, its status and its JSON text, by the schemas of `stack`. Nothing
-/// where it goes out as it is; otherwise `0` and the text to send instead, or `1` and a problem
-/// document that says what is wrong with it.
+/// Checks a handler's answer, its status and its JSON text, against the schemas of `stack`. `None`
+/// if it is to be sent as it is; otherwise `0` and the text to send instead, or `1` and a problem
+/// document with its errors.
 pub(super) fn judge_response(stack: u64, status: u32, body: &[u8]) -> Option<String> {
     let wrong = |refusal: &Refusal| format!("1{}", answer::problem(refusal));
     let Some(responses) = registry::responses(stack) else { return Some(wrong(&closed())) };
@@ -111,13 +111,13 @@ pub(super) fn judge_response(stack: u64, status: u32, body: &[u8]) -> Option<Str
     }
 }
 
-/// Forgets a waiting request, whose client went away.
+/// Drops a suspended request whose client disconnected.
 pub(super) fn abandon(ticket: u64) {
     drop(registry::take(ticket));
 }
 
-/// Goes on with what has waited for a shared store. For a request it returns what `decide` does,
-/// for a call of `guard.limits` what `src/node/guard.rs` does.
+/// Continues with an entry that has waited for a shared store. For a request it returns the result
+/// of `decide`, for a call of `guard.limits` that of `src/node/guard.rs`.
 pub(super) fn resume_with_store(ticket: u64) -> DecideOutput {
     let (Some(arrival), Some(waiting)) = (completions::take(ticket), registry::take(ticket)) else {
         return refused(unreadable());
@@ -143,8 +143,8 @@ fn answer_for(mut waiting: Box<SuspendedRequest>, step: Step) -> DecideOutput {
     let opened = answer::open(&waiting.exchange, &step);
     let charged = waiting.exchange.charged.take();
     let holds_places = charged.as_ref().is_some_and(Reservation::holds_places);
-    // Where there is no room to keep it, no cost is given back. A place is given back at once, so
-    // that the request would be under way without one.
+    // If there is no room to keep it, no cost is refunded. Its slots would be released at once, so
+    // the request would be in flight without one.
     let receipt = charged.and_then(|charged| registry::wait(PendingEntry::Reserved(charged)));
     if holds_places && receipt.is_none() {
         return refused(overloaded());
@@ -152,19 +152,19 @@ fn answer_for(mut waiting: Box<SuspendedRequest>, step: Step) -> DecideOutput {
     if matches!(step, Step::Pass { .. } | Step::Preflight { .. } | Step::Refuse(_)) {
         return DecideOutput::Lines(answer::close(opened, None, receipt));
     }
-    // The next answer says only what is new.
+    // The next answer contains only new values.
     waiting.exchange.forget_written();
     let Some(ticket) = registry::wait(PendingEntry::Request(waiting)) else {
-        // This answer tells of no receipt, so nobody would hand it in: its places would stay taken
-        // for ever.
+        // This answer contains no receipt, so the receipt would never be handed in and its slots
+        // would stay taken forever.
         drop(receipt.and_then(registry::take));
         return refused(overloaded());
     };
     DecideOutput::Lines(answer::close(opened, Some(ticket), receipt))
 }
 
-/// Nothing is told of a request that waits for a store but its ticket: the answer that follows
-/// tells all, and this way costs half.
+/// The answer for a request that waits for a store is only its ticket: the answer that follows
+/// contains everything, and this costs half.
 fn ask_store(waiting: Box<SuspendedRequest>, ask: StoreAsk) -> DecideOutput {
     let mounted = Arc::clone(&waiting.mounted);
     let Some(queue) = &mounted.listener else { return refused(unreadable()) };
@@ -204,7 +204,7 @@ fn read_extras(json: Option<&str>) -> Result<HostInput, Refusal> {
     let params = match given.remove("params") {
         Some(Value::Object(params)) => {
             let read = params.into_iter().map(|(name, value)| Some((name, param(value)?)));
-            // What can't be read would be missed by a schema or a policy.
+            // A schema or a policy would miss an unreadable parameter.
             read.collect::<Option<Vec<_>>>().ok_or_else(unreadable)?
         }
         Some(_) => return Err(unreadable()),
@@ -235,7 +235,7 @@ fn read_extras(json: Option<&str>) -> Result<HostInput, Refusal> {
 }
 
 /// A route parameter: Express 5 gives a list of segments for a wildcard, and `app.param` of the
-/// application may have made a number or a truth value of a text.
+/// application may have converted a text to a number or a boolean.
 fn param(value: Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text),
@@ -301,7 +301,7 @@ mod tests {
         let options = json!({ "rateLimit": { "name": "uploads", "concurrent": 1 } });
         let opened = Arc::new(Guard::new(&options).unwrap());
         let stack = Arc::new(opened.stack(&json!({}), Layers::All).unwrap());
-        // One is left, for the receipt of what it was charged.
+        // One is left, for the receipt of its reservation.
         let one = fill();
         drop(registry::take(one));
         assert!(post(&stack).contains("overloaded"));

@@ -1,4 +1,4 @@
-//! `guard.revoke`: what is not to be taken any more.
+//! `guard.revoke`: tokens that are not accepted any more.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use crate::stack::StoreAnswer;
 use crate::store::{Reply, StoreError};
 use crate::token::{no_name, no_token_or_jti};
 
-/// The issuer whose tokens are meant: what a caller names is a name of one issuer, and means
-/// another thing to the next. Without a name it is the only one.
+/// The issuer whose tokens are revoked: a `jti`, subject, session or key name is unique only within
+/// one issuer. Without a name it is the only issuer.
 fn named(tokens: &Tokens, name: Option<&str>) -> Result<Arc<str>, ErrorPayload> {
     let why = match name {
         None => {
@@ -26,14 +26,15 @@ fn named(tokens: &Tokens, name: Option<&str>) -> Result<Arc<str>, ErrorPayload> 
     tokens.issuer_named(name).ok_or_else(|| ErrorPayload::new("ERR_INVALID_ARGUMENT", why))
 }
 
-/// Refuses an argument that would revoke nothing, and say that all is well. The text never has it.
+/// Refuses an argument that would revoke nothing while the call succeeds. The text never contains
+/// it.
 fn fits(name: &str, why: Option<&'static str>) -> Result<(), ErrorPayload> {
     why.map_or(Ok(()), |why| {
         Err(ErrorPayload::new("ERR_INVALID_ARGUMENT", &format!("`{name}` {why}")))
     })
 }
 
-/// Whose tokens are meant by the name of a subject, a session or a key: see [`fits`] and [`named`].
+/// The issuer for the name of a subject, a session or a key: see [`fits`] and [`named`].
 fn issuer_of(
     tokens: &Tokens,
     argument: (&str, &str),
@@ -44,8 +45,8 @@ fn issuer_of(
     Ok((named(tokens, issuer)?, ()))
 }
 
-/// Revokes: in this process at once, or in a shared store, which answers later that it has stored
-/// it. `find` says whose tokens are meant, and what is revoked.
+/// Revokes in this process at once, or in a shared store, which acknowledges the revocation later.
+/// `find` returns the issuer and the revoked value.
 fn revoke<T>(
     guard: f64,
     find: impl FnOnce(&Tokens, Now) -> Result<(Arc<str>, T), ErrorPayload>,
@@ -82,8 +83,8 @@ fn revoke<T>(
 
 /// Revokes one token: the whole token, or its `jti` with its `exp` in seconds.
 ///
-/// This and the calls below answer `{"later": ticket}` where the list is shared. `issuer` says
-/// whose token is meant.
+/// This and the calls below answer `{"later": ticket}` if the list is shared. `issuer` names the
+/// issuer of the token.
 #[napi(catch_unwind)]
 pub fn revoke_token(
     guard: f64,
@@ -126,7 +127,7 @@ pub fn revoke_subject(
     before: Option<f64>,
     issuer: Option<String>,
 ) -> String {
-    // Tokens are compared by the whole second that they were issued in.
+    // Tokens are compared by the whole second in which they were issued.
     let before = before.map(f64::floor).and_then(whole_seconds);
     revoke(
         guard,
@@ -139,7 +140,7 @@ pub fn revoke_subject(
 /// Revokes all tokens of a session.
 #[napi(catch_unwind)]
 pub fn revoke_session(guard: f64, session: String, issuer: Option<String>) -> String {
-    // Refresh tokens are given by one issuer; the session of another may have the same name.
+    // One issuer gives refresh tokens; a session of another issuer may have the same name.
     let own = |tokens: &Tokens| tokens.is_own(issuer.as_deref());
     revoke(
         guard,
@@ -152,7 +153,7 @@ pub fn revoke_session(guard: f64, session: String, issuer: Option<String>) -> St
             Ok(())
         },
         |tokens, list, (), now, reply| {
-            // First the list: its access tokens are refused, and so is a refresh meanwhile.
+            // First the list: its access tokens are then refused, and so is a concurrent refresh.
             let reply = match tokens
                 .refresh
                 .as_ref()
@@ -181,7 +182,7 @@ pub fn revoke_key(guard: f64, key: String, issuer: Option<String>) -> String {
     )
 }
 
-/// Seconds, rounded up: a revocation may last too long, never too short.
+/// Seconds, rounded up: a revocation may last too long, but never too short.
 fn whole_seconds(seconds: f64) -> Option<u64> {
     #[expect(
         clippy::cast_possible_truncation,

@@ -1,4 +1,4 @@
-//! Signing keys that change by themselves: the shim has the timer and the application's functions.
+//! Signing keys that rotate automatically: the shim has the timer and the application's functions.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::channel;
@@ -32,10 +32,9 @@ fn turned(turn: Turn) -> Value {
     json!({ "save": turn.save, "kid": turn.kid, "from": turn.from_s, "notice": turn.notice })
 }
 
-/// Looks at the key file and changes what is due; with `force` the next key is to sign. It is done
-/// on another thread, since a file system may be slow and another process may have the lock.
-/// Answers `{"later": ticket}`, and then `{kid, from, notice}`, or null where callbacks keep the
-/// keys.
+/// Reads the key file and carries out due changes; with `force` the next key is to sign. It runs on
+/// another thread, since a file system may be slow and another process may hold the lock. Answers
+/// `{"later": ticket}`, and then `{kid, from, notice}`, or null if callbacks store the keys.
 #[napi(catch_unwind)]
 pub fn rotation_tick(guard: f64, force: bool) -> String {
     let opened = match guard_of(guard) {
@@ -75,8 +74,9 @@ fn no_thread() -> ErrorPayload {
     ErrorPayload::new("ERR_INTERNAL", "no thread could look at the key file")
 }
 
-/// Takes what the application has loaded, or `null` for nothing. Answers `{save, kid, from,
-/// notice}`: what must be saved, and then be handed in here again, before it counts.
+/// Takes the text that the application has loaded, or `null` for nothing. Returns
+/// `{save, kid, from, notice}`: save `save` and pass it in here again; only then does it take
+/// effect.
 #[napi(catch_unwind)]
 pub fn rotation_take(guard: f64, loaded: Option<String>, force: bool) -> String {
     with_rotation(guard, |rotation| {

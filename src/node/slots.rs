@@ -1,9 +1,9 @@
-//! Numbers for things that JavaScript refers to: guards, stacks, documents, listeners and tickets.
+//! Numbers for objects that JavaScript refers to: guards, stacks, documents, listeners and tickets.
 //!
-//! A number names one thing for ever. JavaScript keeps numbers for as long as it likes, so one that
-//! came back as the number of another guard would let requests through by the wrong rules.
+//! A number refers to one object forever. JavaScript may keep numbers for any time, so a number
+//! that was reused for another guard would admit requests by the wrong rules.
 
-/// A table of things by number. A slot is used again, but never a number.
+/// A table of objects by number. A slot is used again, but never a number.
 #[derive(Debug)]
 pub(crate) struct Slots<T> {
     slots: Vec<Slot<T>>,
@@ -12,7 +12,7 @@ pub(crate) struct Slots<T> {
 
 #[derive(Debug)]
 struct Slot<T> {
-    /// The number of its value, or of the last one that it had.
+    /// The number of its value, or of its last value.
     number: u64,
     value: Option<T>,
 }
@@ -20,7 +20,7 @@ struct Slot<T> {
 /// A number is the index of its slot plus a multiple of this.
 const STEP: u64 = 1 << 20;
 
-/// `Number.MAX_SAFE_INTEGER`: JavaScript can't tell larger numbers from their neighbours.
+/// `Number.MAX_SAFE_INTEGER`: JavaScript can't distinguish larger numbers from their neighbours.
 const MAX_NUMBER: u64 = (1 << 53) - 1;
 
 impl<T> Slots<T> {
@@ -51,7 +51,7 @@ impl<T> Slots<T> {
         slot.value.as_mut().filter(|_| slot.number == number)
     }
 
-    /// Takes whatever `keep` is false for.
+    /// Removes the values for which `keep` is false.
     pub(crate) fn retain(&mut self, keep: impl Fn(&T) -> bool) {
         let gone = |slot: &Slot<T>| slot.value.as_ref().is_some_and(|value| !keep(value));
         let numbers: Vec<u64> =
@@ -77,7 +77,7 @@ impl<T> Slots<T> {
     }
 }
 
-/// Reads a number that JavaScript gave; `None` for what no table hands out.
+/// Reads a number from JavaScript; `None` for a number that no table returns.
 pub(crate) fn from_js(number: f64) -> Option<u64> {
     // A conversion there and back: `fract` is a call of the C library on most machines.
     #[expect(

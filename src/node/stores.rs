@@ -1,4 +1,4 @@
-//! How the store of a guard is, and what is to be told of a shared one.
+//! The state of a guard's store, and the warnings about a shared one.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Weak};
@@ -13,12 +13,12 @@ use crate::shared_store::SharedStore;
 use crate::store::{OutageCause, StoreNotice};
 
 thread_local! {
-    // The number of the last notice of each store that this thread was told.
+    // The number of the last notice of each store that this thread has received.
     static TOLD: RefCell<Vec<(Weak<SharedStore>, u64)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What is to be told of the shared store of a guard, `{code, message}`: once in a thread,
-/// whichever of its guards asks. Empty where there is nothing.
+/// The next warning about the shared store of a guard, `{code, message}`: each is returned once in
+/// a thread, to any of its guards. Empty without one.
 #[napi(catch_unwind)]
 pub fn store_notice(guard: f64) -> String {
     let Ok(opened) = guard_of(guard) else { return String::new() };
@@ -43,7 +43,7 @@ fn is_news(store: &Arc<SharedStore>, number: u64, notice: &StoreNotice) -> bool 
     })
 }
 
-/// Why the shared store of a guard is not available, as a sentence; empty where it is, and where
+/// Why the shared store of a guard is unavailable, as a sentence; empty if it is available or if
 /// there is none.
 #[napi(catch_unwind)]
 pub fn store_fault(guard: f64) -> String {

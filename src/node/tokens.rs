@@ -32,9 +32,9 @@ fn with_tokens(guard: f64, run: impl FnOnce(&Tokens, Now) -> Answer) -> String {
     write((|| run(tokens_of(&*guard_of(guard)?)?, Now::read()))())
 }
 
-/// Issues an access token with `claims` (JSON), and a refresh token where that is asked for.
-/// Answers `{accessToken, refreshToken?, expiresIn, tokenType}`, or `{"later": ticket}` where the
-/// session is stored in a shared store.
+/// Issues an access token with `claims` (JSON), and a refresh token on request. Answers
+/// `{accessToken, refreshToken?, expiresIn, tokenType}`, or `{"later": ticket}` if the session is
+/// stored in a shared store.
 #[napi(catch_unwind)]
 pub fn token_issue(guard: f64, claims: String, options: String) -> String {
     let opened = match guard_of(guard) {
@@ -55,7 +55,8 @@ pub fn token_issue(guard: f64, claims: String, options: String) -> String {
             (_, Some(refresh)) => Some(refresh),
             (Some(true), None) => return Err(without_refresh()),
         };
-        // A token for somebody who was logged out everywhere a moment ago must not fall under that.
+        // A token for a user who was logged out everywhere a moment ago must not be covered by that
+        // revocation.
         let subject = claims.get("sub").and_then(Value::as_str);
         let after = subject.and_then(|subject| tokens.subject_before(subject));
         let kept = refresh.map(|refresh| (refresh, claims.clone()));
@@ -92,8 +93,8 @@ pub fn token_issue(guard: f64, claims: String, options: String) -> String {
     )
 }
 
-/// Uses a refresh token. Answers as [`token_issue`] does, or with `asks` what [`token_continue`]
-/// needs: `{refreshToken, born, expiresIn, claims, presented}`.
+/// Uses a refresh token. Answers like [`token_issue`], or with `asks` returns the input of
+/// [`token_continue`]: `{refreshToken, born, expiresIn, claims, presented}`.
 #[napi(catch_unwind)]
 pub fn token_refresh(guard: f64, token: String, asks: bool) -> String {
     let opened = match guard_of(guard) {
@@ -103,7 +104,7 @@ pub fn token_refresh(guard: f64, token: String, asks: bool) -> String {
     let now = Now::read();
     let used = match tokens_of(&opened).and_then(|tokens| {
         let refresh = tokens.refresh.as_ref().ok_or_else(without_refresh)?;
-        // A token is not used up for nothing.
+        // A token must not be used up in vain.
         signer_of(tokens)?.check(now).map_err(issue_failure)?;
         Ok(refresh.present(tokens, &token, now))
     }) {
@@ -142,14 +143,14 @@ pub fn token_refresh(guard: f64, token: String, asks: bool) -> String {
     )
 }
 
-/// Issues the access token of a session that goes on: `continued` (JSON) is what [`token_refresh`]
-/// has answered, `claims` (JSON) what the application puts in place of the session's.
+/// Issues the access token of a renewed session: `continued` (JSON) is the answer of
+/// [`token_refresh`], `claims` (JSON) are the application's, in place of the session's.
 #[napi(catch_unwind)]
 pub fn token_continue(guard: f64, continued: String, claims: String) -> String {
     with_tokens(guard, |tokens, _| {
         let continued = RenewedSession::from_json(&parse(&continued)?)
             .ok_or_else(|| ErrorPayload::new("ERR_INTERNAL", "there is no such session"))?;
-        // The application's function may have taken its time.
+        // The application's function may have been slow.
         continued.check(tokens).map_err(refresh_failure)?;
         continue_with(tokens, &continued, Some(object("claims", &claims)?))
     })
@@ -227,7 +228,7 @@ fn refresh_failure(error: RefreshError) -> ErrorPayload {
         ErrorPayload(json!({ "code": code, "status": 401, "message": message }))
     };
     match error {
-        // Who presents it is told no more than of any other session that is over.
+        // The caller gets the same answer as for any other ended session.
         RefreshError::Unsealed => unsealed(refresh_failure(RefreshError::Invalid)),
         RefreshError::Invalid => refused(
             "ERR_REFRESH_INVALID",
@@ -248,7 +249,7 @@ fn refresh_failure(error: RefreshError) -> ErrorPayload {
     }
 }
 
-/// Tells the operator, beside what the caller is told.
+/// Adds a warning for the operator to the caller's error.
 fn unsealed(ErrorPayload(mut failure): ErrorPayload) -> ErrorPayload {
     if let Some(failure) = failure.as_object_mut() {
         let warning = json!({
@@ -270,8 +271,8 @@ const fn issue_code(error: &IssueError) -> &'static str {
     }
 }
 
-/// Verifies a token, revocation included. Answers its claims, or `{"later": ticket}` where the
-/// shared store or the issuer is asked.
+/// Verifies a token, including revocation. Returns its claims, or `{"later": ticket}` if the shared
+/// store or the issuer is asked.
 #[napi(catch_unwind)]
 pub fn token_verify(guard: f64, token: String) -> String {
     match guard_of(guard).and_then(|opened| tokens_of(&opened).map(|_| Arc::clone(&opened))) {
@@ -280,8 +281,8 @@ pub fn token_verify(guard: f64, token: String) -> String {
     }
 }
 
-/// The issuer may be asked `asks` times: what was on its way when the token came may have begun too
-/// early.
+/// The issuer may be asked `asks` times: the fetch in flight when the token arrived may have begun
+/// too early.
 fn verify(guard: f64, opened: Arc<Guard>, token: String, asks: u8) -> String {
     let now = Now::read();
     let judged = tokens_of(&opened).and_then(|tokens| {
@@ -319,8 +320,8 @@ fn verify(guard: f64, opened: Arc<Guard>, token: String, asks: u8) -> String {
             Ok(tokens.check(&verified)?)
         });
         match checked {
-            // As the token has them: to write them anew would cost more than all the rest for a
-            // known token.
+            // As in the token: writing them again would cost more than everything else for a cached
+            // token.
             Ok(()) => format!("{{\"ok\":{}}}", verified.claims.json()),
             Err(error) => write(Err(error)),
         }
@@ -342,12 +343,12 @@ fn verify(guard: f64, opened: Arc<Guard>, token: String, asks: u8) -> String {
     }
 }
 
-/// Nobody knows at the moment what is revoked.
+/// The revocation list is currently not available.
 fn stale() -> ErrorPayload {
     stale_refusal().into()
 }
 
-/// The public keys as a JWK set; empty where there is but a secret.
+/// The public keys as a JWK set; empty if there is only a secret.
 #[napi(catch_unwind)]
 pub fn token_jwks(guard: f64) -> String {
     with_tokens(guard, |tokens, now| {

@@ -1,4 +1,4 @@
-//! A whole API, read from its document.
+//! A whole API, read from its `OpenAPI` document.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::net::TrustedProxies;
 use crate::refusal::Refusal;
 use crate::request::{Request, decode_segment};
 
-/// An API. It holds no validators: those of an operation are built when it is first asked for.
+/// An API. It holds no validators: those of an operation are compiled on its first request.
 #[derive(Debug)]
 pub struct Api {
     operations: Vec<Operation>,
@@ -28,40 +28,40 @@ pub struct Api {
     definitions: Vec<Definition>,
     dialect: Option<String>,
     router: Router,
-    /// The segments that stand before the paths, in lower case.
+    /// The segments of the base paths, in lower case.
     bases: Vec<Vec<String>>,
     refuses_unknown: bool,
     /// The `onResponse` of every operation.
     on_response: Option<&'static str>,
 }
 
-/// What a request is about.
+/// The result of matching a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Match {
     /// An operation, with its path parameters.
     Operation {
-        /// Its number.
+        /// The operation's number.
         operation: usize,
         /// Names and decoded values.
         params: Vec<(String, String)>,
     },
-    /// A path of the document, which has other methods: these.
+    /// A path of the document that has only these other methods.
     OtherMethods(Vec<String>),
-    /// A path that is none of the document's.
+    /// A path that the document does not have.
     Unknown,
-    /// A path outside of the base paths, or under a mount path that no path of the document begins
-    /// with.
+    /// A path outside of the base paths, or under a mount path that is not the start of any path of
+    /// the document.
     Outside,
-    /// A path that is read in no way, or in two.
+    /// A path that is malformed or ambiguous.
     Refused(Refusal),
 }
 
 impl Api {
-    /// Reads `document` with `options`, and judges all of it: schemas are compiled as `guard`
-    /// would.
+    /// Reads `document` with `options` and checks all of it. The schemas are compiled as `guard`
+    /// would compile them.
     ///
     /// # Errors
-    /// The first thing that is wrong, with its place in the document as the path:
+    /// The first fault, with its place in the document as the path:
     /// `paths./users.post.requestBody`.
     pub fn read(
         guard: &Arc<Guard>,
@@ -116,22 +116,22 @@ impl Api {
         Ok(api)
     }
 
-    /// All operations, by their numbers.
+    /// All operations; the index is an operation's number.
     #[must_use]
     pub fn operations(&self) -> &[Operation] {
         &self.operations
     }
 
-    /// Whether a request that no operation is about is to be refused.
+    /// Whether a request that matches no operation is refused.
     #[must_use]
     pub fn refuses_unknown(&self) -> bool {
         self.refuses_unknown
     }
 
-    /// The operation of that `operationId`, or `METHOD /path`.
+    /// The operation with that `operationId`, or `METHOD /path`.
     ///
     /// # Errors
-    /// There is none, with a did-you-mean.
+    /// There is no such operation; the error has a did-you-mean.
     pub fn named(&self, name: &str) -> Result<usize, ConfigError> {
         if let Some(number) = self.by_name.get(name) {
             return Ok(*number);
@@ -144,13 +144,13 @@ impl Api {
         })
     }
 
-    /// What stands before the paths, each once.
+    /// The base paths, without duplicates.
     pub fn bases(&self) -> impl Iterator<Item = String> {
         self.bases.iter().map(|base| format!("/{}", base.join("/")))
     }
 
-    /// The operation that a request is about, by the canonical path that every layer uses. `mount`
-    /// is the path under which the handler is mounted; it may be empty.
+    /// The operation of a request, by the canonical path that every layer uses. `mount` is the path
+    /// under which the handler is mounted; it may be empty.
     #[must_use]
     pub fn find(&self, method: &str, target: &str, mount: &str) -> Match {
         let head = format!("8\n{method}\n{target}\n\n\n\n\n");
@@ -199,8 +199,8 @@ impl Api {
         }
     }
 
-    /// The schemas of an operation as `guard.validate` takes them, with a body of the media type of
-    /// this number, or without one. `None` where there is no such operation or media type.
+    /// The schemas of an operation in the form that `guard.validate` takes, with the body's media
+    /// type of this number, or without a body. `None` if there is no such operation or media type.
     #[must_use]
     pub fn schemas(&self, operation: usize, body: Option<usize>) -> Option<Value> {
         let operation = self.operations.get(operation)?;
@@ -231,7 +231,7 @@ impl Api {
         Some(Value::Object(out))
     }
 
-    /// Compiles every schema once, however many operations have it.
+    /// Compiles every schema once, however many operations use it.
     fn judge(&self, guard: &Arc<Guard>) -> Result<(), ConfigError> {
         let mut judged = HashSet::new();
         for operation in &self.operations {
@@ -260,7 +260,7 @@ impl Api {
         Ok(())
     }
 
-    /// A schema that stands for itself.
+    /// A self-contained schema.
     fn compose(&self, part: &Part) -> Value {
         let Value::Object(schema) = &part.schema else { return part.schema.clone() };
         let mut schema = schema.clone();
@@ -290,7 +290,7 @@ impl Api {
         Value::Object(named.collect())
     }
 
-    /// A fault that the compiler has found, at its place in the document.
+    /// Translates the path of a compiler's error to the place in the document.
     fn placed(&self, part: &Part, error: &ConfigError) -> ConfigError {
         let problem = error.problem();
         let (pointer, problem) = problem
@@ -329,7 +329,7 @@ impl Api {
     }
 }
 
-/// The `payload` of a body that is read.
+/// The option `payload` for a kind of body.
 fn types_of(kind: BodyKind) -> Value {
     match kind {
         BodyKind::Form => json!({ "types": ["form"] }),
@@ -338,7 +338,7 @@ fn types_of(kind: BodyKind) -> Value {
 }
 
 impl Operation {
-    /// Its parameters by the part of the request.
+    /// The parameter schemas, by part of the request.
     pub(crate) fn parts(&self) -> impl Iterator<Item = (&'static str, &Part)> {
         let parameters = &self.parameters;
         [
@@ -351,7 +351,7 @@ impl Operation {
         .filter_map(|(location, part)| Some((location, part.as_ref()?)))
     }
 
-    /// The media types of its body, with how each is read.
+    /// The media types of its body, and the way in which each is read.
     pub fn media(&self) -> impl Iterator<Item = (&str, BodyKind)> {
         self.bodies.iter().map(|body| (body.media.as_str(), body.kind))
     }

@@ -15,10 +15,10 @@ use crate::net::is_token;
 /// The media type of forms (URL Standard section 5).
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// How a body of some media type is read.
+/// The way in which a body of some media type is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum BodyKind {
-    /// As JSON. A range (`*/*`, `application/*`) stands for the JSON types in it.
+    /// As JSON. A range (`*/*`, `application/*`) means the JSON types in it.
     Json,
     /// As a form: `application/x-www-form-urlencoded`.
     Form,
@@ -35,7 +35,7 @@ pub(crate) struct Body {
     pub(crate) part: Option<Part>,
 }
 
-/// Reads the `requestBody` at a place; `true` where it is required.
+/// Reads the `requestBody` at a place, and whether it is required.
 pub(crate) fn read<'d>(
     document: Document<'d>,
     at: At<'d>,
@@ -86,12 +86,13 @@ pub(crate) fn read<'d>(
     if bodies.is_empty() {
         return Err(fault(&place, "must name at least one media type"));
     }
-    // The more exact, the earlier: `application/json` before `application/*` before `*/*`.
+    // The most specific comes first: `application/json` before `application/*` before `*/*`.
     bodies.sort_by_key(|body| body.media.matches('*').count());
     Ok((bodies, required))
 }
 
-/// Why a form can't be read. Its members are texts, or lists of them, by their own names.
+/// The reason why a form can't be read. Its members must be texts, or lists of texts, under their
+/// own names.
 fn no_form<'d>(document: Document<'d>, map: &'d Map<String, Value>) -> Option<&'static str> {
     let encoding = map.get("encoding").and_then(Value::as_object);
     if encoding.is_some_and(|encoding| !encoding.is_empty()) {
@@ -109,7 +110,7 @@ fn part<'d>(
     let place = child(here, "schema");
     let (mut schema, refs) = match map.get("schema") {
         Some(value) => converter.convert(&At { pointer: place.clone(), value }, Way::In)?,
-        // Any JSON, as long as it is clean.
+        // Any well-formed JSON.
         None => (Value::Bool(true), BTreeSet::new()),
     };
     if let (Undeclared::Accept, Value::Object(map)) = (config.undeclared, &mut schema)
@@ -120,7 +121,8 @@ fn part<'d>(
     Ok(Part { schema, refs, places: vec![(String::new(), place)] })
 }
 
-/// A media type or range without its parameters, and how it is read; `None` where it is none.
+/// A media type or range without its parameters, and the way in which it is read; `None` if it is
+/// malformed.
 pub(crate) fn media(text: &str) -> Option<(String, BodyKind)> {
     let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let (kind, subtype) = essence.split_once('/')?;

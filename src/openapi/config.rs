@@ -8,28 +8,28 @@ use crate::config::options::{Options, describe, is_function};
 use crate::error::ConfigError;
 use crate::request::sendable;
 
-/// How a security scheme of the document is carried out.
+/// The enforcement of a security scheme of the document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SchemeUse {
     /// A token that the guard verifies.
     Token,
     /// A function of the application.
     Function,
-    /// Elsewhere: nothing is asked here.
+    /// Enforced elsewhere: the guard checks nothing.
     Elsewhere,
 }
 
-/// What becomes of members that a body or query does not declare.
+/// The treatment of members that a body or query does not declare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Undeclared {
-    /// Refused at the top of a body and of the query, unless the schema says otherwise.
+    /// Refused at the top of a body and of the query, unless the schema decides otherwise.
     #[default]
     Refuse,
-    /// As JSON Schema has it: accepted unless the schema says otherwise.
+    /// The rule of JSON Schema: accepted, unless the schema decides otherwise.
     Accept,
 }
 
-/// The options, checked.
+/// The checked options.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OpenApiConfig {
     pub(crate) base_path: Option<String>,
@@ -38,25 +38,24 @@ pub struct OpenApiConfig {
     pub(crate) undeclared: Undeclared,
     pub(crate) ignored_formats: Vec<String>,
     pub(crate) security: BTreeMap<String, SchemeUse>,
-    /// The `onResponse` of every operation; without it the answers of the document are not looked
-    /// at.
+    /// The `onResponse` of every operation. Without it, the document's answers are not checked.
     pub(crate) responses: Option<&'static str>,
 }
 
 impl OpenApiConfig {
     /// Reads the options:
     ///
-    /// - `basePath`: what stands before every path of the document, `''` or `'/v1'`; by default the
-    ///   path of `servers`
-    /// - `unknown`: `'pass'` (default) or `'refuse'` requests that no operation is about
-    /// - `unreadable`: `'refuse'` (default) or `'pass'`: bodies and parameters of a form that is
-    ///   not read
+    /// - `basePath`: the prefix of every path of the document, `''` or `'/v1'`; by default the path
+    ///   of `servers`
+    /// - `unknown`: `'pass'` (default) or `'refuse'` requests that match no operation
+    /// - `unreadable`: `'refuse'` (default) or `'pass'`: bodies and parameters in a form that is
+    ///   not supported
     /// - `undeclared`: `'refuse'` (default) or `'accept'`: members that a body or query does not
     ///   declare
     /// - `ignoreFormats`: names of formats that are not checked
-    /// - `security`: by name of the scheme `'token'`, `false` or a function
-    /// - `responses`: `'strip'`, `'warn'` or `'fail'`: what becomes of answers that are not as the
-    ///   document says; without it they are not judged
+    /// - `security`: maps the name of a scheme to `'token'`, `false` or a function
+    /// - `responses`: `'strip'`, `'warn'` or `'fail'`: the reaction to answers that do not match
+    ///   the document; without it they are not checked
     pub fn parse(value: &Value) -> Result<Self, ConfigError> {
         const KNOWN: &[&str] = &[
             "basePath",

@@ -1,16 +1,15 @@
-//! Schemas of a document, turned into JSON Schema (draft 2020-12, or the dialect that a 3.1
-//! document names) as requests are to be judged by it.
+//! Converts the schemas of a document to JSON Schema (draft 2020-12, or the dialect that a 3.1
+//! document names) for the check of requests and answers.
 //!
-//! The shape of a schema stays as it is, keyword by keyword, so that a fault that is found in the
-//! result has a place in the document. A `$ref` becomes `#/$defs/s0`, whatever place in the
-//! document it leads to; each place is turned once, however many operations refer to it, and cycles
-//! are fine.
+//! The structure of a schema is kept, keyword by keyword, so that a fault in the result has a place
+//! in the document. A `$ref` becomes `#/$defs/s0`, whatever its target. Each target is converted
+//! once, however many operations refer to it; cycles are allowed.
 //!
-//! What has no counterpart: `nullable` becomes a type, the boolean limits of 3.0 become numbers,
-//! integer formats become limits, `byte` a pattern. A `readOnly` property becomes one that is never
-//! valid, and is not required: a client must not send what the server alone decides. In an answer
-//! that goes for `writeOnly` instead. `discriminator` is left out: it tells a reader which branch
-//! is meant, and the branches say what is valid.
+//! Keywords without a counterpart: `nullable` becomes a type, the boolean limits of 3.0 become
+//! numbers, integer formats become limits, `byte` a pattern. In a request, a `readOnly` property
+//! becomes one that is never valid, and is not required: only the server sets it. In an answer, the
+//! same applies to `writeOnly`. `discriminator` is omitted: it only names the intended branch, and
+//! the branches themselves define validity.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -21,16 +20,17 @@ use super::keywords::{ANNOTATIONS, Keep, V30, is_extension, keep};
 use crate::config::options::{describe, nearest};
 use crate::error::ConfigError;
 
-/// The extension by which a parameter says that one text is a list: `','` stands between its
-/// elements.
+/// The extension by which a parameter is marked as a list in one text: its elements are separated
+/// by `','`.
 pub(crate) const SPLIT: &str = "x-split";
 
-/// Schemas nest at most this deep in the document, references not counted.
+/// The maximum nesting of a schema in the document, without references.
 const MAX_DEPTH: u32 = 64;
-/// Chains of references and compositions are followed this far to find a `readOnly` or `writeOnly`.
+/// The maximum length of a chain of references and compositions in the search for `readOnly` or
+/// `writeOnly`.
 const CHAIN: u32 = 16;
 
-/// Which way a value goes that a schema is about.
+/// The direction of the value that a schema describes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Way {
     /// In a request.
@@ -40,7 +40,7 @@ pub(crate) enum Way {
 }
 
 impl Way {
-    /// The keyword of what goes the other way only.
+    /// The keyword of properties that go only in the other direction.
     fn other_only(self) -> &'static str {
         match self {
             Self::In => "readOnly",
@@ -49,7 +49,7 @@ impl Way {
     }
 }
 
-/// A place in the document that some schema refers to.
+/// The target of a schema's reference in the document.
 #[derive(Debug)]
 pub(crate) struct Definition {
     pub(crate) pointer: String,
@@ -59,16 +59,16 @@ pub(crate) struct Definition {
     pub(crate) refs: BTreeSet<usize>,
 }
 
-/// Turns schemas, and remembers what they refer to.
+/// Converts schemas and records the targets of their references.
 #[derive(Debug)]
 pub(crate) struct Converter<'d> {
     document: Document<'d>,
     ignored_formats: &'d [String],
     definitions: Vec<Definition>,
     numbers: HashMap<(String, Way), usize>,
-    /// The way of the schema at work.
+    /// The direction of the current schema.
     way: Way,
-    /// What the schema at work has referred to so far.
+    /// The targets of the current schema so far.
     refs: BTreeSet<usize>,
 }
 
@@ -89,7 +89,7 @@ impl<'d> Converter<'d> {
         }
     }
 
-    /// Turns one schema, and gives the definitions that it refers to by itself.
+    /// Converts one schema, and returns the definitions that it refers to directly.
     pub(crate) fn convert(
         &mut self,
         at: &At<'d>,
@@ -101,7 +101,7 @@ impl<'d> Converter<'d> {
         Ok((schema, std::mem::take(&mut self.refs)))
     }
 
-    /// Turns everything that was referred to.
+    /// Converts all recorded targets.
     pub(crate) fn finish(mut self) -> Result<Vec<Definition>, ConfigError> {
         let mut next = 0;
         while let Some(definition) = self.definitions.get(next) {
@@ -118,8 +118,8 @@ impl<'d> Converter<'d> {
         Ok(self.definitions)
     }
 
-    /// `unsent` has the names of properties that a schema around this one, for the same object,
-    /// says to go the other way only.
+    /// `unsent` has the names of properties that an enclosing schema of the same object marks for
+    /// the other direction only.
     fn schema(
         &mut self,
         pointer: &str,
@@ -159,7 +159,7 @@ impl<'d> Converter<'d> {
                     )
                     .suggest("give the schema a name in components.schemas, and refer to that"));
                 }
-                // Last of all, since it adds to what other keywords say.
+                // Processed last, since it adds to other keywords.
                 Some(Keep::Special) if key == "format" => {}
                 Some(Keep::Special) => {
                     self.special(&here, key, value, map, &unsent, &mut out, depth)?;
@@ -185,7 +185,8 @@ impl<'d> Converter<'d> {
                 Some(Keep::AsIs) => {
                     out.insert(key.clone(), value.clone());
                 }
-                // Sanitizers and the like are words; what else stands there is for other tools.
+                // The values of sanitizers and similar keywords are strings or booleans; other
+                // extensions are for other tools.
                 None if is_extension(key) => {
                     if key != SPLIT && (value.is_string() || value.is_boolean()) {
                         out.insert(key.clone(), value.clone());
@@ -203,7 +204,7 @@ impl<'d> Converter<'d> {
         Ok(Value::Object(out))
     }
 
-    /// Whether a limit of 3.0 is made an exclusive one by the keyword beside it.
+    /// Whether the keyword beside a limit of 3.0 makes it exclusive.
     fn is_exclusive(&self, map: &Map<String, Value>, limit: &str) -> bool {
         let beside = match limit {
             "minimum" => "exclusiveMinimum",
@@ -215,7 +216,8 @@ impl<'d> Converter<'d> {
 
     fn reference(&mut self, pointer: &str, reference: &Value) -> Result<Value, ConfigError> {
         let Some(target) = self.document.target(pointer, reference)? else {
-            // A document that the guard knows by its URI; the compiler says so where it does not.
+            // A URI of a document that is registered at the guard. If it is not, the compiler
+            // reports it.
             return Ok(reference.clone());
         };
         let next = self.definitions.len();
@@ -333,8 +335,8 @@ impl<'d> Converter<'d> {
         Ok(Value::Object(out))
     }
 
-    /// The formats of `OpenAPI` (its registry has them) that JSON Schema does not know; all others
-    /// are left to it.
+    /// Converts the formats of `OpenAPI` (from its registry) that JSON Schema does not define. All
+    /// others are kept.
     fn format(
         &self,
         here: &str,
@@ -352,14 +354,14 @@ impl<'d> Converter<'d> {
             "uint8" => (0, Some(255)),
             "uint16" => (0, Some(65_535)),
             "uint32" => (0, Some(4_294_967_295)),
-            // No integer beyond 2^53 - 1 passes the parser.
+            // The parser refuses integers beyond 2^53 - 1.
             "uint64" => (0, None),
             "byte" => {
                 match out.get_mut("pattern") {
                     None => {
                         out.insert("pattern".into(), BASE64.into());
                     }
-                    // Behind the schemas that stand there, whose places stay as they are.
+                    // Appended, so that the existing schemas keep their places.
                     Some(_) => match out.get_mut("allOf").and_then(Value::as_array_mut) {
                         Some(schemas) => schemas.push(json!({ "pattern": BASE64 })),
                         None => {
@@ -382,8 +384,8 @@ impl<'d> Converter<'d> {
         Ok(())
     }
 
-    /// The names of the properties of one object that go the other way only, wherever a part of its
-    /// schema says so.
+    /// Collects the names of an object's properties that go only in the other direction, from all
+    /// parts of its schema.
     fn collect_unsent(
         &self,
         map: &'d Map<String, Value>,
@@ -422,8 +424,8 @@ impl<'d> Converter<'d> {
     }
 }
 
-/// Refuses a schema that refers to itself for the same value: asking it would never end. A schema
-/// that refers to itself for a part of the value, as a tree does, ends with the value.
+/// Refuses a schema that refers to itself for the same value: its check would never end. A schema
+/// that refers to itself for a part of the value, such as a tree, ends with the value.
 fn refuse_endless(definitions: &[Definition]) -> Result<(), ConfigError> {
     #[derive(Clone, Copy, PartialEq)]
     enum Seen {
@@ -468,7 +470,7 @@ fn refuse_endless(definitions: &[Definition]) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// The definitions that a schema applies to the very value that it is asked about.
+/// The definitions that a schema applies to the same value.
 fn same_value(schema: &Value, numbers: &mut Vec<usize>) {
     let Value::Object(map) = schema else { return };
     for (key, value) in map {
@@ -493,8 +495,8 @@ fn same_value(schema: &Value, numbers: &mut Vec<usize>) {
     }
 }
 
-/// Version 3.0 ignores whatever stands beside `$ref`. What says nothing about validity may stand
-/// there.
+/// Version 3.0 ignores every keyword beside `$ref`. Only keywords that do not affect validity are
+/// accepted there.
 fn nothing_beside_ref(
     pointer: &str,
     map: &Map<String, Value>,
@@ -518,7 +520,7 @@ fn nothing_beside_ref(
 /// Base64 as in RFC 4648 section 4, padded.
 const BASE64: &str = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$";
 
-/// Puts a limit where there is none, or a looser one.
+/// Sets a limit, unless there is an equal or stricter one.
 fn limit(out: &mut Map<String, Value>, key: &str, limit: i64, is_looser: fn(f64, f64) -> bool) {
     #[expect(clippy::cast_precision_loss, reason = "the limits of formats have at most 32 bits")]
     let own = out.get(key).and_then(Value::as_f64).filter(|own| !is_looser(*own, limit as f64));
@@ -547,7 +549,7 @@ fn type_in_30(here: &str, value: &Value) -> Result<Value, ConfigError> {
     }
 }
 
-/// A boolean of 3.0, which makes the limit beside it an exclusive one; a limit of its own in 3.1.
+/// The boolean of 3.0, which makes the limit beside it exclusive. In 3.1 it is a limit of its own.
 fn exclusive_in_30(
     here: &str,
     key: &str,

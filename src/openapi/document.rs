@@ -1,4 +1,4 @@
-//! A document as a whole: its version, its references, and places in it.
+//! A document as a whole: its version, its references, and pointers into it.
 
 use serde_json::{Map, Value};
 
@@ -7,20 +7,20 @@ use crate::config::options::{describe, nearest};
 use crate::error::{ConfigCode, ConfigError};
 use crate::request::decode_segment;
 
-/// The versions that are read.
+/// The supported versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Version {
     V30,
     V31,
 }
 
-/// A document, with what its schemas are written in.
+/// A document, with its version and the dialect of its schemas.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Document<'d> {
     pub(crate) root: &'d Map<String, Value>,
     pub(crate) value: &'d Value,
     pub(crate) version: Version,
-    /// `$schema` of its schemas, where it is not draft 2020-12.
+    /// `$schema` of its schemas, if it is not draft 2020-12.
     pub(crate) dialect: Option<&'d str>,
 }
 
@@ -31,7 +31,7 @@ pub(crate) struct At<'d> {
     pub(crate) value: &'d Value,
 }
 
-/// Chains of references are followed this far.
+/// The maximum length of a chain of references.
 const CHAIN: usize = 32;
 
 const ROOT: &[&str] = &[
@@ -74,8 +74,8 @@ impl<'d> Document<'d> {
         Some(At { pointer: pointer.to_owned(), value })
     }
 
-    /// Where a `$ref` leads that stands at `pointer`: a place in this document. `None` where it
-    /// names another document by its URI, which only the schemas that the guard knows can resolve.
+    /// The target in this document of the `$ref` at `pointer`. `None` if it names another document
+    /// by its URI: only the guard's registered schemas can resolve it.
     pub(crate) fn target(
         &self,
         pointer: &str,
@@ -100,7 +100,7 @@ impl<'d> Document<'d> {
         self.at(&decoded).map(Some).ok_or_else(nowhere)
     }
 
-    /// The object itself, where it is but a reference to one. For everything that is no schema.
+    /// The target of a reference, or the object itself. For all objects except schemas.
     pub(crate) fn resolve(&self, at: At<'d>) -> Result<At<'d>, ConfigError> {
         let mut at = at;
         for _ in 0..CHAIN {
@@ -137,8 +137,7 @@ fn version(root: &Map<String, Value>) -> Result<Version, ConfigError> {
     }
 }
 
-/// The dialect that a URI names; `None` for draft 2020-12, of which that of `OpenAPI` is an
-/// extension.
+/// The dialect of a URI; `None` for draft 2020-12, of which `OpenAPI`'s dialect is an extension.
 pub(crate) fn dialect_of<'d>(
     pointer: &str,
     uri: &'d Value,
@@ -163,7 +162,7 @@ pub(crate) fn fault(pointer: &str, problem: impl Into<String>) -> ConfigError {
     ConfigError::new(ConfigCode::InvalidOpenApi, shown(pointer), problem)
 }
 
-/// A pointer as errors show it.
+/// A pointer in the form that errors use.
 pub(crate) fn shown(pointer: &str) -> String {
     let parts: Vec<String> = pointer.split('/').skip(1).map(unescaped).collect();
     if parts.is_empty() { "doc".to_owned() } else { parts.join(".") }
@@ -224,8 +223,8 @@ pub(crate) fn list<'d>(
     }
 }
 
-/// Refuses a field that the specification does not know there: a misspelt one would be a rule that
-/// is not carried out.
+/// Refuses a field that the specification does not define there: with a misspelt field, a rule
+/// would not be enforced.
 pub(crate) fn known_fields(
     pointer: &str,
     map: &Map<String, Value>,
@@ -243,7 +242,7 @@ pub(crate) fn known_fields(
     Ok(())
 }
 
-/// RFC 3986 section 3.1.
+/// Whether `text` is a scheme by RFC 3986 section 3.1.
 fn is_scheme(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"+-.".contains(&c))

@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use super::api::{Api, Match};
 use crate::guard::Guard;
 
-/// Reads `document` as an API. Nothing may panic; and of what is accepted every operation must give
-/// schemas that compile, and be found by a path made from its template.
+/// Reads `document` as an API. Nothing may panic. If it is accepted, the schemas of every operation
+/// must compile, and a path made from its template must find it.
 ///
 /// # Panics
 ///
-/// If one of these does not hold; that is what it is for.
+/// If one of these does not hold. The fuzzer detects that.
 pub fn fuzz_document(guard: &Arc<Guard>, document: &Value) {
     for options in [
         json!({}),

@@ -1,13 +1,13 @@
-//! The keywords of a schema in `OpenAPI`, and what becomes of each.
+//! The keywords of a schema in `OpenAPI`, and the treatment of each.
 
 use super::document::Version;
 
-/// What becomes of a keyword.
+/// The treatment of a keyword.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Keep {
-    /// It says something to people, or nothing about validity.
+    /// Omitted: an annotation that does not affect validity.
     Nothing,
-    /// As it is.
+    /// Kept unchanged.
     AsIs,
     /// A schema, or in old drafts a list of them.
     Schema,
@@ -15,15 +15,15 @@ pub(crate) enum Keep {
     List,
     /// Schemas by name (or, under `dependencies`, lists of names).
     Map,
-    /// It has a case of its own in `convert.rs`.
+    /// Handled individually in `convert.rs`.
     Special,
-    /// It would change what references mean.
+    /// Refused: it would change the meaning of references.
     Refused,
 }
 
 use Keep::{AsIs, List, Map, Nothing, Refused, Schema, Special};
 
-/// The keywords of both versions that say something to people, or nothing about validity.
+/// The annotations of both versions: they do not affect validity.
 pub(crate) const ANNOTATIONS: &[&str] = &[
     "title",
     "description",
@@ -38,8 +38,8 @@ pub(crate) const ANNOTATIONS: &[&str] = &[
     "$comment",
 ];
 
-/// The other keywords of version 3.0 (`OpenAPI` 3.0.4 section 4.7.24), which are those of an early
-/// draft and its own.
+/// The other keywords of version 3.0 (`OpenAPI` 3.0.4 section 4.7.24): those of an early draft and
+/// its own.
 pub(crate) const V30: &[(&str, Keep)] = &[
     ("$ref", Special),
     ("type", Special),
@@ -70,10 +70,10 @@ pub(crate) const V30: &[(&str, Keep)] = &[
     ("additionalProperties", Schema),
 ];
 
-/// The other keywords of version 3.1, as far as they are not kept as they are: those of JSON Schema
-/// (2020-12 or the dialect that the document names) and a few of its own.
+/// The other keywords of version 3.1, if they are not kept unchanged: those of JSON Schema (2020-12
+/// or the dialect that the document names) and a few of its own.
 pub(crate) const V31: &[(&str, Keep)] = &[
-    // What refers to one of these finds it by its pointer.
+    // References reach these schemas by their pointers.
     ("$defs", Nothing),
     ("definitions", Nothing),
     ("$ref", Special),
@@ -113,7 +113,7 @@ pub(crate) const V31: &[(&str, Keep)] = &[
     ("$vocabulary", Refused),
 ];
 
-/// What becomes of a keyword; `None` for one that is not in the list of the version.
+/// The treatment of a keyword; `None` if the version's list does not have it.
 pub(crate) fn keep(version: Version, name: &str) -> Option<Keep> {
     if ANNOTATIONS.contains(&name) {
         return Some(Nothing);
@@ -125,7 +125,7 @@ pub(crate) fn keep(version: Version, name: &str) -> Option<Keep> {
     table.iter().find(|(known, _)| *known == name).map(|(_, keep)| *keep)
 }
 
-/// A specification extension (section 4.9).
+/// Whether `key` is a specification extension (section 4.9).
 pub(crate) fn is_extension(key: &str) -> bool {
     key.starts_with("x-")
 }

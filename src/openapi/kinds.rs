@@ -1,4 +1,4 @@
-//! What kinds of values a schema of the document is about, for what arrives as text.
+//! The types that a schema of the document allows, for values that arrive as text.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -6,13 +6,13 @@ use serde_json::Value;
 
 use super::document::Document;
 
-/// Looks at the schemas of a document.
+/// Reads the types of a document's schemas.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Kinds<'d>(pub(crate) Document<'d>);
 
 impl<'d> Kinds<'d> {
-    /// Why a form (`application/x-www-form-urlencoded`) can't be read into a schema; `None` where
-    /// it can.
+    /// The reason why a form (`application/x-www-form-urlencoded`) can't be read into a schema;
+    /// `None` if it can.
     pub(crate) fn no_form(self, schema: &'d Value) -> Option<&'static str> {
         let mut kinds = BTreeSet::new();
         self.kinds(schema, &mut kinds);
@@ -24,7 +24,7 @@ impl<'d> Kinds<'d> {
         members.into_iter().find_map(|member| self.no_text(member))
     }
 
-    /// Why a value of a schema has no one form as text, or as a list of texts.
+    /// The reason why a schema's values have no unique form as text, or as a list of texts.
     fn no_text(self, schema: &'d Value) -> Option<&'static str> {
         let mut kinds = BTreeSet::new();
         self.kinds(schema, &mut kinds);
@@ -45,7 +45,7 @@ impl<'d> Kinds<'d> {
         });
     }
 
-    /// The types that a schema allows, as far as it names them.
+    /// The types that a schema names.
     pub(crate) fn kinds(self, schema: &'d Value, found: &mut BTreeSet<&'d str>) {
         self.each_in_place(schema, &mut |schema| {
             match schema.get("type") {
@@ -69,7 +69,7 @@ impl<'d> Kinds<'d> {
         });
     }
 
-    /// The same of the elements of a list.
+    /// The types that a schema names for the elements of a list.
     pub(crate) fn item_kinds(self, schema: &'d Value, found: &mut BTreeSet<&'d str>) {
         self.each_in_place(schema, &mut |schema| {
             let tuple = schema.get("prefixItems").and_then(Value::as_array).into_iter().flatten();
@@ -80,8 +80,8 @@ impl<'d> Kinds<'d> {
         });
     }
 
-    /// Calls `visit` with each schema that applies to the same value, once, however they refer to
-    /// one another. It says whether those that this one is made of matter, too.
+    /// Calls `visit` once with each schema that applies to the same value, even if they refer to
+    /// one another. It returns whether to continue with the parts of the schema.
     fn each_in_place(self, schema: &'d Value, visit: &mut dyn FnMut(&'d Value) -> bool) {
         let mut open = vec![schema];
         let mut seen = HashSet::new();

@@ -1,20 +1,20 @@
-//! `OpenAPI` 3.0 and 3.1 documents: the validators, the security demands and the routes of a whole
-//! API from its own description.
+//! `OpenAPI` 3.0 and 3.1 documents: they provide the validators, the security requirements and the
+//! routes of a whole API.
 //!
-//! What it stops:
+//! It stops:
 //!
-//! - a description that nobody enforces: the document says `maxLength: 20`, `readOnly: true` or
-//!   `security: [...]`, and the code does not (OWASP API3:2023, API5:2023, API9:2023)
-//! - a rule that is lost on its way: every keyword, parameter style, media type and security scheme
-//!   of the document is carried out, mapped by an option, or an error when the guard is built.
-//!   Nothing passes in silence.
-//! - a request that is judged by another operation's rules: the path is the canonical one of
-//!   [`crate::request`], literal segments come before templates, and two templates that could both
-//!   be meant are refused
+//! - an unenforced description: the document has `maxLength: 20`, `readOnly: true` or
+//!   `security: [...]`, and the code does not enforce it (OWASP API3:2023, API5:2023, API9:2023)
+//! - a lost rule: every keyword, parameter style, media type and security scheme of the document is
+//!   enforced, mapped by an option, or an error when the guard is built. Nothing is ignored
+//!   silently.
+//! - a request that is checked by another operation's rules: the path is the canonical one of
+//!   [`crate::request`], literal segments come before templates, and two ambiguous templates are
+//!   refused
 //!
-//! [`Api::read`] reads a document once and judges all of it. Inside, `document` knows versions and
-//! references, `convert` turns schemas into JSON Schema 2020-12, `operation` reads parameters,
-//! bodies, answers and `security`, `route` finds the operation of a request.
+//! [`Api::read`] reads a document once and checks all of it. Inside, `document` handles versions
+//! and references, `convert` converts schemas to JSON Schema 2020-12, `operation` reads parameters,
+//! bodies, answers and `security`, and `route` finds the operation of a request.
 
 mod api;
 mod body;

@@ -1,4 +1,4 @@
-//! The operations of a document: what each of them takes and demands.
+//! The operations of a document: their inputs and their security requirements.
 
 use serde_json::{Map, Value};
 
@@ -23,7 +23,7 @@ pub struct Operation {
     pub(crate) bodies: Vec<Body>,
     pub(crate) body_required: bool,
     pub(crate) security: Security,
-    /// The schemas of its answers by status; none where answers are not judged.
+    /// The schemas of its answers by status; empty if answers are not checked.
     pub(crate) responses: Vec<(String, Part)>,
 }
 
@@ -40,7 +40,7 @@ impl Operation {
         self.method
     }
 
-    /// The path as the document has it.
+    /// The path as written in the document.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
@@ -58,7 +58,7 @@ impl Operation {
         &self.security.challenges
     }
 
-    /// Its alternatives of demands; none demand nothing.
+    /// The alternative sets of demands; an empty list demands nothing.
     #[must_use]
     pub fn alternatives(&self) -> &[Vec<Demand>] {
         &self.security.alternatives
@@ -105,16 +105,17 @@ const OPERATION_FIELDS: &[&str] = &[
     "servers",
 ];
 
-/// Reads all operations, and the routes that lead to them.
+/// Reads all operations, and their routes.
 pub(crate) struct Operations<'r, 'd> {
     pub(crate) document: Document<'d>,
     pub(crate) config: &'r OpenApiConfig,
     pub(crate) converter: &'r mut Converter<'d>,
-    /// The names under which a token may come in the query; `None` where the guard verifies none.
+    /// The names of query parameters that may carry a token; `None` if the guard verifies no
+    /// tokens.
     pub(crate) tokens: Option<Vec<String>>,
     pub(crate) read: Vec<Operation>,
     pub(crate) routes: Vec<Route>,
-    /// What stands before the paths, each once.
+    /// The base paths, without duplicates.
     pub(crate) bases: Vec<String>,
 }
 
@@ -149,7 +150,7 @@ impl<'d> Operations<'_, 'd> {
         let map = object(&at.pointer, at.value, "a path with its operations")?;
         known_fields(&at.pointer, map, PATH_FIELDS)?;
         let shared = listed(&at.pointer, map)?;
-        // Operations of one path may have servers of their own, and then the path is another one.
+        // Operations of one path may have servers of their own, which give them another base path.
         let mut routes: Vec<(String, Route)> = Vec::new();
         for (key, method) in METHODS {
             let Some(value) = map.get(*key) else { continue };
@@ -242,7 +243,7 @@ impl<'d> Operations<'_, 'd> {
         Ok(())
     }
 
-    /// What stands before a path: the option, or the path of the nearest `servers`.
+    /// The base of a path: the option, or the path of the nearest `servers`.
     fn base(&self, places: &[(&str, &'d Map<String, Value>)]) -> Result<String, ConfigError> {
         if let Some(base) = &self.config.base_path {
             return Ok(base.clone());

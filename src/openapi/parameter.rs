@@ -1,10 +1,10 @@
-//! Parameters: one schema for the query, the path, the headers and the cookies of an operation
-//! each.
+//! Parameters: one schema each for the query, the path, the headers and the cookies of an
+//! operation.
 //!
-//! Read are the styles that the package's own parser of text can tell apart: `form` in the query
-//! (lists as repeated names, or with `explode: false` with commas), `simple` in paths and headers
-//! (lists with commas), `form` in cookies. What has another form (`deepObject`, `matrix`, objects,
-//! JSON in `content`) is an error, or with `unreadable: 'pass'` not checked.
+//! The supported styles are those that the package's own text parser can read unambiguously: `form`
+//! in the query (lists as repeated names, or with `explode: false` with commas), `simple` in paths
+//! and headers (lists with commas), `form` in cookies. Other forms (`deepObject`, `matrix`,
+//! objects, JSON in `content`) are an error, or are not checked with `unreadable: 'pass'`.
 
 use std::collections::BTreeSet;
 
@@ -17,17 +17,17 @@ use super::kinds::Kinds;
 use crate::config::options::nearest;
 use crate::error::ConfigError;
 
-/// One schema with what it needs to be compiled, and to place a fault.
+/// One schema, with the data to compile it and to locate a fault.
 #[derive(Debug, Clone)]
 pub(crate) struct Part {
     pub(crate) schema: Value,
     pub(crate) refs: BTreeSet<usize>,
-    /// Places in it with the pointers into the document that they came from; the longest one
+    /// Pairs of a pointer into the schema and its source pointer in the document. The longest match
     /// counts.
     pub(crate) places: Vec<(String, String)>,
 }
 
-/// What the parameters of an operation become.
+/// The schemas of an operation's parameters.
 #[derive(Debug, Default)]
 pub(crate) struct Parameters {
     pub(crate) query: Option<Part>,
@@ -55,13 +55,13 @@ const LOCATIONS: &[&str] = &["query", "path", "header", "cookie"];
 const STYLES: &[&str] =
     &["form", "simple", "label", "matrix", "spaceDelimited", "pipeDelimited", "deepObject"];
 
-/// References are followed this deep to find a default.
+/// The maximum depth of references in the search for a default.
 const DEPTH: u32 = 16;
 
-/// Why a parameter can't be read.
+/// The reason why a parameter can't be read.
 struct Unreadable(&'static str);
 
-/// Where the parameters of an operation stand, and what else is known of them.
+/// Reads the parameters of an operation.
 pub(crate) struct Reader<'r, 'd> {
     pub(crate) document: Document<'d>,
     pub(crate) config: &'r OpenApiConfig,
@@ -70,8 +70,8 @@ pub(crate) struct Reader<'r, 'd> {
 
 impl<'d> Reader<'_, 'd> {
     /// Reads the parameters of the operation at `pointer`: those of its path, `shared`, and its
-    /// own. `names` are the parameters in the path's template, `keys` what the query may hold
-    /// besides, or must not.
+    /// own. `names` are the parameters in the path's template. `keys` are other names of the query,
+    /// with their schemas; `false` refuses a name.
     pub(crate) fn read(
         &mut self,
         pointer: &str,
@@ -121,12 +121,12 @@ impl<'d> Reader<'_, 'd> {
             };
             match property {
                 Some((schema, refs)) => group.add(parameter, schema, refs),
-                // Nobody can tell which names belong to it.
+                // The names that belong to it are unknown, so the query is not checked.
                 None if parameter.location == "query" => query_is_read = false,
                 None => {}
             }
         }
-        // A query without declared names is refused as one with other names is.
+        // A query without declared names is closed like any other.
         let open = self.config.undeclared == Undeclared::Accept;
         Ok(Parameters {
             query: query_is_read.then(|| query.into_part(open)),
@@ -136,7 +136,7 @@ impl<'d> Reader<'_, 'd> {
         })
     }
 
-    /// The parameters of the path that the operation does not have itself, and its own.
+    /// The operation's own parameters, and those of the path that it does not override.
     fn merged(&self, shared: &[At<'d>], own: &[At<'d>]) -> Result<Vec<Parameter<'d>>, ConfigError> {
         let read = |list: &[At<'d>]| {
             let mut parameters: Vec<Parameter<'d>> = Vec::new();
@@ -177,7 +177,7 @@ impl<'d> Reader<'_, 'd> {
         if *location == "path" && !required {
             return Err(fault(&child(&at.pointer, "required"), "must be true in the path"));
         }
-        // Said of the operation elsewhere: in `content` and in `security`.
+        // Other fields of the operation define these headers: `content` and `security`.
         let ignored = ["accept", "content-type", "authorization"];
         let name_is_ignored = ignored.iter().any(|other| name.eq_ignore_ascii_case(other));
         if *location == "header" && name_is_ignored {
@@ -235,7 +235,7 @@ impl<'d> Reader<'_, 'd> {
             if split {
                 property.insert(SPLIT.into(), ",".into());
             }
-            // Defaults are filled in from the property itself.
+            // Defaults are filled in only from the property itself, not from a reference.
             if let Some(default) = self.default_of(schema, 0) {
                 property.entry("default").or_insert_with(|| default.clone());
             }
@@ -288,7 +288,7 @@ fn style<'d>(parameter: &Parameter<'d>) -> Result<&'d str, ConfigError> {
     }
 }
 
-/// The parameters of one place on their way to one schema.
+/// The parameters of one location, collected for one schema.
 struct Group {
     properties: Map<String, Value>,
     required: Vec<Value>,
@@ -333,7 +333,7 @@ impl Group {
     }
 }
 
-/// The parameters listed in `map`, by their places.
+/// The entries of `parameters` in `map`, with their pointers.
 pub(crate) fn listed<'d>(
     pointer: &str,
     map: &'d Map<String, Value>,

@@ -10,9 +10,8 @@ use super::document::{At, Document, child, fault, known_fields, object};
 use super::parameter::Part;
 use crate::error::ConfigError;
 
-/// Reads the `responses` at a place. A status of which the document has no schema may have any
-/// JSON, so that no less exact status is asked for it; none are returned where there is no schema
-/// at all.
+/// Reads the `responses` at a place. A listed status without a schema accepts any JSON, so that no
+/// less specific status applies to it. The list is empty if there is no schema at all.
 pub(crate) fn read<'d>(
     document: Document<'d>,
     at: &At<'d>,
@@ -38,7 +37,7 @@ fn anything() -> Part {
     Part { schema: Value::Bool(true), refs: BTreeSet::new(), places: Vec::new() }
 }
 
-/// Whether answers with this status are judged: not those of which others follow (100 to 199).
+/// Whether answers with this status are checked. Interim answers (100 to 199) are not.
 fn judge_status(place: &str, status: &str) -> Result<bool, ConfigError> {
     match status.as_bytes() {
         b"default" | [b'2'..=b'5', b'X', b'X'] => Ok(true),
@@ -52,7 +51,7 @@ fn judge_status(place: &str, status: &str) -> Result<bool, ConfigError> {
     }
 }
 
-/// The schema of the JSON in one answer, whichever media type it is sent as.
+/// The schema of the JSON in one answer, for all of its media types.
 fn part<'d>(at: &At<'d>, converter: &mut Converter<'d>) -> Result<Option<Part>, ConfigError> {
     let map = object(&at.pointer, at.value, "an answer")?;
     known_fields(&at.pointer, map, &["description", "headers", "content", "links"])?;

@@ -1,22 +1,22 @@
-//! Which operation a request is about: its path against the templates of the document (`OpenAPI`
+//! The operation of a request: its path is matched against the templates of the document (`OpenAPI`
 //! 3.1.1 section 4.8.8.2).
 //!
-//! A literal segment comes before a template, at each place from the left; a template with text
-//! around it (`{id}:cancel`) stands between. Where a path has no operation for the method, less
-//! literal ones are asked. Two templates of which neither is the more literal one are refused,
-//! since the application's own router may choose the other one: the rules of an operation would
-//! guard another.
+//! At each position from the left, a literal segment comes before a template; a template with text
+//! around it (`{id}:cancel`) comes between the two. If a path has no operation for the method, less
+//! literal paths are tried. Two templates of which neither is more literal are refused: the
+//! application's own router may choose the other one, and the rules of a wrong operation would
+//! apply.
 //!
-//! Routers compare literal text in different ways: as it was sent (Express) or decoded, with or
-//! without regard to case. The rules that are asked must be those of the handler that runs:
+//! Routers compare literal text in different ways: as sent (Express) or decoded, with or without
+//! case. The applied rules must be those of the handler that runs:
 //!
 //! 1. The search compares decoded text without regard to ASCII case: it finds every operation that
 //!    one of these routers may run.
-//! 2. It refuses a request whose literal text is encoded in another way than the document's
-//!    ([`Fit::No`]): Express takes it for another path.
-//! 3. It refuses a request that some router does not take for the first operation
-//!    ([`Fit::Doubtful`]) and may take for a second one. A slash at the end is such a doubt, since
-//!    only strict routers mind it.
+//! 2. It refuses a request whose literal text has another encoding than the document's
+//!    ([`Fit::No`]): Express treats it as another path.
+//! 3. It refuses a request if some router may not match the first operation ([`Fit::Doubtful`]) and
+//!    may match a second one. A slash at the end is such a doubt, since only strict routers
+//!    distinguish it.
 
 use std::collections::HashMap;
 
@@ -29,7 +29,7 @@ use crate::request::sendable;
 pub(crate) enum Segment {
     /// In lower case.
     Literal(String),
-    /// A parameter with the text before and behind it, in lower case.
+    /// A parameter with the text before and after it, in lower case.
     Affix(String, String),
     /// A parameter alone.
     Any,
@@ -39,34 +39,34 @@ pub(crate) enum Segment {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Template {
     pub(crate) segments: Vec<Segment>,
-    /// The same segments as the document writes them.
+    /// The same segments, as written in the document.
     written: Vec<Written>,
-    /// Whether a slash ends it, as strict routers compare it.
+    /// Whether it ends with a slash. Strict routers compare it.
     slash: bool,
     /// The names of its parameters, in order.
     pub(crate) names: Vec<String>,
 }
 
-/// A segment as the document writes it, which is how Express compares it.
+/// A segment as written in the document. Express compares it in this form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Written {
     before: String,
-    /// `None` in a literal segment.
+    /// `None` for a literal segment.
     behind: Option<String>,
-    /// Characters that a value may not have in Express 4, in lower case: a parameter behind text
-    /// (`v.:x`) holds no dot there, nor text that stands before it in the pattern.
+    /// Characters that Express 4 excludes from the value, in lower case: a parameter after text
+    /// (`v.:x`) matches no dot, and no text that precedes it in the pattern.
     barred: String,
 }
 
-/// How a segment that was sent fits a written one.
+/// The match between a sent segment and a written one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fit {
-    /// In every router.
+    /// It matches in every router.
     Exact,
-    /// In some routers: ASCII case or a slash at the end differs, or the value has a barred
-    /// character.
+    /// It matches in some routers: ASCII case or a slash at the end differs, or the value has a
+    /// barred character.
     Doubtful,
-    /// Not as it was sent.
+    /// It does not match as sent.
     No,
 }
 
@@ -83,32 +83,32 @@ impl Written {
         exact(same && !value.contains(barred))
     }
 
-    /// The text behind its parameter, or all of it.
+    /// The text after its parameter, or the whole literal.
     fn tail(&self) -> &str {
         self.behind.as_deref().unwrap_or(&self.before)
     }
 }
 
-/// What the document has for a request.
+/// The result of a search.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Found<'r, 's> {
     /// The operation, with the values of the parameters in the order of their names.
     Operation { operation: usize, names: &'r [String], values: Vec<&'s str> },
-    /// The path, but for other methods.
+    /// The path exists, but only with these methods.
     OtherMethods(Vec<&'r str>),
     /// Nothing.
     Nothing,
-    /// Two routers may take the path for that of two operations.
+    /// Two routers may choose different operations for the path.
     Unclear,
 }
 
 #[derive(Debug, Default)]
 struct Node {
     literals: HashMap<String, usize>,
-    /// The more text, the earlier.
+    /// The longest text comes first.
     affixes: Vec<(String, String, usize)>,
     any: Option<usize>,
-    /// The number of the path that ends here, and how it is written.
+    /// The number of the path that ends here, and its written form.
     route: Option<usize>,
     written: Vec<Written>,
     slash: bool,
@@ -128,7 +128,7 @@ pub(crate) struct Router {
     nodes: Vec<Node>,
 }
 
-/// A path with its operations, on its way into a router.
+/// A path with its operations, before it is added to a router.
 #[derive(Debug)]
 pub(crate) struct Route {
     pub(crate) template: Template,
@@ -139,7 +139,7 @@ pub(crate) struct Route {
 }
 
 impl Template {
-    /// Reads `/users/{id}`, given at `pointer`. `base` stands before it, without parameters.
+    /// Reads `/users/{id}`, given at `pointer`. `base` is its prefix, without parameters.
     pub(crate) fn parse(pointer: &str, base: &str, path: &str) -> Result<Self, ConfigError> {
         if !path.starts_with('/') {
             return Err(fault(pointer, "is no path: it must begin with a slash"));
@@ -154,7 +154,7 @@ impl Template {
             slash: path.ends_with('/'),
             names: Vec::new(),
         };
-        // A trailing slash is no segment: most routers do not mind it.
+        // A trailing slash is not a segment: most routers ignore it.
         for path in [base, path.strip_suffix('/').unwrap_or(path)] {
             for raw in path.split('/').skip(1) {
                 template.push(pointer, raw)?;
@@ -207,8 +207,8 @@ impl Template {
 }
 
 impl Template {
-    /// The characters that a value behind `before` may not have in Express 4: those of the text
-    /// since the last parameter that a pattern escapes, and the end of that parameter's segment.
+    /// The characters that Express 4 excludes from a value after `before`: the special characters
+    /// of the text since the last parameter, and those at the end of that parameter's segment.
     fn barred(&self, before: &str) -> String {
         let since = self.written.iter().rev().take_while(|segment| segment.behind.is_none());
         let texts = since.map(Written::tail).chain([before]);
@@ -233,16 +233,16 @@ fn literal(pointer: &str, raw: &str) -> Result<String, ConfigError> {
     }
 }
 
-/// How two segments stand to each other.
+/// The relation between two segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Relation {
-    /// No text fits both.
+    /// No text matches both.
     Apart,
     Same,
-    /// All that fits the first fits the second.
+    /// Every text that matches the first matches the second.
     First,
     Second,
-    /// Some texts fit both, and each has texts of its own.
+    /// Some texts match both, and each also matches others.
     Cross,
 }
 
@@ -279,7 +279,7 @@ fn relation(first: &Segment, second: &Segment) -> Relation {
     }
 }
 
-/// What stands between `before` and `behind`, if it is not nothing.
+/// The text between `before` and `behind`, if it is not empty.
 fn inner<'s>(text: &'s str, before: &str, behind: &str) -> Option<&'s str> {
     let end = text.len().checked_sub(behind.len())?;
     let start = text.get(..before.len())?;
@@ -292,8 +292,7 @@ impl Router {
     /// Builds the tree.
     ///
     /// # Errors
-    /// Two paths that are the same, or of which neither is the more literal one for a request that
-    /// fits both.
+    /// Two paths are equal, or both match some request and neither is more literal.
     pub(crate) fn build(routes: &[Route]) -> Result<Self, ConfigError> {
         let mut known: HashMap<&[Segment], &Route> = HashMap::new();
         for route in routes {
@@ -359,7 +358,7 @@ impl Router {
         }
     }
 
-    /// The paths that fit some request which fits these segments.
+    /// The paths that match some request that these segments match, too.
     fn overlapping(&self, at: usize, segments: &[Segment], found: &mut Vec<usize>) {
         let Some(node) = self.nodes.get(at) else { return };
         let Some((segment, rest)) = segments.split_first() else {
@@ -388,8 +387,8 @@ impl Router {
         }
     }
 
-    /// What the document has for a method and the segments of a path, decoded and as sent, with or
-    /// without a slash at its end. `HEAD` is `GET` where the path has no `HEAD` of its own (RFC
+    /// The search result for a method and the segments of a path, decoded and as sent, with or
+    /// without a slash at its end. `HEAD` means `GET` if the path has no `HEAD` of its own (RFC
     /// 9110 section 9.3.2).
     pub(crate) fn find<'r, 's>(
         &'r self,
@@ -426,7 +425,7 @@ impl Router {
 }
 
 impl Router {
-    /// Whether a path of the document begins with these segments.
+    /// Whether some path of the document starts with these segments.
     pub(crate) fn has_below(&self, segments: &[&str]) -> bool {
         self.is_below(0, segments)
     }
@@ -454,16 +453,16 @@ struct Search<'r, 's, 'm> {
     unclear: bool,
 }
 
-/// The most literal operation that fits.
+/// The most literal operation that matches.
 struct Taken<'r, 's> {
     leaf: &'r Leaf,
     values: Vec<&'s str>,
-    /// The segments where it is [`Fit::Doubtful`]; the number behind the last one is the end.
+    /// The segments with [`Fit::Doubtful`]; the index after the last segment means the end.
     doubts: Vec<usize>,
 }
 
 impl<'r, 's> Search<'r, 's, '_> {
-    /// Whether the search is over. Each node has one parent, so it visits none of them twice.
+    /// Returns whether the search is over. Each node has one parent, so it is visited at most once.
     fn walk(&mut self, at: usize, segments: &[&'s str]) -> bool {
         let Some(node) = self.router.nodes.get(at) else { return false };
         let Some((&segment, rest)) = segments.split_first() else {
@@ -492,8 +491,8 @@ impl<'r, 's> Search<'r, 's, '_> {
         false
     }
 
-    /// Takes the operation of a path that fits. Behind a doubtful one, it checks whether a router
-    /// may run this one instead.
+    /// Takes the operation of a matching path. If the first match is doubtful, it checks whether a
+    /// router may run this one instead.
     fn arrive(&mut self, node: &'r Node) -> bool {
         let Some(leaf) = self.leaf(node) else { return false };
         let fit = |(written, raw): (&Written, &&str)| written.fit(raw);
@@ -536,7 +535,8 @@ impl<'r, 's> Search<'r, 's, '_> {
     }
 }
 
-/// Two paths that both fit some request, with the same method, must say which one is meant.
+/// Refuses two paths that both match some request with the same method, unless a third path decides
+/// it.
 fn refuse_crossing(
     first: &Route,
     second: &Route,
@@ -564,7 +564,7 @@ fn refuse_crossing(
         .map(|(method, _)| method.as_str())
         .chain(["HEAD"])
         .filter(|method| has(first, method) && has(second, method));
-    // A path for just what fits both decides it.
+    // A path that matches exactly the requests of both decides it.
     let between: Vec<Segment> = first
         .template
         .segments

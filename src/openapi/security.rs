@@ -1,9 +1,9 @@
-//! What an operation demands of whoever asks: `security` (`OpenAPI` 3.1.1 section 4.8.30).
+//! The security requirements of an operation: `security` (`OpenAPI` 3.1.1 section 4.8.30).
 //!
-//! The items of the list are alternatives; within one, all schemes must be met. `{}` is an
-//! alternative that demands nothing, an empty list demands nothing at all. A scheme that the
-//! package can't carry out itself must be mapped by an option: an operation is never left open in
-//! silence.
+//! The items of the list are alternatives; all schemes of one item must be met. `{}` is an
+//! alternative that demands nothing; an empty list demands nothing at all. A scheme that the
+//! package can't enforce itself must be mapped by an option: an operation is never left open
+//! silently.
 
 use serde_json::{Map, Value, json};
 
@@ -13,7 +13,7 @@ use crate::config::options::{did_you_mean, nearest};
 use crate::error::{ConfigCode, ConfigError};
 use crate::net::is_token;
 
-/// One thing that is demanded.
+/// One requirement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Demand {
     /// A token that the guard verifies, with all of these scopes.
@@ -21,32 +21,32 @@ pub enum Demand {
         /// The scopes.
         scopes: Vec<String>,
     },
-    /// What a function of the application says.
+    /// The consent of a function of the application.
     Function {
         /// The name of the scheme.
         scheme: String,
-        /// The scopes or roles beside it.
+        /// The scopes or roles of the scheme.
         scopes: Vec<String>,
     },
 }
 
-/// The demands of an operation.
+/// The requirements of an operation.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Security {
-    /// One of these must be met in full; none demand nothing.
+    /// One of these must be met in full; an empty list demands nothing.
     pub(crate) alternatives: Vec<Vec<Demand>>,
-    /// The authentication schemes of `WWW-Authenticate`, for who meets none of them.
+    /// The authentication schemes of `WWW-Authenticate`, for a request that meets no alternative.
     pub(crate) challenges: Vec<String>,
     /// The names of API keys in the query.
     query_keys: Vec<String>,
-    /// Whether a token of the guard may come, for us or for who checks it elsewhere.
+    /// Whether a token of the guard may be sent, to the guard or to another verifier.
     may_have_token: bool,
 }
 
 impl Security {
-    /// The names that a query has beside its parameters, with their schemas. `tokens` are those
-    /// under which a token of the guard may come, which every reader of a query passes over: to an
-    /// operation that asks for none such a name is undeclared.
+    /// Names of the query besides its parameters, with their schemas. `tokens` are the names under
+    /// which a token of the guard may come. Every reader of a query skips them; for an operation
+    /// without token authentication such a name is undeclared.
     pub(crate) fn query_names(
         &self,
         tokens: &[String],
@@ -97,7 +97,7 @@ fn scheme_names(document: Document<'_>) -> Vec<&str> {
     schemes.into_iter().flatten().map(|(name, _)| name.as_str()).collect()
 }
 
-/// Reads the list at a place. `has_tokens`: whether the guard verifies tokens.
+/// Reads the list at a place. `has_tokens` is true if the guard verifies tokens.
 pub(crate) fn read(
     document: Document<'_>,
     at: &At<'_>,
@@ -215,7 +215,7 @@ fn http(
     Ok((None, challenge, "http"))
 }
 
-/// As for `guard.require`.
+/// The same bounds as for `guard.require`.
 const MAX_SCOPES: usize = 50;
 const MAX_CHARS: usize = 256;
 
@@ -229,7 +229,7 @@ fn scope_list(here: &str, value: &Value) -> Result<Vec<String>, ConfigError> {
     items
         .iter()
         .map(|item| {
-            // RFC 6749 section 3.3; it goes into a header as it is.
+            // RFC 6749 section 3.3. The text is copied into a header unchanged.
             let fits = |text: &&str| {
                 (1..=MAX_CHARS).contains(&text.len())
                     && text.bytes().all(|c| c.is_ascii_graphic() && !matches!(c, b'"' | b'\\'))

@@ -1,8 +1,8 @@
-//! The keyword `pattern`: in linear time, or within bounds by the engine that steps back where a
-//! schema says `x-regex: 'backtracking'` and a pattern needs it.
+//! The keyword `pattern`. A match takes linear time. If a schema has `x-regex: 'backtracking'` and
+//! a pattern needs it, the backtracking engine matches it within bounds.
 //!
-//! A step back may scan the whole text, so a step costs more in a longer text, and what one
-//! document may cost in all is bounded. A match that would cost more is given up.
+//! A step back may scan the whole text, so a step costs more in a longer text. The total cost of
+//! one document is bounded. A match that would exceed it is given up.
 
 use std::cell::Cell;
 
@@ -15,31 +15,31 @@ use crate::json::tape_json::{TapeJson, TapeNode};
 use crate::pattern;
 use crate::pattern::{Matcher, Pattern, PatternError};
 
-/// How often a match may step back at first, and where it has to try again.
+/// The limits on steps back: the first attempt, and each retry.
 const STEPS: [usize; 3] = [16, 256, 10_000];
-/// A step back in a text of up to this many bytes costs one, and one more for each such part.
+/// A step back costs one unit for each started part of this many bytes of the text.
 const PART: usize = 64;
-/// What the matches of one document may cost in all: some 50 ms.
+/// The maximum cost of all matches of one document: about 50 ms.
 const BUDGET: usize = 1_000_000;
 
 thread_local! {
-    /// What is left for the document that is checked; `None` where a match of it was given up.
+    /// The remaining budget of the current document; `None` after a match was given up.
     static LEFT: Cell<Option<usize>> = const { Cell::new(Some(BUDGET)) };
 }
 
-/// What the budget of a document is spent on.
+/// The purposes for which the budget of a document is spent.
 #[derive(Clone, Copy)]
 pub(crate) enum Share {
-    /// A first look, which may only say yes: a quarter of it.
+    /// A first look, which can only accept: a quarter of it.
     Look,
-    /// Whether it matches: half of it.
+    /// The check whether it matches: half of it.
     Check,
-    /// What is wrong with it: a quarter of it.
+    /// The search for the errors: a quarter of it.
     Explain,
 }
 
-/// Checks a document by `check`, and says whether a match was given up. Then nothing that `check`
-/// says holds: the pattern may have stood under a `not`.
+/// Runs `check` on a document, and returns whether a match was given up. If so, the result of
+/// `check` is invalid: the pattern may have been under a `not`.
 pub(crate) fn within_budget<T>(share: Share, check: impl FnOnce() -> T) -> (T, bool) {
     LEFT.set(Some(match share {
         Share::Look | Share::Explain => BUDGET / 4,
@@ -51,7 +51,7 @@ pub(crate) fn within_budget<T>(share: Share, check: impl FnOnce() -> T) -> (T, b
     (said, gave_up)
 }
 
-/// Whether a match of the document that is checked was given up.
+/// Whether a match of the current document was given up.
 pub(crate) fn gave_up() -> bool {
     LEFT.get().is_none()
 }
@@ -66,11 +66,12 @@ fn pay(steps: usize, text: &str) -> bool {
 #[derive(Debug)]
 pub(crate) enum Compiled {
     Linear(Matcher),
-    /// One for each of [`STEPS`].
+    /// One engine for each of [`STEPS`].
     Stepping(Vec<Regex>),
 }
 
-/// Compiles a pattern, by the engine that steps back only where it must and `may_step`.
+/// Compiles a pattern. The backtracking engine is used only if the pattern needs it and `may_step`
+/// is set.
 pub(crate) fn compile(source: &str, may_step: bool) -> Result<Compiled, PatternError> {
     let pattern = Pattern::read(source)?;
     if !(may_step && pattern.steps_back()) {

@@ -6,7 +6,7 @@ use super::letters::{digits, folded, property, space, word};
 use super::parse::Parser;
 use super::syntax::{Node, PatternError, all_but, range};
 
-/// One character, or many by a name such as `\d`.
+/// One character, or a named set such as `\d`.
 enum Item {
     One(char),
     Many(ClassUnicode),
@@ -22,7 +22,7 @@ impl Item {
 }
 
 impl Parser {
-    /// What stands behind a backslash at `from`, outside of classes.
+    /// The escape at `from`, after its backslash and outside of classes.
     pub(super) fn escape(&mut self, from: usize) -> Result<Node, PatternError> {
         match self.peek() {
             Some(c @ ('b' | 'B')) => {
@@ -56,7 +56,7 @@ impl Parser {
         }
     }
 
-    /// What an escape stands for that means the same in a class and outside.
+    /// The characters of an escape that has the same meaning inside and outside a class.
     fn escaped(&mut self, from: usize) -> Result<Item, PatternError> {
         let Some(c) = self.next() else {
             return Err(PatternError::new(
@@ -93,7 +93,7 @@ impl Parser {
                 PatternError::no_javascript(&self.shown(from, 6), "write `\\x41` or `\\u{41}`")
             })?),
             'u' => Item::One(self.unicode(from)?),
-            // Also `\<`, which other engines take for the start of a word.
+            // Also `\<`, which other engines read as the start of a word.
             _ if c.is_ascii() && !c.is_ascii_alphanumeric() && !c.is_ascii_control() => {
                 Item::One(c)
             }
@@ -156,7 +156,7 @@ impl Parser {
         Ok(if negated { all_but(set) } else { set })
     }
 
-    /// A class from behind its bracket at `from` on.
+    /// A class that starts at `from`, read from after its bracket.
     pub(super) fn class(&mut self, from: usize) -> Result<ClassUnicode, PatternError> {
         let negated = self.takes("^");
         let mut set = ClassUnicode::empty();
@@ -176,7 +176,7 @@ impl Parser {
                         let problem = format!("has the range `{low}-{high}`, which runs backwards");
                         return Err(PatternError::new(problem, "write the lower end first"));
                     }
-                    // `[\w-.]`: no range, so that all three stand for themselves.
+                    // `[\w-.]`: not a range, so all three are literal.
                     (low, high) => {
                         set.union(&low.set());
                         set.union(&high.set());
@@ -209,7 +209,7 @@ impl Parser {
         }
     }
 
-    /// Classes in classes and what combines them, which the flag `v` adds.
+    /// Refuses nested classes and set operations, which the flag `v` adds.
     fn refuse_operation(&self, class: usize) -> Result<(), PatternError> {
         if self.flags.sets && ["--", "&&", "["].iter().any(|operation| self.sees(operation)) {
             let shown = self.shown(class, 12);
@@ -219,7 +219,7 @@ impl Parser {
         Ok(())
     }
 
-    /// Whether a class of POSIX such as `[:alpha:]` comes.
+    /// Whether a POSIX class such as `[:alpha:]` comes next.
     fn is_posix(&mut self, mark: &str) -> bool {
         let from = self.at;
         self.at += 2;

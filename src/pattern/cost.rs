@@ -1,10 +1,10 @@
-//! What a pattern may cost. The engine in linear time goes through a text with all the places of
-//! the pattern that it may be at, and remembers each set of places that it met. Where counts
-//! overlap, as in `(?:[a-z]{1,63}\.?){1,127}`, a text leads to a new set of thousands of places
-//! with every byte, and a few kilobytes take seconds.
+//! The cost of a pattern. The linear-time engine scans a text with the set of all positions in the
+//! pattern at which the match may be, and caches each set. Where repetitions overlap, as in
+//! `(?:[a-z]{1,63}\.?){1,127}`, every byte of a text leads to a new set of thousands of positions,
+//! and a few kilobytes take seconds.
 //!
-//! So all sets are gone through when the guard is built, over characters that the pattern tells
-//! apart. A pattern with too many of them, or too large ones, is refused.
+//! So all sets are enumerated when the guard is built, over the classes of characters that the
+//! pattern distinguishes. A pattern with too many sets, or too large ones, is refused.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -12,20 +12,21 @@ use regex_syntax::hir::ClassUnicode;
 
 use super::syntax::{Node, PatternError};
 
-/// The most places in all sets together. Each takes the engine some 0.1 microseconds, once.
+/// The maximum number of positions in all sets together. Each costs the engine about 0.1
+/// microseconds, once.
 const MAX_PLACES: usize = 200_000;
-/// The most places of a pattern.
+/// The maximum number of positions in a pattern.
 const LARGEST: usize = 40_000;
-/// The most that is looked at before a pattern is taken for one that has too many.
+/// The maximum work of the enumeration. A pattern that exceeds it is refused.
 const MAX_WORK: usize = 10_000_000;
 
 enum State {
     /// One character of the set, then the next state.
     Set(usize, usize),
     Fork(Vec<usize>),
-    /// Passable at the start of the text only.
+    /// Passes at the start of the text only.
     Start(usize),
-    /// Passable at its end only, where no character comes any more.
+    /// Passes at its end only, so no character follows.
     End,
     Match,
 }
@@ -34,10 +35,9 @@ enum State {
 struct Places<'n> {
     states: Vec<State>,
     sets: Vec<&'n ClassUnicode>,
-    /// The look-arounds, which are matched by themselves.
+    /// The bodies of look-arounds, which are matched separately.
     inner: Vec<&'n Node>,
-    /// Whether something in it looks at more than the next character: a match may then turn out
-    /// to be none.
+    /// Whether a part depends on more than the next character: a match may then still fail.
     unsure: bool,
 }
 
@@ -64,7 +64,7 @@ impl<'n> Places<'n> {
         (self.states.len() <= LARGEST).then(|| self.states.len() - 1)
     }
 
-    /// The states of a part in front of `next`, from the last to the first.
+    /// The states of a part before `next`, built from the last to the first.
     fn compile(&mut self, node: &'n Node, next: usize) -> Option<usize> {
         match node {
             Node::Set(set) => {
@@ -121,7 +121,7 @@ impl<'n> Places<'n> {
         for _ in 0..least {
             let before = self.states.len();
             entry = self.compile(body, entry)?;
-            // What takes no text is the same however often it stands.
+            // A part without text has the same effect, however often it is repeated.
             if self.states.len() == before {
                 break;
             }
@@ -129,7 +129,8 @@ impl<'n> Places<'n> {
         Some(entry)
     }
 
-    /// The places that are reached from `from` without a character, and whether the match ends.
+    /// The positions that are reachable from `from` without a character, and whether the match
+    /// ends.
     fn reach(&self, from: &[usize], at_start: bool) -> (Vec<usize>, bool) {
         let (mut seen, mut places, mut ends) = (HashSet::new(), Vec::new(), false);
         let mut open = from.to_vec();
@@ -149,7 +150,7 @@ impl<'n> Places<'n> {
         (places, ends && !self.unsure)
     }
 
-    /// Which sets each kind of character is in, of those that the pattern tells apart.
+    /// For each class of characters that the pattern distinguishes: the sets that contain it.
     fn kinds(&self) -> HashSet<Vec<bool>> {
         let bounds = self
             .sets
@@ -164,7 +165,7 @@ impl<'n> Places<'n> {
         all.into_iter().map(|c| self.sets.iter().map(|set| has(set, c)).collect()).collect()
     }
 
-    /// How many states the engine has for one place, since it reads bytes.
+    /// The number of engine states for one position, since the engine reads bytes.
     fn bytes(&self) -> usize {
         let count = |set: &&ClassUnicode| {
             let beyond = |range: &&regex_syntax::hir::ClassUnicodeRange| !range.end().is_ascii();

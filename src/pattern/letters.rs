@@ -43,8 +43,8 @@ pub(super) fn dot(flags: Flags) -> ClassUnicode {
     all_but(ranges(ends))
 }
 
-/// What stands alone in `\p{...}`: values of `General_Category` by both of their names, and
-/// binary properties. The engine would also take scripts there, and names in any spelling.
+/// The names that may stand alone in `\p{...}`: values of `General_Category`, each by both names,
+/// and binary properties. The engine would also accept scripts there, and names in any spelling.
 const ALONE: &str = " L Letter Lu Uppercase_Letter Ll Lowercase_Letter Lt Titlecase_Letter LC \
     Cased_Letter Lm Modifier_Letter Lo Other_Letter M Mark Combining_Mark Mn Nonspacing_Mark Mc \
     Spacing_Mark Me Enclosing_Mark N Number Nd Decimal_Number digit Nl Letter_Number No \
@@ -66,7 +66,7 @@ const ALONE: &str = " L Letter Lu Uppercase_Letter Ll Lowercase_Letter Lt Titlec
     Terminal_Punctuation Term Unified_Ideograph UIdeo Uppercase Upper Variation_Selector VS \
     White_Space space XID_Continue XIDC XID_Start XIDS ";
 
-/// `\p{name}`, with the name as JavaScript spells it; `None` for others.
+/// `\p{name}`, with the name as JavaScript spells it; `None` for other names.
 pub(super) fn property(name: &str) -> Option<ClassUnicode> {
     let listed = |name: &str| !name.contains(' ') && ALONE.contains(&format!(" {name} "));
     let is_known = match name.split_once('=') {
@@ -85,13 +85,13 @@ pub(super) fn property(name: &str) -> Option<ClassUnicode> {
     }
 }
 
-/// The set with all characters that the flag `i` takes for one of its own.
+/// The set, extended by all characters that the flag `i` treats as equal to one in it.
 pub(super) fn folded(mut set: ClassUnicode, flags: Flags) -> ClassUnicode {
     if !flags.ignore_case {
         return set;
     }
     if flags.unicode {
-        // It fails only where the tables were left out of the build.
+        // This fails only if the build omits the tables.
         let _ = set.try_case_fold_simple();
         return set;
     }
@@ -120,8 +120,8 @@ fn ascii_letters(set: &ClassUnicode) -> Vec<(char, char)> {
     ('A'..='z').filter(|c| has(*c)).map(|c| (swapped(c), swapped(c))).collect()
 }
 
-/// `Canonicalize` of ECMA-262 without the flag `u`: upper case, where that is one unit, and no
-/// other character becomes an ASCII one.
+/// `Canonicalize` of ECMA-262 without the flag `u`: upper case, if that is one code unit and does
+/// not turn a non-ASCII character into an ASCII one.
 fn canonical(c: char) -> char {
     let mut upper = c.to_uppercase();
     match (upper.next(), upper.next()) {

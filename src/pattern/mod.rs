@@ -1,9 +1,9 @@
-//! Regular expressions of JavaScript, read in one place for all who have a pattern: schemas,
-//! `payload.formats`, `OpenAPI`, keys of `patternProperties` and schemas of other libraries.
+//! Regular expressions of JavaScript, read in one place for all users: schemas, `payload.formats`,
+//! `OpenAPI`, keys of `patternProperties` and schemas of other libraries.
 //!
-//! A pattern is parsed by the grammar of ECMA-262, judged, and written again for the engine, so
-//! that nothing means what the engine's own dialect makes of it. What is no JavaScript, or means
-//! something else here, is refused by name when the guard is built.
+//! A pattern is parsed by the grammar of ECMA-262, checked, and written again for the engine, so
+//! that the engine's own dialect never changes a meaning. Syntax that is not JavaScript, or that
+//! has another meaning here, is refused by name when the guard is built.
 
 pub(crate) mod backtrack;
 mod classes;
@@ -21,15 +21,15 @@ use jsonschema::PatternOptions;
 use syntax::Node;
 pub(crate) use syntax::{Flags, PatternError};
 
-/// The most bytes of a compiled pattern, and of what the engine remembers of the texts it saw.
+/// The maximum bytes of a compiled pattern, and of the engine's cache of states.
 const COMPILED: usize = 10 << 20;
 const REMEMBERED: usize = 16 << 20;
 
-/// A pattern that was read.
+/// A parsed pattern.
 pub(crate) struct Pattern(Node);
 
 impl Pattern {
-    /// Reads a pattern as a schema has it: with the flag `u`.
+    /// Reads a pattern of a schema: with the flag `u`.
     pub(crate) fn read(source: &str) -> Result<Self, PatternError> {
         Self::read_with(source, Flags::of_schemas())
     }
@@ -43,7 +43,7 @@ impl Pattern {
         self.0.any(&|node| matches!(node, Node::Look { .. } | Node::Back(_)))
     }
 
-    /// The pattern for the engine in linear time.
+    /// The pattern for the linear-time engine.
     pub(crate) fn linear(&self) -> Result<String, PatternError> {
         if self.steps_back() {
             return Err(PatternError::steps_back());
@@ -52,7 +52,7 @@ impl Pattern {
         Ok(write::linear(&self.0))
     }
 
-    /// The pattern for the engine that may step back.
+    /// The pattern for the backtracking engine.
     pub(crate) fn stepping(&self) -> Result<String, PatternError> {
         nested::judge(&self.0)?;
         cost::judge(&self.0)?;
@@ -82,12 +82,12 @@ impl Matcher {
     }
 }
 
-/// The engine for what the crate compiles itself: keys of `patternProperties`.
+/// The engine for the patterns that the crate compiles itself: keys of `patternProperties`.
 pub(crate) fn options() -> PatternOptions<jsonschema::Regex> {
     PatternOptions::regex().size_limit(COMPILED).dfa_size_limit(REMEMBERED)
 }
 
-/// The engine that may step back up to `steps` times.
+/// The backtracking engine, with at most `steps` steps back.
 pub(crate) fn stepping(source: &str, steps: usize) -> Result<fancy_regex::Regex, PatternError> {
     fancy_regex::RegexBuilder::new(source)
         .backtrack_limit(steps)

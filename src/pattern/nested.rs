@@ -1,9 +1,9 @@
-//! Patterns whose look-around is looked through again at every place of a repetition: the engine
-//! counts the steps back and not those ahead, so that no budget bounds them.
+//! Refuses patterns whose look-around runs again at every position of a repetition. The engine
+//! counts steps back but not steps of a look-around, so no budget bounds them.
 
 use super::syntax::{Node, PatternError};
 
-/// What a look-around that is repeated may itself repeat.
+/// The maximum repetition inside a repeated look-around.
 const FEW: u32 = 8;
 
 pub(super) fn judge(node: &Node) -> Result<(), PatternError> {
@@ -20,7 +20,7 @@ fn repeats(node: &Node) -> bool {
     matches!(node, Node::Repeat { most, .. } if most.is_none_or(|most| most > 1))
 }
 
-/// A look-around with more in it than a few characters, or another one.
+/// A look-around that contains more than a few characters, or another look-around.
 fn is_long(node: &Node) -> bool {
     let Node::Look { body, .. } = node else { return false };
     body.any(&|part| match part {

@@ -1,11 +1,11 @@
-//! The grammar of ECMA-262, with those liberties of its Annex B that leave no doubt.
+//! The grammar of ECMA-262, with the extensions of its Annex B that are unambiguous.
 
 use super::letters::{dot, folded};
 use super::syntax::{Flags, Node, PatternError, range};
 
-/// Groups in groups.
+/// The maximum nesting of groups.
 const DEEPEST: u32 = 60;
-/// What a quantifier may say.
+/// The maximum number in a quantifier.
 const MAX_REPEATED: u32 = 1_000_000;
 
 pub(super) struct Parser {
@@ -15,7 +15,7 @@ pub(super) struct Parser {
     depth: u32,
     groups: u32,
     names: Vec<(String, u32)>,
-    /// Groups that have taken part in the match by now, whichever way it went.
+    /// Groups that have certainly matched by now, on every path.
     certain: Vec<u32>,
 }
 
@@ -74,7 +74,7 @@ impl Parser {
             .replace("\\\\", "\\")
     }
 
-    /// What stands up to `end`, which is read as well.
+    /// The text up to `end`, which is consumed as well.
     pub(super) fn until(&mut self, end: char) -> Option<String> {
         let rest = self.chars.get(self.at..)?;
         let length = rest.iter().position(|c| *c == end)?;
@@ -130,7 +130,8 @@ impl Parser {
         }
     }
 
-    /// `^` and `$` are the ends of the text. Those of lines are not what the engine takes for them.
+    /// `^` and `$` are the ends of the text. The flag `m` is refused, since the engine has other
+    /// line ends than JavaScript.
     fn anchor(&self, node: Node) -> Result<Node, PatternError> {
         if self.flags.multiline {
             return Err(PatternError::new(
@@ -162,7 +163,7 @@ impl Parser {
         Ok(Node::Group(Some(number), Box::new(body)))
     }
 
-    /// What stands in a group, with the end of it.
+    /// The content of a group, with its closing parenthesis.
     fn body(&mut self) -> Result<Node, PatternError> {
         let body = self.choice()?;
         if self.takes(")") {
@@ -304,8 +305,8 @@ impl Parser {
         }
     }
 
-    /// The group of a backreference: one that is set in any case. In JavaScript one that is not
-    /// matches nothing and goes on, in other engines the match fails.
+    /// The group of a backreference, which must have matched on every path. A group that has not
+    /// matched accepts the empty text in JavaScript; in other engines the match fails.
     pub(super) fn back(&self, number: Option<u32>, from: usize) -> Result<Node, PatternError> {
         let known = number.filter(|number| self.certain.contains(number));
         match known {

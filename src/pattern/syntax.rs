@@ -1,13 +1,13 @@
-//! What a pattern consists of.
+//! The parts of a pattern.
 
 use regex_syntax::hir::{ClassUnicode, ClassUnicodeRange};
 
-/// Why a pattern is refused, and what to write instead.
+/// The reason why a pattern is refused, and the advice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PatternError {
     pub(crate) problem: String,
     pub(crate) advice: &'static str,
-    /// Whether the pattern needs the engine that steps back, and nothing else is wrong.
+    /// Whether the only fault is that the pattern needs the backtracking engine.
     pub(crate) steps_back: bool,
 }
 
@@ -16,7 +16,7 @@ impl PatternError {
         Self { problem: problem.into(), advice, steps_back: false }
     }
 
-    /// `text` is not in the grammar.
+    /// A syntax error: `text` is not in the grammar.
     pub(super) fn no_javascript(text: &str, advice: &'static str) -> Self {
         Self::new(format!("has `{text}`, which is no JavaScript"), advice)
     }
@@ -35,7 +35,7 @@ impl PatternError {
     }
 }
 
-/// How a pattern is read.
+/// The flags with which a pattern is read.
 #[derive(Debug, Clone, Copy, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own in JavaScript")]
 pub(crate) struct Flags {
@@ -53,7 +53,7 @@ impl Flags {
         Self { unicode: true, ..Self::default() }
     }
 
-    /// Those of a `RegExp`; `d` says nothing about whether a text matches.
+    /// The flags of a `RegExp`; `d` does not affect whether a text matches.
     pub(crate) fn of(flags: &str) -> Self {
         let has = |flag| flags.contains(flag);
         Self {
@@ -66,14 +66,14 @@ impl Flags {
     }
 }
 
-/// A part of a pattern. Whether letters have a case is settled in the sets.
+/// A part of a pattern. The flag `i` is already applied to the sets.
 #[derive(Debug)]
 pub(super) enum Node {
     /// One character of a set.
     Set(ClassUnicode),
     Start,
     End,
-    /// `\b`, or `\B` where it is negated.
+    /// `\b`, or `\B` if negated.
     Boundary {
         negated: bool,
     },
@@ -96,7 +96,7 @@ pub(super) enum Node {
 }
 
 impl Node {
-    /// The parts of which this one consists.
+    /// The direct parts of this part.
     pub(super) fn parts(&self) -> &[Self] {
         match self {
             Self::Group(_, body) | Self::Look { body, .. } | Self::Repeat { body, .. } => {
@@ -107,7 +107,7 @@ impl Node {
         }
     }
 
-    /// Whether `is_one` holds for this part or one in it.
+    /// Whether `is_one` holds for this part or a part inside it.
     pub(super) fn any(&self, is_one: &dyn Fn(&Self) -> bool) -> bool {
         is_one(self) || self.parts().iter().any(|part| part.any(is_one))
     }

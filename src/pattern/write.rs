@@ -1,5 +1,5 @@
-//! A pattern as the engines read it. Classes are written as ranges, so that no name of theirs and
-//! no flag is left to mean something else.
+//! Writes a pattern for the engines. Classes are written as ranges, so no named class and no flag
+//! can have another meaning in an engine.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use super::syntax::{Node, all_but};
 
 struct Writer {
     out: String,
-    /// The groups that are referred to, in order; `None` for the engine in linear time.
+    /// The groups with backreferences, in order; `None` for the linear-time engine.
     captures: Option<Vec<u32>>,
 }
 
@@ -36,7 +36,7 @@ fn referred(node: &Node, found: &mut Vec<u32>) {
     node.parts().iter().for_each(|part| referred(part, found));
 }
 
-/// A boundary of a word of ASCII by look-around, for the engine that has it.
+/// An ASCII word boundary by look-around, for the engine that supports it.
 const BOUNDARY: &str = "(?:(?<=[0-9A-Z_a-z])(?![0-9A-Z_a-z])|(?<![0-9A-Z_a-z])(?=[0-9A-Z_a-z]))";
 const NO_BOUNDARY: &str = "(?:(?<=[0-9A-Z_a-z])(?=[0-9A-Z_a-z])|(?<![0-9A-Z_a-z])(?![0-9A-Z_a-z]))";
 
@@ -96,7 +96,7 @@ impl Writer {
         }
     }
 
-    /// The number of a group among those that are written as groups.
+    /// The number of a group among the groups that are written.
     fn number(&self, number: u32) -> Option<usize> {
         let captures = self.captures.as_ref()?;
         captures.iter().position(|known| *known == number).map(|at| at + 1)

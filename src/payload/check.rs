@@ -1,4 +1,4 @@
-//! All parts of one request against their schemas, in one answer.
+//! Checks all parts of one request against their schemas, with one combined answer.
 
 use std::sync::Arc;
 
@@ -25,52 +25,51 @@ pub struct Schemas {
     cookies: Option<TextSchema>,
 }
 
-/// What came with one request.
+/// The input of one request.
 #[derive(Debug, Clone, Copy)]
 pub struct Parts<'a> {
     /// The limits.
     pub limits: &'a Limits,
     /// The bytes of the body; `None` or empty if none was sent.
     pub body: Option<&'a [u8]>,
-    /// What the body is.
+    /// The format of the body.
     pub format: Format,
     /// The raw query string, without its `?`.
     pub query: &'a str,
     /// The route's parameters, decoded.
     pub params: &'a [(&'a str, &'a str)],
-    /// The headers, names in lower case, each as often as it was sent.
+    /// The headers: names in lower case, repeated headers one by one.
     pub headers: &'a [(&'a str, &'a str)],
-    /// The value of `Accept-Language`, where it is asked for: [`Schemas::wants_language`].
+    /// The value of `Accept-Language`, needed if [`Schemas::wants_language`] is true.
     pub language: Option<&'a str>,
-    /// Whether [`Checked::body`] is wanted, e.g. by a policy.
+    /// Whether to return [`Checked::body`], e.g. for a policy.
     pub keep_body: bool,
 }
 
-/// What a request that matches its schemas has to say.
+/// The results of a request that matches its schemas.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Checked {
     /// The query as JSON text, with types and defaults, if there is a schema for it.
     pub query: Option<String>,
-    /// The route's parameters, alike.
+    /// The route's parameters, in the same form.
     pub params: Option<String>,
-    /// The declared headers, alike.
+    /// The declared headers, in the same form.
     pub headers: Option<String>,
-    /// The declared cookies, alike.
+    /// The declared cookies, in the same form.
     pub cookies: Option<String>,
-    /// A form as JSON text, with types and defaults where there is a schema for the body, as
-    /// sanitizers have left it.
+    /// A form as JSON text, after sanitizers; with types and defaults if the body has a schema.
     pub form: Option<String>,
-    /// The body, if one was sent and [`Parts::keep_body`] asked for it.
+    /// The body, if one was sent and [`Parts::keep_body`] is set.
     pub body: Option<Value>,
-    /// A JSON body as JSON text, where a sanitizer has changed it.
+    /// A JSON body as JSON text, if a sanitizer changed it.
     pub changed: Option<String>,
 }
 
 impl Schemas {
-    /// Compiles what `schemas` has under `body`, `query`, `params`, `headers` and `cookies`; other
-    /// keys are left to the caller. `path` is the option they stand in, empty at the top; `forms`
-    /// says whether forms are read into the body's; `rules` is what they share with all schemas of
-    /// the guard.
+    /// Compiles the schemas under `body`, `query`, `params`, `headers` and `cookies` of `schemas`;
+    /// other keys are left to the caller. `path` is the option that contains them, empty at the
+    /// top. `forms` is true if a body may be a form. `rules` are shared by all schemas of the
+    /// guard.
     pub fn parse(
         path: &str,
         schemas: &Map<String, Value>,
@@ -116,20 +115,20 @@ impl Schemas {
         self.headers.is_some() || self.cookies.is_some()
     }
 
-    /// Whether the texts of errors depend on what language the client asks for.
+    /// Whether the texts of errors depend on the client's `Accept-Language`.
     #[must_use]
     pub fn wants_language(&self) -> bool {
         self.messages.choose(None).varies()
     }
 
-    /// Whether there is a schema for the body, so that it must be read.
+    /// Whether there is a schema for the body. If so, the body must be read.
     #[must_use]
     pub fn wants_body(&self) -> bool {
         self.body.is_some()
     }
 
-    /// Whether nothing but the body has a schema, and this one matches for certain: then
-    /// [`Self::check`] has nothing to say. It does not look for that again.
+    /// Whether only the body has a schema and certainly matches it. The caller may then skip
+    /// [`Self::check`], which does not repeat this test.
     #[must_use]
     pub fn passes_fast_path(&self, body: &[u8], format: Format, limits: &Limits) -> bool {
         format == Format::Json
@@ -137,7 +136,7 @@ impl Schemas {
             && self.body.as_ref().is_some_and(|schema| schema.schema().accepts_bytes(body, limits))
     }
 
-    /// Whether there is no schema but the body's.
+    /// Whether no part but the body has a schema.
     fn is_only_body(&self) -> bool {
         self.query.is_none()
             && self.params.is_none()
@@ -145,9 +144,9 @@ impl Schemas {
             && self.cookies.is_none()
     }
 
-    /// Checks all parts. A part that is not even clean text is a refusal with status 400 (413 if
-    /// too large); otherwise the errors of all parts come in one 422. A body is checked for
-    /// cleanliness also where it has no schema.
+    /// Checks all parts. A part that is malformed is a refusal with status 400 (413 if too large).
+    /// Otherwise one 422 lists the errors of all parts. A body without a schema must still be
+    /// well-formed.
     pub fn check(&self, parts: &Parts<'_>) -> Result<Checked, Refusal> {
         let limits = parts.limits;
         let mut found = Found::told_in(self.messages.choose(parts.language));

@@ -9,7 +9,7 @@ use crate::error::ConfigError;
 use crate::json::{Limits, Operators};
 use crate::schema::SchemaRules;
 
-/// What kinds of bodies are read.
+/// The kinds of bodies that are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BodyTypes {
     /// `application/json`, and types that end with `+json`.
@@ -18,16 +18,15 @@ pub struct BodyTypes {
     pub form: bool,
 }
 
-/// How many times larger a compressed body may become, unless `inflate.ratio` says otherwise.
+/// The default of `inflate.ratio`: the maximum growth of a compressed body.
 const RATIO: u32 = 20;
 
-/// How large and how odd a payload may be. The defaults fit an API; [`PayloadConfig::parse`] checks
-/// every field.
+/// The limits on a payload. The defaults fit an API; [`PayloadConfig::parse`] checks every field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PayloadConfig {
     limits: Limits,
     types: BodyTypes,
-    /// The most that a compressed body may grow; `None` reads no compressed body.
+    /// The maximum growth of a compressed body; `None` refuses compressed bodies.
     inflate: Option<u32>,
     timeout: Duration,
 }
@@ -44,22 +43,22 @@ impl Default for PayloadConfig {
 }
 
 impl PayloadConfig {
-    /// Reads the option `payload`; without it, the defaults.
+    /// Reads the option `payload`; without it, the defaults apply.
     ///
     /// - `types`: the kinds of bodies that are read, a list of `'json'` and `'form'`; `['json']`
     /// - `maxBytes`: size, `'100kb'`; 1 byte to 64 MiB
-    /// - `maxDepth`: containers in one another, 32; 1 to 128
-    /// - `maxNodes`: values in all, 10,000; 1 to 10,000,000
+    /// - `maxDepth`: nesting of containers, 32; 1 to 128
+    /// - `maxNodes`: number of values in total, 10,000; 1 to 10,000,000
     /// - `maxKeys`: keys in one object, 1000; 1 to 1,000,000
     /// - `operators`: `'refuse'` or `'allow'` keys that begin with `$` or contain `.`
-    /// - `inflate`: whether compressed bodies are read, `false`; `true`, or `{ ratio }` with how
-    ///   many times larger they may become, 20; 1 to 1000
-    /// - `timeout`: how long a body may take to arrive, `'30s'`; 10 ms to 1 hour
+    /// - `inflate`: whether compressed bodies are read, `false`; `true`, or `{ ratio }` with their
+    ///   maximum growth, 20; 1 to 1000
+    /// - `timeout`: the maximum time for a body to arrive, `'30s'`; 10 ms to 1 hour
     pub fn parse(path: &str, value: Option<&Value>) -> Result<Self, ConfigError> {
         Self::default().narrowed(path, value)
     }
 
-    /// Reads the option `payload` of a route: what it leaves out is as it is here.
+    /// Reads the option `payload` of a route. Omitted options keep the values of `self`.
     pub fn narrowed(&self, path: &str, value: Option<&Value>) -> Result<Self, ConfigError> {
         const OWN: &[&str] = &[
             "types",
@@ -71,7 +70,7 @@ impl PayloadConfig {
             "inflate",
             "timeout",
         ];
-        // The others are read by [`SchemaRules::parse`].
+        // [`SchemaRules::parse`] reads the others.
         let known = [OWN, SchemaRules::KEYS].concat();
         let Some(value) = value else { return Ok(self.clone()) };
         let options = Options::read(path, value, &known)?;
@@ -99,7 +98,7 @@ impl PayloadConfig {
         })
     }
 
-    /// How large and how odd a body may be.
+    /// The limits on a body.
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.limits
@@ -111,13 +110,13 @@ impl PayloadConfig {
         self.types
     }
 
-    /// How many times larger a compressed body may become; `None` where none is read.
+    /// The maximum growth of a compressed body; `None` refuses compressed bodies.
     #[must_use]
     pub fn inflate(&self) -> Option<u32> {
         self.inflate
     }
 
-    /// How long a body may take to arrive.
+    /// The maximum time for a body to arrive.
     #[must_use]
     pub fn timeout(&self) -> Duration {
         self.timeout

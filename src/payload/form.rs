@@ -1,15 +1,15 @@
-//! Names and values that arrive as text (queries, forms, route parameters, headers) on their way to
-//! one JSON object, which is judged like any other.
+//! Builds one JSON object from names and values that arrive as text (queries, forms, route
+//! parameters, headers). The object is then checked like any other.
 //!
 //! Forms and queries are flat: `application/x-www-form-urlencoded` as in the URL Standard, section
 //! 5.1, read strictly. Parsers differ on everything beyond that (a name twice, `a[b]=`, `a[0]=`,
-//! `a.b=`), and an attacker picks the reading that one of them lets through, so there is one
-//! reading here and the rest is refused:
+//! `a.b=`), and an attacker exploits a reading that one of them accepts. So there is one reading
+//! here, and the rest is refused:
 //!
-//! - a name twice is a list where the schema says so, and a duplicate everywhere else
-//! - `name[]` is the same list, spelt out; both spellings for one name are a duplicate
-//! - other brackets are refused, unless the schema declares the name just so
-//! - a list that comes as one text with commas (`x-split: ','`) comes once, and without brackets
+//! - A repeated name is a list if the schema declares one, and a duplicate otherwise.
+//! - `name[]` is the explicit form of the same list; both spellings of one name are a duplicate.
+//! - Other brackets are refused, unless the schema declares exactly that name.
+//! - A list in one text with commas (`x-split: ','`) comes once, and without brackets.
 
 use crate::net::percent::form_decoded;
 use std::borrow::Cow;
@@ -23,24 +23,24 @@ use crate::json::write;
 use crate::payload::plan::{Plan, Types};
 use crate::schema::Schema;
 
-/// Members on their way to one JSON object.
+/// The members from which one JSON object is built.
 pub(crate) struct Form<'s, 'q> {
-    /// `None` where there is no schema.
+    /// `None` without a schema.
     plan: Option<&'s Plan>,
     object: Writer,
     /// The values of declared lists, which may come in any order.
     lists: Vec<List<'q>>,
-    /// The values of `name[]` where there is no schema. Sorted, not hashed: there are no collisions
-    /// to choose.
+    /// The values of `name[]` without a schema. Sorted, not hashed, so an attacker can't choose
+    /// collisions.
     loose: BTreeMap<String, Vec<Cow<'q, str>>>,
-    /// The declared members that were given, where there is a default to fill in.
+    /// The declared members that were given and have a default.
     given: Vec<usize>,
-    /// How many more members there may be.
+    /// The number of members that may still be added.
     left: u32,
-    /// How many values there may be.
+    /// The maximum number of values.
     max_nodes: u32,
-    /// Whether blanks around the elements of a list in one text are dropped, as in a header (RFC
-    /// 9110 section 5.6.1).
+    /// Whether white space around the elements of a list in one text is dropped, as in a header
+    /// (RFC 9110 section 5.6.1).
     pub(crate) trims: bool,
 }
 
@@ -51,8 +51,8 @@ struct List<'q> {
 }
 
 impl<'s, 'q> Form<'s, 'q> {
-    /// No members yet, and no more of them and of their values than `limits` has it: the document
-    /// would be refused anyway, and this bounds the work until then.
+    /// An empty object. `limits` bounds its members and their values: a larger document would be
+    /// refused anyway, and this bounds the work until then.
     pub(crate) fn new(plan: Option<&'s Plan>, size: usize, limits: &Limits) -> Self {
         Self {
             plan,
@@ -66,12 +66,12 @@ impl<'s, 'q> Form<'s, 'q> {
         }
     }
 
-    /// Takes a member whose name is what it says.
+    /// Adds a member whose name is literal: brackets have no meaning.
     pub(crate) fn member(&mut self, key: &str, value: Cow<'q, str>) -> Result<(), FaultCode> {
         self.add(key, false, value)
     }
 
-    /// Takes a name and value of a form or query, decoded. A fault is one of the name.
+    /// Adds a decoded name and value of a form or query. A fault is one of the name.
     fn pair(&mut self, key: &str, value: Cow<'q, str>) -> Result<(), FaultCode> {
         let declared = |key: &str| self.plan.and_then(|plan| plan.find(key));
         if !key.contains(['[', ']']) || declared(key).is_some() {
@@ -96,8 +96,8 @@ impl<'s, 'q> Form<'s, 'q> {
     fn add(&mut self, key: &str, bracketed: bool, value: Cow<'q, str>) -> Result<(), FaultCode> {
         let Some((at, field)) = self.plan.and_then(|plan| plan.find(key)) else {
             self.count()?;
-            // Not declared: a string, which a closed schema refuses. A second one is the parser's
-            // to refuse.
+            // An undeclared member is a string; a closed schema refuses it. The parser refuses a
+            // second one.
             self.object.scalar(key, &value, Types::default());
             return Ok(());
         };
@@ -142,8 +142,8 @@ impl<'s, 'q> Form<'s, 'q> {
         for (at, field) in fields.iter().enumerate() {
             let list = self.lists.iter().find(|list| list.field == at);
             match (list, &field.default) {
-                // One value of what may be a list or a single value is a single value, unless it
-                // was said to be a list.
+                // If the schema allows a list or a single value, one value is a single value,
+                // unless it came with brackets.
                 (Some(List { values, bracketed: false, .. }), _)
                     if values.len() == 1 && field.types.has_scalar() =>
                 {
@@ -162,8 +162,8 @@ impl<'s, 'q> Form<'s, 'q> {
     }
 }
 
-/// The elements of a list that came as one text: all, or one more than `most`, for which the
-/// document is refused.
+/// The elements of a list in one text. At most `most + 1` are built, since the document is then
+/// refused.
 fn elements<'q>(value: &Cow<'q, str>, trims: bool, most: u32) -> Vec<Cow<'q, str>> {
     let most = usize::try_from(most).unwrap_or(usize::MAX).saturating_add(1);
     let trimmed = |part: &'q str| if trims { part.trim() } else { part };
@@ -177,9 +177,9 @@ fn elements<'q>(value: &Cow<'q, str>, trims: bool, most: u32) -> Vec<Cow<'q, str
     }
 }
 
-/// Reads `text`, a query without its `?` or the text of a form, and hands the document that it
-/// stands for to `run`. Returns that document as JSON text, too, as sanitizers have left it.
-/// Offsets of faults are those of the pair in `text`.
+/// Reads `text`, a query without its `?` or the text of a form, and hands the resulting document to
+/// `run`. Also returns the document as JSON text, after sanitizers. Offsets of faults are those of
+/// the pair in `text`.
 pub(crate) fn read_pairs<T>(
     text: &str,
     limits: &Limits,
@@ -192,7 +192,7 @@ pub(crate) fn read_pairs<T>(
     for (at, pair) in pairs(text) {
         let fault =
             |code, pointer: Pointer| Fault { code, offset: Some(at), pointer: pointer.finish() };
-        // The document would be refused anyway; this bounds what is kept until then.
+        // The document would be refused anyway; this bounds the memory until then.
         left =
             left.checked_sub(1).ok_or_else(|| fault(FaultCode::TooManyNodes, Pointer::root()))?;
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -214,9 +214,9 @@ pub(crate) fn read_pairs<T>(
     }
 }
 
-/// The text of a form. The fault is that it is no UTF-8; that it begins with a byte order mark,
-/// which some parsers take for a part of the first name and others drop; or that a control
-/// character stands in it as it is, which no browser and no library writes.
+/// The text of a form. It is a fault if the bytes are not UTF-8, if they begin with a byte order
+/// mark (some parsers keep it in the first name and others drop it), or if they contain a raw
+/// control character, which no browser and no library writes.
 pub(crate) fn form_text(bytes: &[u8]) -> Result<&str, Fault> {
     let fault = |code, at| Fault { code, offset: Some(at), pointer: Pointer::root().finish() };
     let text = std::str::from_utf8(bytes)
@@ -230,7 +230,7 @@ pub(crate) fn form_text(bytes: &[u8]) -> Result<&str, Fault> {
     }
 }
 
-/// The pairs of a query or form, with where they begin.
+/// The pairs of a query or form, with their offsets.
 fn pairs(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut next = 0;
     text.split('&')
@@ -248,7 +248,7 @@ fn list_name(key: &str) -> Option<&str> {
     (!name.is_empty() && !name.contains(['[', ']'])).then_some(name)
 }
 
-/// The pointer to the member that a pair becomes, or would become if there were one.
+/// The pointer to the member that a pair becomes, or would become if it were valid.
 fn pointer_of(pair: &str) -> Pointer {
     let key = pair.split_once('=').map_or(pair, |(key, _)| key);
     let key = form_decoded(key).unwrap_or(Cow::Borrowed(key));
@@ -257,7 +257,7 @@ fn pointer_of(pair: &str) -> Pointer {
     pointer
 }
 
-/// Where in the text a fault of the document is that it became.
+/// The offset in the text of a fault in the resulting document.
 #[cold]
 fn locate(text: &str, fault: &Fault) -> Option<usize> {
     let member = fault.pointer.strip_prefix("#/")?;
@@ -266,7 +266,7 @@ fn locate(text: &str, fault: &Fault) -> Option<usize> {
         FaultCode::DuplicateKey => 1,
         _ => index.parse().unwrap_or(0),
     };
-    // The names of one list mostly are alike.
+    // Neighbouring pairs mostly have the same name, so the last comparison is cached.
     let mut before = ("", pointer_of("").finish().strip_prefix("#/") == Some(name));
     let mut hits = pairs(text).filter(|(_, pair)| {
         let key = pair.split_once('=').map_or(*pair, |(key, _)| key);
@@ -318,8 +318,8 @@ impl Writer {
         self.0.push(']');
     }
 
-    /// What may be a string is one. Otherwise a text that is a number or boolean by JSON's own
-    /// grammar becomes one; any other text stays a string, for the schema to refuse.
+    /// A value that may be a string stays a string. Otherwise a number or boolean by JSON's own
+    /// grammar becomes one. Any other text stays a string, for the schema to refuse.
     fn value(&mut self, value: &str, types: Types) {
         let is_value = !types.has(Types::STRING)
             && (types.has(Types::NUMBER) && is_number(value)

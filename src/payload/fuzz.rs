@@ -6,13 +6,13 @@ use crate::json::Limits;
 use crate::json::tape::Document;
 use crate::schema::Schema;
 
-/// Feeds `data` to the parser. Nothing may panic, and what is accepted must be what every other
-/// parser reads: valid by `serde_json`, with the same value, and the same again when written out
-/// and read once more.
+/// Feeds `data` to the parser. Nothing may panic. Every other parser must read an accepted text the
+/// same: it is valid for `serde_json`, has the same value, and keeps it when written and read
+/// again.
 ///
 /// # Panics
 ///
-/// If one of these does not hold; that is what it is for.
+/// If one of these does not hold. The fuzzer detects that.
 pub fn fuzz_json(data: &[u8]) {
     let limits = Limits::default();
     let Ok(value) = limits.with_document(data, None, |document| {
@@ -28,16 +28,16 @@ pub fn fuzz_json(data: &[u8]) {
     );
     let written = value.to_string();
     let again = limits.with_document(written.as_bytes(), None, value_of);
-    // Longer than it was, it may pass the size limit.
+    // The written text may be longer and exceed the size limit.
     assert!(
         written.len() > limits.max_bytes || again.is_ok_and(|again| again == value),
         "read differently when written out"
     );
 }
 
-/// Compiles `schema`, if it is JSON, and asks it about `data`. Nothing may panic, and a refusal
-/// must be one that can be sent: with a status, and with errors where it is a 422. What is accepted
-/// quickly must be what is accepted with care.
+/// Compiles `schema`, if it is JSON, and validates `data`. Nothing may panic. A refusal must be
+/// sendable: with a status, and with errors if it is a 422. The full check must accept every
+/// document that the fast path accepts.
 ///
 /// # Panics
 ///
@@ -62,7 +62,7 @@ fn value_of(document: &Document<'_>) -> Value {
     document.to_value()
 }
 
-/// `serde_json` may read a double one unit off in its last place; anything more is a difference.
+/// `serde_json` may read a double one unit off in its last place; any larger difference fails.
 fn same(ours: &Value, theirs: &Value) -> bool {
     match (ours, theirs) {
         (Value::Number(a), Value::Number(b)) => {

@@ -1,5 +1,5 @@
-//! What a body says it is, and the refusals of those that can't be read. Anything but JSON (and
-//! forms, where they are asked for) in UTF-8 is refused before a byte of it is read.
+//! The declared type of a body, and the refusals of unreadable bodies. Anything but JSON (and
+//! forms, if enabled) in UTF-8 is refused before any byte of it is read.
 
 use crate::net::is_token;
 use crate::payload::config::PayloadConfig;
@@ -15,12 +15,12 @@ pub enum Format {
     Form,
 }
 
-/// A content coding (RFC 9110 section 8.4.1), or that of RFC 7932.
+/// A content coding of RFC 9110 section 8.4.1, or that of RFC 7932.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Coding {
     /// gzip, RFC 1952.
     Gzip,
-    /// deflate in a zlib coat, RFC 1950: what the name means in HTTP.
+    /// deflate in a zlib wrapper, RFC 1950: the meaning of the name in HTTP.
     Deflate,
     /// br, RFC 7932.
     Brotli,
@@ -48,30 +48,30 @@ impl Coding {
     }
 }
 
-/// How the bytes of a body are to be read.
+/// The way to read the bytes of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Reading {
-    /// What they are.
+    /// The format.
     pub format: Format,
-    /// What they are compressed with.
+    /// The compression.
     pub coding: Option<Coding>,
 }
 
-/// Why the bytes of a body could not be had.
+/// The reason why the bytes of a body are not available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyError {
     /// They took longer than `timeout`.
     Late,
-    /// Decompressed they are more than `inflate.ratio` times as many.
+    /// Decompressed, they exceed `inflate.ratio`.
     Swells,
-    /// Decompressed they are more than `maxBytes`.
+    /// Decompressed, they exceed `maxBytes`.
     Large,
-    /// They are not what their content coding says, or there is something behind it.
+    /// They do not match their content coding, or data follows it.
     Garbled,
 }
 
 impl BodyError {
-    /// By the word that the shim has for it.
+    /// The error by its name in the shim.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         match name {
@@ -113,9 +113,9 @@ impl BodyError {
 }
 
 impl PayloadConfig {
-    /// How a body with these header values is to be read: `application/json` or a `+json` type, or
-    /// a form, as `types` has it, in UTF-8 (said or not), and without a content coding unless
-    /// `inflate` is on. The refusal is a 415.
+    /// The way to read a body with these header values. The type must be `application/json`, a
+    /// `+json` type or a form, if `types` allows it; the charset must be UTF-8 or absent; a content
+    /// coding needs `inflate`. The refusal is a 415.
     ///
     /// A charset such as utf-7 hides `<` from every check but the browser's; a coding hides a bomb.
     pub fn accepts(
@@ -158,7 +158,7 @@ impl PayloadConfig {
         if self.inflate().is_none() {
             return refused("the body must be sent without a content encoding", "identity");
         }
-        // A list of several (`gzip, gzip`) is a bomb in a bomb.
+        // Several codings (`gzip, gzip`) are a bomb in a bomb.
         let Some(coding) = Coding::named(name) else {
             return refused(
                 "the body must be sent with one content encoding of gzip, deflate and br, or with none",
@@ -174,9 +174,9 @@ struct MediaType {
     is_utf8: bool,
 }
 
-/// Reads a media type by RFC 9110 section 8.3.1; `None` where it is none.
+/// Reads a media type by RFC 9110 section 8.3.1; `None` if it is malformed.
 fn parse(text: &str) -> Option<MediaType> {
-    // Nearly all of them say this and no more.
+    // Nearly all clients send exactly this.
     if text == "application/json" {
         return Some(MediaType { format: Some(Format::Json), is_utf8: true });
     }
@@ -206,8 +206,8 @@ fn parse(text: &str) -> Option<MediaType> {
     Some(MediaType { format, is_utf8: charset.unwrap_or(true) })
 }
 
-/// One parameter from the start of `text`: its name, whether its value is `utf-8`, and what follows
-/// its semicolon.
+/// One parameter from the start of `text`: its name, whether its value is `utf-8`, and the text
+/// after its semicolon.
 fn parameter(text: &str) -> Option<(&str, bool, &str)> {
     let (name, value) = text.split_once('=')?;
     if !is_token(name) {

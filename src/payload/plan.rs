@@ -1,5 +1,5 @@
-//! What the members of a query, of route parameters and of headers are meant to be: read from the
-//! schema once, since text on its way has no types.
+//! The declared types of the members of a query, of route parameters and of headers. They are read
+//! from the schema once, since text carries no types.
 
 use serde_json::Value;
 
@@ -20,7 +20,7 @@ impl Types {
         self.0 & other.0 != 0
     }
 
-    /// Whether a single text may become one of these.
+    /// Whether a single text may become one of these types.
     pub(crate) fn has_scalar(self) -> bool {
         self.0 & (Self::STRING.0 | Self::NUMBER.0 | Self::BOOLEAN.0) != 0
     }
@@ -59,9 +59,9 @@ impl Types {
 pub(crate) struct Field {
     pub(crate) name: Box<str>,
     pub(crate) types: Types,
-    /// The types of its elements, where it is a list.
+    /// The types of its elements, if it is a list.
     pub(crate) items: Types,
-    /// The JSON text that stands in where it is absent.
+    /// The JSON text that replaces an absent member.
     pub(crate) default: Option<Box<str>>,
     /// Whether it is a list that comes as one text with commas (`x-split: ','`).
     pub(crate) split: bool,
@@ -78,12 +78,12 @@ impl Field {
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) fields: Vec<Field>,
-    /// Names that are read by somebody else, and are no members: those of tokens in a query.
+    /// Names that another layer reads, such as those of tokens in a query. They are not members.
     pub(crate) reserved: Vec<Box<str>>,
 }
 
-/// References and compositions are followed this deep; what lies deeper is read as a string and
-/// judged as one.
+/// The maximum depth of references and compositions. A deeper type is unknown, and its text is read
+/// and checked as a string.
 const DEPTH: u32 = 16;
 
 impl Plan {
@@ -99,7 +99,7 @@ impl Plan {
         Some((at, self.fields.get(at)?))
     }
 
-    /// Whether a name is somebody else's to read.
+    /// Whether another layer reads the name.
     pub(crate) fn passes_over(&self, name: &str) -> bool {
         self.reserved.iter().any(|reserved| **reserved == *name)
     }
@@ -120,7 +120,7 @@ impl Plan {
                 }
             }
         }
-        // A name that is only required is declared too: as a string.
+        // A name that is only required is declared too, as a string.
         for name in map.get("required").and_then(Value::as_array).into_iter().flatten() {
             if let Some(name) = name.as_str() {
                 self.field(name);
@@ -156,8 +156,8 @@ fn each_in_place(root: &Value, schema: &Value, run: &mut dyn FnMut(&Value)) {
     }
 }
 
-/// The types that a schema allows: those it names, those of its constants, or those of the schemas
-/// it is made of.
+/// The types that a schema allows: those of `type`, those of its constants, or those of its
+/// in-place schemas.
 fn types(root: &Value, schema: &Value, depth: u32) -> Types {
     let mut found = Types::default();
     match schema.get("type") {
@@ -180,7 +180,7 @@ fn types(root: &Value, schema: &Value, depth: u32) -> Types {
     found
 }
 
-/// The types that the elements of a list may have.
+/// The types that a schema allows for the elements of a list.
 fn item_types(root: &Value, schema: &Value, depth: u32) -> Types {
     let mut found = Types::default();
     if depth > DEPTH {

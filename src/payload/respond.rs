@@ -1,5 +1,5 @@
-//! Answers of handlers against their schemas: what a schema does not declare never leaves (OWASP
-//! API3:2023), and an answer of another form is noticed before a client sees it.
+//! Checks the answers of handlers against their schemas: an undeclared member is never sent (OWASP
+//! API3:2023), and an invalid answer is detected before a client gets it.
 
 use serde_json::Value;
 
@@ -14,14 +14,14 @@ use crate::schema::SchemaRules;
 use crate::schema::explain::Found;
 use crate::schema::shape::Shapes;
 
-/// What to do with an answer that is not as its schema says.
+/// The reaction to an answer that does not match its schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnResponse {
-    /// Undeclared members are dropped; what is wrong otherwise is not sent.
+    /// Undeclared members are dropped; an answer with other errors is not sent.
     Strip,
-    /// It is sent, and told.
+    /// The answer is sent, and the errors are reported.
     Warn,
-    /// It is not sent.
+    /// The answer is not sent.
     Fail,
 }
 
@@ -42,23 +42,23 @@ struct Response {
     shapes: Shapes,
 }
 
-/// What becomes of an answer.
+/// The result for an answer.
 #[derive(Debug, PartialEq)]
 pub enum Reply {
-    /// It goes out as it is.
+    /// The answer is sent unchanged.
     AsIs,
-    /// This goes out instead.
+    /// This text is sent instead.
     Stripped(String),
-    /// It is not as the schema says.
+    /// The answer does not match its schema.
     Wrong(Refusal),
 }
 
 impl Responses {
-    /// Reads `response`, schemas by status (`200`, `'2xx'`, `default`), and `onResponse`, `'strip'`
-    /// without it.
+    /// Reads `response`, schemas by status (`200`, `'2xx'`, `default`). `on` is the checked option
+    /// `onResponse`, by default `'strip'`.
     ///
     /// # Errors
-    /// The first thing that is wrong with them.
+    /// The first fault in the schemas.
     pub fn parse(
         path: &str,
         schemas: &Value,
@@ -96,8 +96,8 @@ impl Responses {
         Ok(responses)
     }
 
-    /// What becomes of an answer with `status` and the JSON text `bytes`. `None` where no schema is
-    /// about it.
+    /// The result for an answer with `status` and the JSON text `bytes`. `None` if no schema covers
+    /// the status.
     #[must_use]
     pub fn judge(&self, status: u16, bytes: &[u8]) -> Option<Reply> {
         let find = |list: &'_ [(u16, Response)], wanted: u16| {
@@ -114,8 +114,7 @@ impl Responses {
 
 impl Response {
     fn compile(path: &str, schema: &Value, rules: &SchemaRules) -> Result<Self, ConfigError> {
-        // Every object with `properties` is closed by the shapes; the schema itself need not say
-        // so.
+        // The shapes close every object with `properties`, even if the schema does not.
         let (schema, shapes) = Schema::compile_answer(path, schema, rules)?;
         Ok(Self { schema, shapes })
     }
@@ -156,7 +155,7 @@ impl Response {
     }
 }
 
-/// An answer is ours: it may be large, and hold keys that a request may not.
+/// Answers come from the application: they may be large, and hold keys that a request may not.
 fn lenient() -> Limits {
     Limits {
         max_bytes: 16 << 20,
@@ -167,7 +166,7 @@ fn lenient() -> Limits {
     }
 }
 
-/// Where a value stands; it becomes a pointer only where there is something to tell.
+/// The location of a value. A pointer is built from it only for an error.
 enum Location<'p> {
     Top,
     Member(&'p Location<'p>, &'p str),
@@ -192,7 +191,7 @@ impl Location<'_> {
     }
 }
 
-/// Writes a document without what no schema declares.
+/// Writes a document without its undeclared members.
 struct Strip<'a, 'd, 'm> {
     shapes: &'a Shapes,
     document: &'a Document<'d>,
@@ -201,7 +200,7 @@ struct Strip<'a, 'd, 'm> {
 }
 
 impl Strip<'_, '_, '_> {
-    /// Recursive, which is safe: no tape is deeper than 128.
+    /// The recursion is safe: no tape is deeper than 128.
     fn value(&mut self, at: u32, applying: &[usize], location: &Location<'_>, out: &mut String) {
         let applying = self.shapes.in_place(applying, true);
         match self.document.item(at) {
@@ -219,7 +218,7 @@ impl Strip<'_, '_, '_> {
                         inner.extend(applying.iter().filter_map(|shape| shape.additional));
                     }
                     let here = Location::Member(location, name);
-                    // What is declared as `false`, wherever it is declared, is never to be there.
+                    // A member whose declarations are all `false` is never sent.
                     let never = |at: &usize| self.shapes.get(*at).is_some_and(|shape| shape.never);
                     let refused = declared && inner.iter().all(never);
                     if refused || closed && !declared {

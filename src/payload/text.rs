@@ -1,5 +1,5 @@
-//! Queries, forms, route parameters and headers: text, put into the types that the schema declares,
-//! then judged by the same parser and the same schema as a body.
+//! Queries, forms, route parameters and headers: text is converted to the types that the schema
+//! declares, then checked by the same parser and the same schema as a body.
 
 use std::borrow::Cow;
 
@@ -28,8 +28,8 @@ pub struct TextSchema {
 
 impl TextSchema {
     /// Compiles the schema of `location`, one of `query`, `params`, `headers` and `cookies`, given
-    /// as the option `path`. Queries are closed like bodies; the others are not, since routers and
-    /// clients add their own.
+    /// as the option `path`. Queries are closed like bodies. The others are not, since routers and
+    /// clients add their own members.
     ///
     /// A `default` that does not match its own schema is an error, and so is a header name with
     /// capitals.
@@ -50,8 +50,8 @@ impl TextSchema {
         Ok(text)
     }
 
-    /// Compiles the schema of a body, given as the option `path`. `forms`: whether forms are read
-    /// into it, so that its defaults must be good ones.
+    /// Compiles the schema of a body, given as the option `path`. With `forms`, a body may be a
+    /// form, so the schema's defaults must be valid.
     pub(crate) fn body(
         path: &str,
         schema: &Value,
@@ -65,7 +65,7 @@ impl TextSchema {
         Ok(text)
     }
 
-    /// The schema itself.
+    /// The compiled schema.
     pub(crate) fn schema(&self) -> &Schema {
         &self.schema
     }
@@ -137,8 +137,8 @@ impl TextSchema {
         }
     }
 
-    /// Reads members that are decoded already: route parameters, of which there is one each, or
-    /// headers, of which only those are looked at that the schema declares.
+    /// Reads members that are already decoded: route parameters, one of each, or headers and
+    /// cookies, of which only the declared ones are read.
     pub(crate) fn read_members(
         &self,
         members: &[(&str, &str)],
@@ -156,8 +156,7 @@ impl TextSchema {
             };
             if matches!(self.location, "headers" | "cookies") {
                 let Some((at, _)) = self.plan.find(name) else { continue };
-                // A header twice is two clients' opinions on one field, or a smuggled one: also
-                // where it is a list.
+                // A repeated header is ambiguous or smuggled, so it is refused, even for a list.
                 if seen.contains(&at) {
                     return Err(refused(FaultCode::DuplicateKey));
                 }
@@ -175,9 +174,9 @@ impl TextSchema {
     }
 }
 
-/// The names under which a token may come in the query, and which are no members of it: a token is
-/// for the layer that verifies it, and no handler should find one among what was checked. A schema
-/// that has such a name as `false` refuses it.
+/// The names of query parameters that may carry a token and are not members. The layer that
+/// verifies the token reads them, and no handler gets a token among checked values. A schema that
+/// declares such a name as `false` refuses it.
 fn token_names(
     path: &str,
     schema: &Value,
@@ -202,9 +201,9 @@ fn token_names(
     }
 }
 
-/// Reads the bytes of a form and hands the document that they stand for to `run`. Returns it as
-/// JSON text, too: with types and defaults where there is a schema; without one, every value is a
-/// string, or a list of them where its name ends with `[]`.
+/// Reads the bytes of a form and hands the resulting document to `run`. Also returns the document
+/// as JSON text: with types and defaults if there is a schema. Without one, every value is a
+/// string, or a list of strings if its name ends with `[]`.
 pub(crate) fn read_form<T>(
     bytes: &[u8],
     limits: &Limits,

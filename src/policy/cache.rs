@@ -1,14 +1,13 @@
-//! Decisions that were made already.
+//! A cache of decisions.
 //!
 //! A policy is a function of its input and its data, and the data of a [`super::PolicySet`] never
-//! changes. So where the modules ask for nothing that changes by itself (the time, a random
-//! number), the answer to the same input is the same answer, and evaluating it again is a waste:
-//! with an interpreter it is the dearest step of a request.
+//! changes. So if the modules read nothing that changes by itself (the time, a random number), the
+//! same input always gets the same decision. Evaluating it again is a waste: in an interpreter, the
+//! evaluation is the most expensive step of a request.
 //!
-//! An input is known by a 128-bit keyed hash of all that it would be built from, which nobody
-//! outside can aim at: for two inputs to meet takes about 2^64 of them. Neither the claims nor
-//! anything else of a request is kept, but for what a policy itself writes into its reasons. Faults
-//! are not remembered.
+//! An input is identified by a 128-bit keyed hash of all its sources. Outsiders can't target it,
+//! and a collision takes about 2^64 inputs. The cache keeps neither the claims nor anything else of
+//! a request, except for texts that a policy itself puts into its reasons. Faults are not cached.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -21,26 +20,26 @@ use serde_json::Value as Json;
 use super::decision::Outcome;
 use super::scan::Scan;
 
-/// Functions whose answer is another one the next time, or that do something.
+/// Functions whose result may change from call to call, or that have a side effect.
 const IMPURE: [&str; 5] = ["print", "rand.intn", "time.now_ns", "trace", "uuid.rfc4122"];
 
-/// Decisions that one thread remembers. Whoever sends ever new inputs makes us forget, and pays no
-/// less than before.
+/// The maximum number of cached decisions per thread. A client that always sends new inputs empties
+/// the cache, and its requests cost as much as without one.
 const MOST: usize = 1024;
 
 thread_local! {
     static KNOWN: RefCell<BTreeMap<Key, Outcome>> = const { RefCell::new(BTreeMap::new()) };
 }
 
-/// What a decision is remembered by: the policy set, the rule and the whole input.
+/// The key of a decision, from the policy set, the rule and the whole input.
 pub(super) type Key = u128;
 
-/// Whether the modules always give the same answer to the same input.
+/// Whether the modules always give the same result for the same input.
 pub(super) fn is_pure(scan: &Scan) -> bool {
     !calls(scan, &IMPURE)
 }
 
-/// Whether the modules ask for the time.
+/// Whether the modules read the time.
 pub(super) fn asks_time(scan: &Scan) -> bool {
     calls(scan, &["time.now_ns"])
 }
@@ -53,7 +52,7 @@ fn calls(scan: &Scan, functions: &[&str]) -> bool {
         .any(|call| is_one(&call.name) || call.imported.as_deref().is_some_and(is_one))
 }
 
-/// The key of a question about the input that `write` writes down; `None` where `write` has none.
+/// The key of a decision on the input that `write` encodes; `None` if `write` returns `None`.
 pub(super) fn key(
     set: u64,
     rule: &str,
@@ -69,17 +68,17 @@ pub(super) fn key(
     Some(u128::from(one.hash_one(bytes)) << 64 | u128::from(other.hash_one(bytes)))
 }
 
-/// The decision, if it was made on this thread.
+/// The cached decision of this thread, if there is one.
 pub(super) fn get(key: Key) -> Option<Outcome> {
     KNOWN.try_with(|known| known.borrow().get(&key).cloned()).ok().flatten()
 }
 
-/// Remembers a decision.
+/// Caches a decision.
 pub(super) fn put(key: Key, outcome: &Outcome) {
     if matches!(outcome, Outcome::Fault { .. }) {
         return;
     }
-    // While a thread ends there is nothing left to keep it in.
+    // While a thread ends, its cache is gone.
     let _ = KNOWN.try_with(|known| {
         let mut known = known.borrow_mut();
         if known.len() >= MOST {
@@ -89,7 +88,7 @@ pub(super) fn put(key: Key, outcome: &Outcome) {
     });
 }
 
-/// Writes an input so that no other one is written alike.
+/// Encodes an input uniquely: different inputs have different encodings.
 pub(super) struct Writer(Vec<u8>);
 
 impl Writer {
@@ -101,13 +100,13 @@ impl Writer {
         self.0.extend_from_slice(&number.to_le_bytes());
     }
 
-    /// The length keeps `["ab", "c"]` apart from `["a", "bc"]`.
+    /// The length distinguishes `["ab", "c"]` from `["a", "bc"]`.
     pub(super) fn text(&mut self, text: &str) {
         self.number(text.len() as u64);
         self.0.extend_from_slice(text.as_bytes());
     }
 
-    /// What may not be there.
+    /// Writes an optional value.
     pub(super) fn maybe<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) {
         self.tag(u8::from(value.is_some()));
         if let Some(value) = value {
@@ -121,8 +120,8 @@ impl Writer {
             Json::Bool(bool) => self.tag(1 + u8::from(*bool)),
             Json::Number(number) => {
                 self.tag(3);
-                // As `super::input` reads a number, so that two which differ to a policy differ
-                // here.
+                // In the order of `super::input`, so that two numbers that differ for a policy
+                // differ here.
                 if let Some(number) = number.as_i64() {
                     self.tag(0);
                     self.0.extend_from_slice(&number.to_le_bytes());
@@ -156,7 +155,7 @@ impl Writer {
         }
     }
 
-    /// Nothing that a later regorus may add is taken for something else: then there is no key.
+    /// Kinds of values that are unknown here, such as those of a later regorus, have no key.
     pub(super) fn value(&mut self, value: &Value) -> Option<()> {
         match value {
             Value::Null => self.tag(0),

@@ -11,18 +11,17 @@ use crate::error::{ConfigCode, ConfigError};
 
 const KNOWN: &[&str] =
     &["policies", "data", "query", "regoVersion", "limits", "reload", "shadow", "decisionLog"];
-/// Options of the design that this version refuses rather than ignores.
+/// Planned options that this version refuses rather than ignores.
 const NOT_YET: &[&str] = &["reload", "shadow", "decisionLog"];
 
 const TIME_MS: RangeInclusive<u64> = 1..=1_000;
 const INPUT_BYTES: RangeInclusive<u64> = 256..=16 << 20;
 const DEPTH: RangeInclusive<u64> = 4..=128;
 
-/// Where the Rego text comes from.
+/// The source of the Rego text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PolicySource {
-    /// A `.rego` file, or a folder whose `.rego` files are all loaded, also those in folders below
-    /// it.
+    /// A `.rego` file, or a folder. All `.rego` files of the folder and its subfolders are loaded.
     Path(PathBuf),
     /// Modules given in the configuration: name and Rego text, sorted by name.
     Modules(Vec<(String, String)>),
@@ -31,23 +30,23 @@ pub enum PolicySource {
 /// The dialect of Rego.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RegoVersion {
-    /// Every module is read as v1, or, where it lacks the `if` and `contains` of v1, as v0.
+    /// Every module is read as v1, or, if it lacks the `if` and `contains` of v1, as v0.
     #[default]
     Auto,
-    /// Rego as it was before OPA 1.0: `allow { ... }`.
+    /// Rego before OPA 1.0: `allow { ... }`.
     V0,
     /// Rego since OPA 1.0: `allow if { ... }`.
     V1,
 }
 
-/// What one evaluation may use.
+/// The limits of one evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// The longest evaluation. Default 25 ms, 1 ms to 1 s.
+    /// The maximum time of an evaluation. Default 25 ms, 1 ms to 1 s.
     pub time: Duration,
-    /// The most bytes of text and numbers in the input. Default 64 kb, 256 bytes to 16 mb.
+    /// The maximum bytes of text and numbers in the input. Default 64 kb, 256 bytes to 16 mb.
     pub input_bytes: usize,
-    /// The deepest nesting of the input, the claims and the body. Default 32, 4 to 128.
+    /// The maximum nesting of the input, the claims and the body. Default 32, 4 to 128.
     pub depth: usize,
 }
 
@@ -57,8 +56,8 @@ impl Default for Limits {
     }
 }
 
-/// A checked `policy` option. The Rego text itself is judged by
-/// [`PolicySet::compile`](super::PolicySet::compile).
+/// A checked `policy` option. [`PolicySet::compile`](super::PolicySet::compile) checks the Rego
+/// text itself.
 #[derive(Debug, Clone)]
 pub struct PolicyConfig {
     pub(super) path: String,
@@ -114,14 +113,14 @@ impl PolicyConfig {
         self.limits
     }
 
-    /// The rule that is asked when a route names no other.
+    /// The rule for routes that name no other.
     #[must_use]
     pub fn query(&self) -> &str {
         &self.query
     }
 }
 
-/// `data.` and identifiers: a rule's own path and nothing that would be evaluated, such as a
+/// Checks that `query` is `data.` and identifiers: a rule's own path, and no expression such as a
 /// comparison.
 pub(super) fn rule_path(path: &str, query: &str) -> Result<String, ConfigError> {
     let identifier = |part: &str| {
@@ -198,8 +197,8 @@ fn data(path: &str, value: &Value) -> Result<Value, ConfigError> {
     Ok(value.clone())
 }
 
-/// What JSON has no word for arrives as a string that starts with NUL: as data it would be a text
-/// the policy compares.
+/// Whether a value contains a marker: values without a JSON form arrive as a string that starts
+/// with NUL. As data, it would be a text that the policy compares.
 fn holds_marker(value: &Value) -> bool {
     match value {
         Value::String(text) => text.starts_with('\0'),
@@ -226,7 +225,7 @@ fn limits(options: &Options<'_>) -> Result<Limits, ConfigError> {
     Ok(limits)
 }
 
-/// An [`ConfigCode::InvalidPolicy`] error about the Rego text of `policy.policies`.
+/// A [`ConfigCode::InvalidPolicy`] error about the Rego text of `policy.policies`.
 pub(super) fn invalid_policy(policy: &str, problem: impl Into<String>) -> ConfigError {
     ConfigError::new(ConfigCode::InvalidPolicy, format!("{policy}.policies"), problem)
 }

@@ -1,4 +1,4 @@
-//! What a policy's answer means for the request.
+//! Maps a policy's result to the decision about the request.
 
 use std::fmt;
 
@@ -8,11 +8,11 @@ use crate::refusal::Refusal;
 
 const MAX_REASONS: usize = 16;
 const MAX_REASON_CHARS: usize = 256;
-/// Members of a decision that ask for something to be done. Nothing here does them, so they deny.
+/// Members of a decision that require an action. No layer performs it, so they deny.
 const OBLIGATIONS: [&str; 3] = ["obligations", "filters", "headers"];
 const RETRY_AFTER: &str = "1";
 
-/// The answer to one request. Only [`Outcome::Allow`] lets it pass.
+/// The decision about one request. Only [`Outcome::Allow`] lets it pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub enum Outcome {
@@ -21,28 +21,28 @@ pub enum Outcome {
         /// The decision's `reasons`, at most 16 of at most 256 characters each.
         reasons: Vec<String>,
     },
-    /// The policy says no.
+    /// The policy denies the request.
     Deny {
-        /// As for [`Outcome::Allow`]. They are for the log: the client does not see them.
+        /// As for [`Outcome::Allow`]. They are for the log: the client does not get them.
         reasons: Vec<String>,
         /// The decision's `status`, 400 to 499, if it names one; otherwise 403.
         status: Option<u16>,
     },
-    /// There is no answer to trust, so the request does not pass.
+    /// There is no trustworthy result, so the request does not pass.
     Fault {
-        /// Why there is none.
+        /// The reason.
         kind: FaultKind,
-        /// The `file:line:col` of the expression that failed, where the engine names it; of a
-        /// panic, the place in its source. For the log.
+        /// The `file:line:col` of the expression that failed, if the engine names it; for a panic,
+        /// the location in the source code. For the log.
         place: Option<String>,
     },
 }
 
-/// Why there is no answer.
+/// The reason why there is no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FaultKind {
-    /// The evaluation ran into `limits.timeMs`.
+    /// The evaluation exceeded `limits.timeMs`.
     TimeLimit,
     /// The evaluation failed: conflicting rules, or a built-in function that refused its arguments.
     Evaluation,
@@ -55,7 +55,7 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
-    /// A stable word for logs and metrics, e.g. `time_limit`.
+    /// A stable name for logs and metrics, e.g. `time_limit`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -75,14 +75,14 @@ impl fmt::Display for FaultKind {
 }
 
 impl Outcome {
-    /// Whether the request may go on.
+    /// Whether the request passes.
     #[must_use]
     pub fn is_allowed(&self) -> bool {
         matches!(self, Self::Allow { .. })
     }
 
-    /// What the client is told: 403 `policy_denied` (or the policy's own 4xx status), 503
-    /// `policy_fault` with `Retry-After`, and `None` where the request passes.
+    /// The answer to the client: 403 `policy_denied` (or the policy's own 4xx status), 503
+    /// `policy_fault` with `Retry-After`, and `None` if the request passes.
     #[must_use]
     pub fn to_refusal(&self) -> Option<Refusal> {
         match self {
@@ -99,7 +99,7 @@ impl Outcome {
         }
     }
 
-    /// A denial that the layer itself gives, with its reason.
+    /// A denial by the layer itself, with its reason.
     pub(super) fn denied(reason: &str) -> Self {
         Self::Deny { reasons: vec![reason.to_owned()], status: None }
     }
@@ -108,7 +108,7 @@ impl Outcome {
         Self::Fault { kind, place: None }
     }
 
-    /// Reads the value of the rule that was asked.
+    /// Reads the value of the rule.
     pub(super) fn read(value: &Value) -> Self {
         match value {
             Value::Bool(true) => Self::Allow { reasons: Vec::new() },
@@ -146,7 +146,7 @@ fn is_something(value: &Value) -> bool {
     }
 }
 
-/// The strings of an array or a set; anything else in it is left out.
+/// The strings of an array or a set; all other items are omitted.
 fn reasons(value: &Value) -> Vec<String> {
     let short = |value: &Value| {
         let text = value.as_string().ok()?;

@@ -1,4 +1,4 @@
-//! Asks a rule about a request.
+//! Evaluates a rule for a request.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -18,11 +18,11 @@ use crate::clock::Now;
 use crate::error::ConfigError;
 use crate::refusal::Refusal;
 
-/// Engines that one thread keeps. A process has one or two sets; more is a reload under way, or a
-/// test.
+/// The maximum number of engines per thread. A process has one or two sets; more exist only during
+/// a reload or in a test.
 const ENGINES_PER_THREAD: usize = 8;
 
-/// Modules and data that passed every check. It never changes; cloning it shares it.
+/// Checked modules and data. They never change; clones share them.
 #[derive(Clone)]
 pub struct PolicySet {
     inner: Arc<Inner>,
@@ -31,15 +31,15 @@ pub struct PolicySet {
 struct Inner {
     id: u64,
     policy: String,
-    /// The engine that every thread's own is cloned from. It never evaluates.
+    /// The template for every thread's own engine. It never evaluates.
     engine: Engine,
     scan: Scan,
     plan: InputPlan,
     limits: Limits,
     prints: bool,
-    /// Whether its answer may be another one at another time.
+    /// Whether its result may change with time.
     reads_time: bool,
-    /// Whether the same input always gets the same answer, and comes again.
+    /// Whether the same input always gets the same result and is likely to repeat.
     repeats: bool,
     query: Arc<str>,
 }
@@ -58,13 +58,13 @@ struct ThreadEngine {
 }
 
 thread_local! {
-    /// An engine is `&mut` while it evaluates, and warm afterwards: one for each thread, most
-    /// recent last.
+    /// An engine is `&mut` during an evaluation and stays warm, so each thread has its own. The
+    /// most recent one is last.
     static ENGINES: RefCell<Vec<ThreadEngine>> = const { RefCell::new(Vec::new()) };
 }
 
 impl PolicySet {
-    /// Loads and judges the modules. An [`InvalidPolicy`](crate::error::ConfigCode::InvalidPolicy)
+    /// Loads and checks the modules. An [`InvalidPolicy`](crate::error::ConfigCode::InvalidPolicy)
     /// error has `file:line:col` in its text.
     pub fn compile(config: &PolicyConfig) -> Result<Self, ConfigError> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -88,13 +88,13 @@ impl PolicySet {
         })
     }
 
-    /// The rule that the configuration names.
+    /// The rule of the configuration.
     #[must_use]
     pub fn default_query(&self) -> QueryId {
         QueryId { set: self.inner.id, rule: Arc::clone(&self.inner.query) }
     }
 
-    /// Another rule, for one route: `path` is the option that names it, `query` as in
+    /// Another rule, for one route: `path` is the option that names it, `query` is as in
     /// [`PolicyConfig::parse`].
     pub fn query(&self, path: &str, query: &str) -> Result<QueryId, ConfigError> {
         let query = rule_path(path, query)?;
@@ -103,7 +103,8 @@ impl PolicySet {
         Ok(QueryId { set: self.inner.id, rule: Arc::from(query) })
     }
 
-    /// Whether any module reads `input.body`: if not, it can be asked before the body is read.
+    /// Whether any module reads `input.body`. If not, the policy can be evaluated before the body
+    /// is read.
     #[must_use]
     pub fn reads_body(&self) -> bool {
         self.inner.plan.reads_body()
@@ -133,7 +134,7 @@ impl PolicySet {
         self.inner.plan.reads_client()
     }
 
-    /// Whether any module reads the time: its answer may be another one a moment later.
+    /// Whether any module reads the time. If so, its result may change at any moment.
     #[must_use]
     pub fn reads_time(&self) -> bool {
         self.inner.reads_time
@@ -142,19 +143,20 @@ impl PolicySet {
     /// Refuses a query string that the policy reads and that Express may read differently.
     ///
     /// # Errors
-    /// 400, with the code of what is wrong.
+    /// 400, with the code of the fault.
     pub fn check_query(&self, query: &str) -> Result<(), Refusal> {
         if query.is_empty() { Ok(()) } else { self.inner.plan.check_query(query) }
     }
 
-    /// Members of `input` that the modules read and no request has, such as a misspelt `input.usr`.
+    /// Members of `input` that the modules read but that do not exist, such as a misspelt
+    /// `input.usr`.
     #[must_use]
     pub fn unknown_input(&self) -> &[String] {
         self.inner.plan.unknown()
     }
 
-    /// Asks `query` about a request. It never panics, and only [`Outcome::Allow`] lets the request
-    /// pass.
+    /// Evaluates `query` for a request. It never panics, and only [`Outcome::Allow`] lets the
+    /// request pass.
     pub fn evaluate(&self, query: &QueryId, input: &InputParts<'_>, now: Now) -> Outcome {
         let Inner { id, plan, limits, .. } = &*self.inner;
         let remembers = self.inner.repeats && query.set == *id;
@@ -175,8 +177,8 @@ impl PolicySet {
         outcome
     }
 
-    /// Asks `query` about an input made by hand: for tests of a policy and for decisions that are
-    /// no requests.
+    /// Evaluates `query` for a hand-made input: for tests of a policy and for decisions that are
+    /// not about requests.
     pub fn evaluate_json(&self, query: &QueryId, input: &serde_json::Value, now: Now) -> Outcome {
         let limits = &self.inner.limits;
         match convert(input, &mut Budget::new(limits), limits.depth) {
@@ -194,7 +196,8 @@ impl PolicySet {
         let answer = catch_unwind(AssertUnwindSafe(|| {
             engine.set_input(input);
             let value = engine.eval_rule(query.rule.to_string());
-            // The input may hold personal data: it does not outlive the request in an idle engine.
+            // The input may hold personal data, so it must not outlive the request in an idle
+            // engine.
             engine.set_input(Value::Undefined);
             if self.inner.prints {
                 drop(engine.take_prints());
@@ -206,12 +209,12 @@ impl PolicySet {
                 self.keep_engine(engine);
                 outcome
             }
-            // After an error the engine is thrown away: regorus leaves scopes and `with`
-            // replacements behind.
+            // After an error the engine is discarded: regorus leaves scopes and `with` replacements
+            // behind.
             Ok(Err(error)) => {
                 let limit = error.downcast_ref::<LimitError>();
                 let text = error.to_string();
-                // Where a function ran into the limit, only the text of the error comes through.
+                // If a function exceeded the limit, only the text of the error remains.
                 let timed_out = matches!(limit, Some(LimitError::TimeLimitExceeded { .. }))
                     || text.contains("time limit");
                 let kind = if timed_out { FaultKind::TimeLimit } else { FaultKind::Evaluation };
@@ -233,7 +236,7 @@ impl PolicySet {
 
     fn keep_engine(&self, engine: Engine) {
         let kept = ThreadEngine { id: self.inner.id, set: Arc::downgrade(&self.inner), engine };
-        // While a thread ends there is nothing left to keep it in.
+        // While a thread ends, its engines are gone.
         let _ = ENGINES.try_with(|engines| {
             let mut engines = engines.borrow_mut();
             engines.retain(|kept| kept.set.strong_count() > 0);
@@ -247,7 +250,7 @@ impl PolicySet {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // Other threads drop theirs with their next evaluation.
+        // Other threads drop theirs at their next evaluation.
         let id = self.id;
         let _ = ENGINES.try_with(|engines| {
             if let Ok(mut engines) = engines.try_borrow_mut() {

@@ -1,4 +1,4 @@
-//! Reads Rego text from the disk, once, when a policy is loaded.
+//! Reads Rego text from the file system, once, when a policy is loaded.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ const MAX_FOLDERS: usize = 16;
 
 /// The `.rego` files at `root` as (path, text), sorted by path. `policy` is the option's path.
 ///
-/// Hidden files and folders are left out, as editors and Kubernetes volumes put copies there.
+/// Hidden files and folders are skipped: editors and Kubernetes volumes put copies there.
 pub(super) fn read(policy: &str, root: &Path) -> Result<Vec<(String, String)>, ConfigError> {
     let meta = fs::metadata(root).map_err(|error| unreadable(policy, root, &error))?;
     let mut found = Found { policy, modules: Vec::new(), bytes: 0 };
@@ -57,7 +57,7 @@ impl Found<'_> {
             let kind = entry.file_type().map_err(|error| unreadable(self.policy, &path, &error))?;
             let target = fs::metadata(&path);
             if kind.is_symlink() && target.as_ref().is_ok_and(fs::Metadata::is_dir) {
-                // Following it might never end, and leaving it out might leave out a deny rule.
+                // Following it might never end, and skipping it might skip a deny rule.
                 let problem = format!("has a symbolic link to a folder: {}", path.display());
                 return Err(
                     invalid_policy(self.policy, problem).suggest("put the folder itself there")

@@ -1,14 +1,14 @@
-//! Which rule depends on which, and whether one depends on itself.
+//! The dependencies between rules, and the check that no rule depends on itself.
 //!
-//! OPA refuses recursion when it compiles. regorus does not, and a function that calls itself would
-//! run until the stack ends, which no limit of time prevents.
+//! OPA refuses recursion when it compiles. regorus does not: a function that calls itself would run
+//! until the stack ends, and no time limit prevents that.
 
 use std::collections::BTreeMap;
 
 use super::scan::{Call, RuleScan, Scan, Use};
 
-/// The functions of ours that `call` may mean, in the order in which the engine looks for them.
-/// Empty: a built-in.
+/// The policy's own functions that `call` may mean, in the engine's lookup order. Empty for a
+/// built-in.
 pub(super) fn callees<'s>(
     scan: &'s Scan,
     caller: &'s RuleScan,
@@ -28,15 +28,15 @@ pub(super) fn callees<'s>(
     imported.chain(absolute).chain(own)
 }
 
-/// Whether a mention of `used` may have `rule` evaluated.
+/// Whether `mention` may cause the evaluation of `rule`.
 fn reaches(mention: &Use, in_rule: &RuleScan, rule: &RuleScan) -> bool {
     let related = rule.path.iter().zip(&mention.path).all(|(a, b)| a == b);
     related && (!mention.own_package || rule.package == in_rule.package)
 }
 
-/// The first cycle, as text with places, if there is one.
+/// The first cycle, as text with locations, if there is one.
 pub(super) fn recursion(scan: &Scan) -> Option<String> {
-    // Definitions of one rule are one node: the engine evaluates them together.
+    // All definitions of one rule are one node: the engine evaluates them together.
     let mut nodes: Vec<Vec<&RuleScan>> = Vec::new();
     let mut node_of: BTreeMap<&[String], usize> = BTreeMap::new();
     for rule in &scan.rules {
@@ -65,7 +65,7 @@ fn edges(scan: &Scan, node_of: &BTreeMap<&[String], usize>, rules: &[&RuleScan])
         }
         for used in &user.uses {
             for (path, node) in node_of {
-                // Cheap first: most names in a rule are no rules.
+                // The cheap test comes first: most names in a rule are not rules.
                 if !path.iter().zip(&used.path).all(|(a, b)| a == b) {
                     continue;
                 }
@@ -80,7 +80,7 @@ fn edges(scan: &Scan, node_of: &BTreeMap<&[String], usize>, rules: &[&RuleScan])
     edges
 }
 
-/// Depth first, without recursion of our own: a chain of rules may be as long as the policy.
+/// Depth first, without recursion: a chain of rules may be as long as the policy.
 fn cycle(edges: &[Vec<usize>]) -> Option<Vec<usize>> {
     let mut done = vec![false; edges.len()];
     let mut open = vec![false; edges.len()];

@@ -1,4 +1,5 @@
-//! The document that a policy sees as `input`, version 1. Only what the modules read is built.
+//! The document that a policy reads as `input`, version 1. Only the members that the modules read
+//! are built.
 //!
 //! | field | value |
 //! |---|---|
@@ -34,17 +35,17 @@ use crate::refusal::Refusal;
 pub enum QueryPart<'a> {
     /// Decoded names and values, in their order.
     Pairs(&'a [(Cow<'a, str>, Cow<'a, str>)]),
-    /// What stands behind the `?`, `application/x-www-form-urlencoded`. It is decoded only if the
+    /// The text after the `?`, `application/x-www-form-urlencoded`. It is decoded only if the
     /// policy reads it.
     Raw(&'a str),
 }
 
-/// What of a verified token a policy may see.
+/// The parts of a verified token that a policy may read.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TokenView<'a> {
     /// The token's id.
     pub jti: Option<&'a str>,
-    /// When it expires, in seconds since the Unix epoch.
+    /// The expiry, in seconds since the Unix epoch.
     pub exp: Option<u64>,
     /// The algorithm of its signature.
     pub alg: Option<&'a str>,
@@ -52,24 +53,24 @@ pub struct TokenView<'a> {
     pub kid: Option<&'a str>,
 }
 
-/// Where the client stands with its rate limit.
+/// The client's rate limit status.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RateView {
     /// Requests per window.
     pub limit: u64,
     /// Requests left.
     pub remaining: u64,
-    /// Seconds until the limit is whole again.
+    /// Seconds until the full limit is available again.
     pub reset: u64,
 }
 
-/// A request as the layers before saw it. Everything is borrowed; nothing is copied that the policy
-/// does not read.
+/// A request with the results of the earlier layers. All fields are borrowed, and only the parts
+/// that the policy reads are copied.
 #[derive(Debug, Clone, Copy)]
 pub struct InputParts<'a> {
     /// The method as sent.
     pub method: &'a str,
-    /// The segments of the path as sent, which are what a router compares.
+    /// The segments of the path as sent. A router compares these.
     pub path: &'a [&'a str],
     /// The same segments decoded.
     pub decoded_path: &'a [&'a str],
@@ -115,7 +116,7 @@ impl Default for InputParts<'_> {
     }
 }
 
-/// Why no input could be built. All of them are the request's doing, so they deny.
+/// The reason why no input could be built. The request causes each of them, so they deny.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum InputError {
     TooLarge,
@@ -135,7 +136,7 @@ impl InputError {
     }
 }
 
-/// What is left of `limits.inputBytes`.
+/// The remaining part of `limits.inputBytes`.
 #[derive(Debug)]
 pub(super) struct Budget {
     bytes: usize,
@@ -152,7 +153,7 @@ impl Budget {
     }
 
     fn text(&mut self, text: &str) -> Result<Value, InputError> {
-        // Two for the quotes, so that a million empty strings are not for free.
+        // Two bytes for the quotes, so that a million empty strings have a cost.
         self.take(text.len() + 2)?;
         Ok(Value::from(text))
     }
@@ -195,18 +196,18 @@ const FIELDS: [(&str, Field); 15] = [
     ("body", Field::Body),
 ];
 
-/// The members of a field that are read: all, or these, with their names as keys made beforehand.
+/// The members of a field that are read: all, or these, with prebuilt keys.
 #[derive(Debug)]
 enum Members {
     All,
     Only(Vec<(String, Value)>),
 }
 
-/// What to build for a request.
+/// The parts of the input to build for a request.
 #[derive(Debug)]
 pub(super) struct InputPlan {
     fields: Vec<(Field, Value, Members)>,
-    /// Names that the modules read and the input does not have.
+    /// Names that the modules read and that the input does not have.
     unknown: Vec<String>,
 }
 
@@ -230,7 +231,8 @@ impl InputPlan {
         self.reads(Field::Body)
     }
 
-    /// Whether two requests can have the same input: not with the time, a count or a body in it.
+    /// Whether two requests can have the same input. With the time, a count or a body in it, they
+    /// can't.
     pub(super) fn repeats(&self) -> bool {
         let once = [Field::Time, Field::Rate, Field::Body];
         !self.fields.iter().any(|(field, _, _)| once.contains(field))
@@ -294,8 +296,8 @@ impl InputPlan {
         Ok(Value::from(input))
     }
 
-    /// Writes down what the input of one request is built from, which costs less than to build it.
-    /// `None`: it can't be built, or is never the same twice.
+    /// Encodes the sources of a request's input, which is cheaper than building it. `None` if it
+    /// can't be built or never repeats.
     pub(super) fn write(
         &self,
         parts: &InputParts<'_>,
@@ -321,8 +323,8 @@ impl InputPlan {
                     out.maybe(token.exp, Writer::number);
                 }),
                 Field::Client => out.text(parts.client_ip),
-                // Of these a policy mostly reads a little, and what it does not read must not make
-                // it another input.
+                // A policy mostly reads a small part of these. The unread rest must not affect the
+                // key.
                 Field::Params | Field::Query | Field::Headers => {
                     let mut budget = Budget::new(limits);
                     let value = build_field(*field, members, parts, now, &mut budget, limits);
@@ -434,7 +436,7 @@ fn object<'a>(
     Ok(Value::from(object))
 }
 
-/// The key for a member that is read, or `None` for one that is not.
+/// The key of a member that is read; `None` if it is not read.
 fn key(name: &str, members: &Members, budget: &mut Budget) -> Result<Option<Value>, InputError> {
     match members {
         Members::All => budget.text(name).map(Some),
@@ -496,7 +498,7 @@ fn headers(
         };
         budget.take(value.len() + 2)?;
         let joined = values.entry(key);
-        // RFC 9110 section 5.3: repeated fields are one list.
+        // RFC 9110 section 5.3: repeated fields form one list.
         joined
             .and_modify(|joined| {
                 joined.push_str(", ");
@@ -550,8 +552,8 @@ fn token_value(token: TokenView<'_>, budget: &mut Budget) -> Result<Value, Input
     Ok(Value::from(value))
 }
 
-/// A JSON value as Rego sees it. Whole numbers keep every digit. `depth` is how many levels may
-/// follow.
+/// A JSON value as a Rego value. Integers keep every digit. `depth` is the number of levels that
+/// may follow.
 pub(super) fn convert(json: &Json, budget: &mut Budget, depth: usize) -> Result<Value, InputError> {
     Ok(match json {
         Json::Null => {

@@ -1,5 +1,5 @@
-//! The gate between Rego text and requests: what could fail or open up at run time is refused when
-//! a guard is built.
+//! The gate between Rego text and requests: a policy that could fail or grant access at run time is
+//! refused when a guard is built.
 
 use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,16 +16,16 @@ use super::scan::{Call, RuleScan, Scan};
 use crate::config::options::nearest;
 use crate::error::ConfigError;
 
-/// Expressions between two looks at the clock: some microseconds of work.
+/// The number of expressions between two checks of the clock: some microseconds of work.
 const CHECK_INTERVAL: NonZeroU32 = NonZeroU32::MIN.saturating_add(63);
 const DATA_BUDGET: Limits =
     Limits { time: std::time::Duration::ZERO, input_bytes: 64 << 20, depth: 128 };
-/// Headers that carry credentials. A policy sees what was verified (`input.user`, `input.token`),
-/// not the secret.
+/// Headers that carry credentials. A policy gets the verified results (`input.user`,
+/// `input.token`), not the secret.
 pub(super) const CREDENTIAL_HEADERS: [&str; 4] =
     ["authorization", "cookie", "proxy-authorization", "set-cookie"];
 
-/// Modules that passed the gate, in an engine that is ready to be cloned for each thread.
+/// Checked modules, in an engine that each thread clones.
 #[derive(Debug)]
 pub(super) struct Loaded {
     pub(super) engine: Engine,
@@ -33,9 +33,9 @@ pub(super) struct Loaded {
     pub(super) prints: bool,
 }
 
-/// Loads the modules of `config` and judges them. The query is judged by [`entrypoint`].
+/// Loads and checks the modules of `config`. [`entrypoint`] checks the query.
 pub(super) fn load(config: &PolicyConfig) -> Result<Loaded, ConfigError> {
-    // A panic of the parser must not take the process down with it.
+    // A panic of the parser must not end the process.
     let loaded = catch_unwind(AssertUnwindSafe(|| load_modules(config)));
     loaded.unwrap_or_else(|_| {
         Err(invalid_policy(&config.path, "can't be loaded: the Rego engine failed"))
@@ -50,7 +50,7 @@ fn load_modules(config: &PolicyConfig) -> Result<Loaded, ConfigError> {
     };
     let mut engine = Engine::new();
     engine.set_strict_builtin_errors(true);
-    // Otherwise `print` writes what the client sent to standard error.
+    // Otherwise `print` writes the client's values to standard error.
     engine.set_gather_prints(true);
     engine.set_execution_timer_config(ExecutionTimerConfig {
         limit: config.limits.time,
@@ -124,7 +124,7 @@ fn add_module(
     result.map_err(|error| invalid_policy(&config.path, place_first(&error)))
 }
 
-/// Has the engine analyse the modules for `query`, so that what it refuses is refused now.
+/// Lets the engine analyse the modules for `query`, so that it reports its errors now.
 pub(super) fn prepare(engine: &mut Engine, policy: &str, query: &str) -> Result<(), ConfigError> {
     let rule = regorus::Rc::from(query);
     let compiled =
@@ -136,7 +136,7 @@ pub(super) fn prepare(engine: &mut Engine, policy: &str, query: &str) -> Result<
     }
 }
 
-/// Checks that `query` names a rule that always has a value, and that this value denies. `at` is
+/// Checks that `query` names a rule that always has a value, and that its default denies. `at` is
 /// the option's path.
 pub(super) fn entrypoint(scan: &Scan, at: &str, query: &str) -> Result<(), ConfigError> {
     let path: Vec<&str> = query.split('.').skip(1).collect();
@@ -171,7 +171,7 @@ pub(super) fn entrypoint(scan: &Scan, at: &str, query: &str) -> Result<(), Confi
     Err(ConfigError::invalid(at, problem).suggest(wanted))
 }
 
-/// A package at or below a rule would add its own rules to that rule's value.
+/// Refuses a package at or below a rule: its rules would become part of that rule's value.
 fn check_packages(config: &PolicyConfig, scan: &Scan) -> Result<(), ConfigError> {
     for below in &scan.rules {
         let package = below.path.get(..below.package).unwrap_or_default();
@@ -207,8 +207,8 @@ fn check_headers(config: &PolicyConfig, scan: &Scan) -> Result<(), ConfigError> 
     Ok(())
 }
 
-/// A call must be of a function that exists, with as many arguments as it takes (one more takes the
-/// result).
+/// Checks that the called function exists, and that the number of arguments is right (one more
+/// receives the result).
 fn check_call(
     config: &PolicyConfig,
     scan: &Scan,
@@ -239,7 +239,7 @@ fn check_call(
         builtins::check_literals(&name, &call.literals).map_err(&refuse)?;
     }
     let takes = defined.or_else(|| builtins::arity(&name));
-    // regorus does not hand the result out where the function is called by an imported name.
+    // regorus does not assign the result if the function is called by an imported name.
     let by_import = callee.is_some_and(|callee| call.imported.as_ref() == Some(&callee.path));
     let with_result = takes.filter(|_| !by_import).map(|takes| takes.saturating_add(1));
     match takes {
@@ -251,15 +251,15 @@ fn check_call(
     }
 }
 
-/// Data at, above or below a rule would take the rule's place: `{"authz": {"allow": true}}` would
-/// allow everything.
+/// Refuses data at, above or below a rule. It would replace the rule: `{"authz": {"allow": true}}`
+/// would allow everything.
 fn check_data(config: &PolicyConfig, scan: &Scan) -> Result<(), ConfigError> {
     for rule in &scan.rules {
         let mut data = Some(&config.data);
         for part in &rule.path {
             data = match data {
                 Some(serde_json::Value::Object(members)) => members.get(part),
-                // A scalar or a list where the package should be hides the whole package.
+                // A scalar or a list at the position of the package hides the whole package.
                 found => found,
             };
         }
@@ -273,19 +273,19 @@ fn check_data(config: &PolicyConfig, scan: &Scan) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// The `file:line:col` in an error of the engine. The rest of its text may hold what the client
-/// sent.
+/// The `file:line:col` in an error of the engine. The rest of its text may contain the client's
+/// values.
 pub(super) fn place(error: &str) -> Option<&str> {
     let (_, rest) = error.split_once("--> ")?;
     let place = rest.lines().next()?.trim();
-    // An error without a place of its own may quote a value, which may hold an arrow.
+    // An error without a location may quote a value with an arrow in it.
     let mut parts = place.rsplitn(3, ':');
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let numbers = parts.next().is_some_and(is_number) && parts.next().is_some_and(is_number);
     numbers.then_some(place)
 }
 
-/// The engine's error in one line, `file:line:col: what`, without the source line that it shows.
+/// The engine's error in one line, `file:line:col: what`, without its source line.
 fn place_first(error: &str) -> String {
     let flat = |text: &str| {
         let words: Vec<&str> = text.split_whitespace().collect();

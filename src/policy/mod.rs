@@ -1,25 +1,24 @@
-//! Request authorization with policy as code: Rego, evaluated in the process, that denies by
-//! default.
+//! Request authorization with policy as code: Rego, evaluated in the process, denying by default.
 //!
-//! The attack it stops is broken access control (OWASP API1:2023 and API5:2023): a route that
-//! forgets to ask who may do what. A rule is asked about every request, and only `true`, or an
-//! object whose `allow` is `true`, lets it pass. Undefined, any other type, an error, a limit that
-//! is reached and a panic all deny.
+//! It stops broken access control (OWASP API1:2023 and API5:2023): a route without an authorization
+//! check. A rule is evaluated for every request, and only `true`, or an object whose `allow` is
+//! `true`, lets it pass. Undefined, any other type, an error, an exceeded limit and a panic all
+//! deny.
 //!
 //! The engine is [regorus], through its interpreter. Its bytecode machine is faster, but turns
 //! conflicts and errors of built-in functions into undefined, so that `allow if not blocked`
-//! allows. What the interpreter leaves open is closed here:
+//! allows. This module closes the gaps of the interpreter:
 //!
-//! - data at a rule's path takes the rule's place: `load.rs`: refused
-//! - an unknown function fails only when it is reached: `load.rs`: refused
-//! - recursion, which ends with the stack: `graph.rs`: refused
-//! - built-in functions do not see the time limit; `strings.count(x, "")` panics: `builtins.rs`:
-//!   bounded
-//! - an error leaves state behind in the engine: `evaluate.rs`: that engine is not used again
-//! - `print` writes to standard error: collected and dropped
+//! - Data at a rule's path replaces the rule. It is refused (`load.rs`).
+//! - An unknown function fails only when it is reached. It is refused (`load.rs`).
+//! - Recursion ends with the stack. It is refused (`graph.rs`).
+//! - Built-in functions ignore the time limit, and `strings.count(x, "")` panics. They are bounded
+//!   (`builtins`).
+//! - An error leaves state behind in the engine. That engine is not used again (`evaluate.rs`).
+//! - `print` writes to standard error. Its output is collected and dropped.
 //!
-//! Sources: the OPA documentation (openpolicyagent.org/docs), OPA #7694 (data and rules in one
-//! place), RFC 9110 section 15.5.4 (403).
+//! Sources: the OPA documentation (openpolicyagent.org/docs), OPA #7694 (data and rules at one
+//! path), RFC 9110 section 15.5.4 (403).
 
 mod builtins;
 mod cache;

@@ -1,12 +1,12 @@
-//! Which parts of `input` the modules read, so that nothing else is built for a request.
+//! The parts of `input` that the modules read. Only these are built for a request.
 
 use std::collections::BTreeMap;
 
-/// What is read of a document. Two levels are told apart (`input.user.role`); what is below is read
-/// whole.
+/// The parts of a document that are read. Two levels are distinguished (`input.user.role`); deeper
+/// values are read as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Need {
-    /// Everything: the document is used as a whole, or by a key that is only known at run time.
+    /// Everything: the whole document is used, or a key that is known only at run time.
     Everything,
     /// These members and no other.
     Members(BTreeMap<String, Need>),
@@ -21,7 +21,7 @@ impl Default for Need {
 impl Need {
     const LEVELS: usize = 2;
 
-    /// Adds the document at `path`, which is empty for the whole.
+    /// Adds the document at `path`; an empty path means the whole.
     pub(super) fn add(&mut self, path: &[String]) {
         self.add_level(path, Self::LEVELS);
     }
@@ -36,7 +36,7 @@ impl Need {
         }
     }
 
-    /// What is read of the member `name`, if it is read at all.
+    /// The need for the member `name`, if it is read.
     pub(super) fn member(&self, name: &str) -> Option<&Need> {
         match self {
             Self::Everything => Some(self),
@@ -44,7 +44,7 @@ impl Need {
         }
     }
 
-    /// The members that are read by name, or `None` where everything is.
+    /// The members that are read by name, or `None` if everything is read.
     pub(super) fn names(&self) -> Option<impl Iterator<Item = &str>> {
         match self {
             Self::Everything => None,

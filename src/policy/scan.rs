@@ -1,4 +1,4 @@
-//! What the modules define and use, read off the syntax tree before anything is evaluated.
+//! The definitions and uses in the modules, collected from the syntax tree before any evaluation.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -9,7 +9,7 @@ use regorus::unstable::{
 
 use super::needs::Need;
 
-/// Where something is written: `file:line:col`, counted from one.
+/// A location in the source: `file:line:col`, counted from one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Location {
     file: String,
@@ -36,19 +36,19 @@ pub(super) type DataPath = Vec<String>;
 #[derive(Debug)]
 pub(super) struct Use {
     pub(super) path: DataPath,
-    /// Whether it was written as a name of the own package: then it can't mean a package below.
+    /// Whether it is a name of the own package. Such a name can't mean a package below.
     pub(super) own_package: bool,
 }
 
-/// A call: of which name, from which package, with how many arguments.
+/// A call: the name, and the arguments.
 #[derive(Debug)]
 pub(super) struct Call {
     /// The name as written: `["time", "now_ns"]`.
     pub(super) name: Vec<String>,
-    /// The same after the module's imports, if they say what the first word means.
+    /// The name resolved through the module's imports, if its first word is imported.
     pub(super) imported: Option<DataPath>,
     pub(super) args: usize,
-    /// The arguments that are strings in the text of the module.
+    /// The string literals among the arguments.
     pub(super) literals: Vec<Option<String>>,
     pub(super) place: Location,
 }
@@ -59,11 +59,11 @@ pub(super) struct RuleScan {
     /// Package and name, up to the first part that is not fixed.
     pub(super) path: DataPath,
     pub(super) package: usize,
-    /// The number of arguments, of a function.
+    /// The number of arguments, if it is a function.
     pub(super) arity: Option<usize>,
     pub(super) default: Option<DefaultScan>,
-    /// What v0 makes of `allow if ...`: a rule with neither a body nor a value, always true, and
-    /// one named `if`.
+    /// Whether it is a v0 misreading of `allow if ...`: a rule with neither a body nor a value,
+    /// which is always true, and a rule named `if`.
     pub(super) misread: bool,
     pub(super) uses: Vec<Use>,
     pub(super) calls: Vec<Call>,
@@ -73,22 +73,22 @@ pub(super) struct RuleScan {
 /// The value of a `default` rule.
 #[derive(Debug)]
 pub(super) struct DefaultScan {
-    /// Whether it is `true`, or an object whose `allow` is.
+    /// Whether it is `true`, or an object whose `allow` is `true`.
     pub(super) allows: bool,
 }
 
-/// All modules, read.
+/// The results of scanning all modules.
 #[derive(Debug, Default)]
 pub(super) struct Scan {
     pub(super) rules: Vec<RuleScan>,
-    /// What of `input` is read.
+    /// The parts of `input` that are read.
     pub(super) needs: Need,
-    /// Where `input.headers` is read by a fixed name.
+    /// The locations at which `input.headers` is read by a fixed name.
     pub(super) headers: Vec<(String, Location)>,
 }
 
 impl Scan {
-    /// Reads one more module.
+    /// Scans one more module.
     pub(super) fn module(&mut self, module: &Module) {
         let package = fixed_path(&module.package.refr);
         let mut walk = Walk {
@@ -110,10 +110,10 @@ impl Scan {
 
 struct Walk<'s> {
     scan: &'s mut Scan,
-    /// What an imported name stands for: `input.user` or `data.lib`.
+    /// The target of an imported name: `input.user` or `data.lib`.
     imports: BTreeMap<String, Vec<String>>,
     package: DataPath,
-    /// The names that are variables here and no rules, from the outermost query to the innermost.
+    /// The names that are variables here, not rules, from the outermost query to the innermost.
     locals: Vec<HashSet<String>>,
     uses: Vec<Use>,
     calls: Vec<Call>,
@@ -167,7 +167,7 @@ impl Walk<'_> {
         };
         let mut path = self.package.clone();
         let mut name = fixed_path(refr);
-        // `p.q { ... }` of Rego v0 puts "q" into the set p.
+        // In Rego v0, `p.q { ... }` adds "q" to the set p.
         if matches!(rule, Rule::Spec { head: RuleHead::Set { key: None, .. }, .. })
             && name.len() > 1
         {
@@ -231,7 +231,7 @@ impl Walk<'_> {
             }
         }
         for with in &statement.with_mods {
-            // What is replaced is not read; what replaces it is, and it may name a function.
+            // The replaced value is not read. Its replacement is, and it may name a function.
             self.expr(&with.r#as);
         }
     }
@@ -321,7 +321,7 @@ impl Walk<'_> {
                     root = refr;
                 }
                 Expr::Var { .. } => break,
-                // `f(x).y` and the like.
+                // `f(x).y` and similar.
                 other => return self.expr(other),
             }
         }
@@ -345,7 +345,7 @@ impl Walk<'_> {
                 _ => self.uses.push(Use { path: rest, own_package: false }),
             }
         }
-        // Also where a name is imported: a rule of the same name would win.
+        // This applies to imported names, too: a rule of the same name would win.
         let path = self.package.iter().cloned().chain(path).collect();
         self.uses.push(Use { path, own_package: true });
     }
@@ -382,7 +382,7 @@ fn literal(expr: &Expr) -> Option<String> {
     }
 }
 
-/// The names in a reference from its root, up to the first part that is only known at run time.
+/// The names in a reference from its root, up to the first part that is known only at run time.
 fn fixed_path(expr: &Expr) -> Vec<String> {
     let mut parts = Vec::new();
     let mut expr = expr;
@@ -422,7 +422,7 @@ fn fixed_path(expr: &Expr) -> Vec<String> {
     parts
 }
 
-/// The variables that the statements of this query declare. A query inside it declares its own.
+/// The variables that the statements of this query declare. A nested query declares its own.
 fn declared(query: &Query) -> HashSet<String> {
     let mut names = HashSet::new();
     for statement in &query.stmts {

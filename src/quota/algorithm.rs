@@ -1,4 +1,4 @@
-//! The algorithms: pure functions from a small state, a cost and an instant to a verdict.
+//! The algorithms: pure functions from a small state, a cost and an instant to an [`Admission`].
 //!
 //! - `gcra`, `token-bucket`, `leaky-bucket`: in any span W: burst + limit / window × W; good for:
 //!   nearly everything
@@ -15,14 +15,13 @@
 //! bucket as a meter** is the other description in I.371 of the same test: the bucket's level is
 //! TAT − now, it leaks at the rate and a request that would overflow it is refused (unlike the
 //! leaky bucket as a *queue*, which delays requests and which this is not). A **token bucket** is
-//! its mirror: the tokens in it are the burst minus that level. The three answer alike for the same
-//! limit, window and burst, which the tests show against a bucket that is counted naively; they
-//! have three names because people think in one of them. One arithmetic is kept here rather than
-//! three.
+//! its mirror: its tokens are the burst minus that level. The three give the same results for the
+//! same limit, window and burst; the tests show this against a bucket that is counted naively. They
+//! have three names because people think in one of them. There is only one arithmetic.
 //!
-//! **Fixed window**: windows are aligned to the Unix epoch and not to the first request, so `1d` is
-//! a UTC day, every process and every store finds the same window from the clock alone, and a
-//! client can tell when it ends.
+//! **Fixed window**: windows are aligned to the Unix epoch and not to the first request. So `1d` is
+//! a UTC day, every process and store finds the same window from the clock alone, and a client can
+//! compute its end.
 //!
 //! **Sliding window**: two fixed windows, the older one weighted by the part of it that still lies
 //! within one window before now, as if its requests had come evenly.
@@ -31,8 +30,8 @@
 //! lowest terms, and GCRA's instant counts in `1 / scale` microseconds, so nothing is rounded and
 //! nothing drifts.
 //!
-//! A clock that goes back frees nothing and never makes a wait longer than a full quota takes to
-//! come back: what lies too far ahead of the clock is pulled back to "used up as of now" (see
+//! A clock that goes back frees nothing, and never makes a wait longer than a full quota takes to
+//! come back. A state too far ahead of the clock is pulled back to "used up as of now" (see
 //! [`Rule::settle`]).
 
 use std::time::Duration;
@@ -41,7 +40,7 @@ use crate::clock::{Now, micros};
 
 /// The factor that leaves a limit as it is.
 pub const WHOLE: u16 = 1000;
-/// No limit is scaled to more than this: counts have 32 bits.
+/// The largest scaled limit: counts have 32 bits.
 const MAX_SCALED: u64 = 4_000_000_000;
 const SECOND_US: u64 = 1_000_000;
 
@@ -50,40 +49,39 @@ const SECOND_US: u64 = 1_000_000;
 pub enum Algorithm {
     /// Generic cell rate algorithm, ITU-T I.371.
     Gcra,
-    /// The same test, thought of as tokens that refill.
+    /// The same test, described as tokens that refill.
     TokenBucket,
-    /// The same test, thought of as a level that leaks.
+    /// The same test, described as a level that leaks.
     LeakyBucket,
     /// Windows aligned to the Unix epoch.
     FixedWindow,
     /// Two aligned windows, the older one weighted.
     SlidingWindow,
-    /// Requests under way: the state is their number, and the window how long one is believed to be
-    /// under way that nobody is heard of. A policy is not given this by name.
+    /// Requests in flight. The state is their number; the window is how long a request without
+    /// renewal counts as in flight. A policy can't select it by name.
     InFlight,
 }
 
 impl Algorithm {
-    /// Whether `burst` means something to it.
+    /// Whether it uses `burst`.
     #[must_use]
     pub const fn has_burst(self) -> bool {
         matches!(self, Self::Gcra | Self::TokenBucket | Self::LeakyBucket)
     }
 }
 
-/// What is remembered of one key under one rule. All zeros is a key that was never seen. The words
-/// mean something to the rule that wrote them alone, so a store must keep the states of different
-/// rules apart.
+/// The state of one key under one rule. All zeros is a key that was never seen. Only the rule that
+/// wrote the words can read them, so a store must keep the states of different rules apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct State(pub [u64; 2]);
 
 impl State {
-    /// The state of GCRA whose instant is this.
+    /// The GCRA state with this instant.
     pub(super) fn from_instant(instant: u128) -> Self {
         from_u128(instant)
     }
 
-    /// The instant of a state of GCRA.
+    /// The instant of a GCRA state.
     pub(super) fn instant(self) -> u128 {
         to_u128(self)
     }
@@ -102,40 +100,39 @@ pub struct Rule {
     scale: u128,
     /// `capacity × step`: how far ahead of now the TAT may be.
     full: u128,
-    /// How much further it may be, by requests that wait until it is not.
+    /// How much further ahead it may be, by requests that wait for their turn.
     slack: u128,
-    /// Whether it only watches: what it would refuse passes, uncounted by it.
+    /// Whether it only watches: a request that it would refuse passes, and is not counted by it.
     watching: bool,
 }
 
-/// How a key stands, for headers and for the store.
+/// The status of a key, for headers and for the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct View {
     /// How many requests of cost 1 would be admitted now.
     pub remaining: u64,
     /// Microseconds until `remaining` grows by one; 0 if it can't.
     pub reset_us: u64,
-    /// Microseconds until the state says nothing more than a fresh one does; 0 if that is so now.
+    /// Microseconds until the state is equivalent to a fresh one; 0 if it is now.
     pub expires_us: u64,
 }
 
-/// What comes of one request.
+/// The result of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Admission {
     /// Whether it fits.
     pub allowed: bool,
     /// The state to keep. After a refusal it is the old one, unless the clock went back.
     pub state: State,
-    /// How the key stands after this request.
+    /// The status of the key after this request.
     pub view: View,
-    /// After a refusal: microseconds until the same request is admitted if nothing else comes; else
-    /// 0.
+    /// After a refusal: microseconds until the same request is admitted if no other is; else 0.
     pub retry_after_us: u64,
 }
 
 impl Rule {
     /// `limit` requests per `window`, at most `burst` of them at once (windows have no burst: it is
-    /// `limit` there). Zeros are taken as one: configuration refuses them before.
+    /// `limit` there). Zeros count as one: the configuration rejects them earlier.
     #[must_use]
     pub fn new(algorithm: Algorithm, limit: u32, window: Duration, burst: u32) -> Self {
         let limit = u64::from(limit.max(1));
@@ -148,9 +145,9 @@ impl Rule {
         Self { algorithm, limit, window_us, capacity, step, scale, full, slack: 0, watching: false }
     }
 
-    /// The same limit for requests that may wait up to `longest` for their turn: they are charged
-    /// ahead of time, each behind the others, and [`Rule::delay`] says how long each has to wait.
-    /// It means nothing to windows.
+    /// The same limit for requests that may wait up to `longest` for their turn. They are charged
+    /// ahead of time, one behind the other, and [`Rule::delay`] returns the wait of each. It has no
+    /// effect on windows.
     #[must_use]
     pub fn with_delay(mut self, longest: Duration) -> Self {
         if self.algorithm.has_burst() {
@@ -159,7 +156,7 @@ impl Rule {
         self
     }
 
-    /// The same limit without waiting.
+    /// The same limit without delays.
     #[must_use]
     pub const fn without_delay(mut self) -> Self {
         self.slack = 0;
@@ -173,15 +170,14 @@ impl Rule {
         self
     }
 
-    /// The same limit for a client of whom `factor` thousandths of it are thought: 100 makes it a
-    /// tenth, 10000 ten times as much. A request that fits the limit fits this one at the end of a
-    /// quiet time, however small it is.
+    /// The limit scaled by `factor` thousandths, for one client: 100 makes it a tenth, 10000 ten
+    /// times as much. A request that fits the original limit fits this one after a quiet time,
+    /// however small it is.
     #[must_use]
     pub fn scaled(mut self, factor: u16) -> Self {
         let (factor, whole) = (u128::from(factor.max(1)), u128::from(WHOLE));
         if self.algorithm.has_burst() {
-            // The state is an instant, so it stays what it is, while each unit takes more of it or
-            // less.
+            // The state is an instant, so it stays valid. Each unit takes more of it or less.
             self.step = (self.step * whole).div_ceil(factor).clamp(1, self.full.max(1));
             let more = u64::try_from(self.full / self.step).unwrap_or(u64::MAX);
             self.capacity = self.capacity.max(more);
@@ -233,8 +229,7 @@ impl Rule {
         self.full + self.slack
     }
 
-    /// The same limit for one of `instances` that share it: its part of the limit and of the burst,
-    /// at least 1.
+    /// The part of the limit and of the burst for one of `instances` that share it, at least 1.
     #[must_use]
     pub fn share(&self, instances: u32) -> Self {
         let part =
@@ -245,7 +240,7 @@ impl Rule {
             Duration::from_micros(self.window_us),
             part(self.capacity),
         );
-        // The wait stays the same, whatever part of a microsecond each counts in.
+        // The longest delay stays the same, whatever part of a microsecond each rule counts in.
         let slack = share.scale.saturating_mul(self.slack) / self.scale.max(1);
         Self { slack, watching: self.watching, ..share }
     }
@@ -281,7 +276,8 @@ impl Rule {
         }
     }
 
-    /// The state after `cost` more is used, whether it fits or not: at most everything is used up.
+    /// The state after `cost` more is used, whether it fits or not. The use is capped at
+    /// everything.
     #[must_use]
     pub fn charge(&self, state: State, cost: u32, now_us: u64) -> State {
         match self.algorithm {
@@ -302,7 +298,7 @@ impl Rule {
         }
     }
 
-    /// Microseconds that a request which was charged just now has to wait for its turn.
+    /// Microseconds that a request charged just now has to wait for its turn.
     #[must_use]
     pub fn delay(&self, state: State, now_us: u64) -> u64 {
         if self.slack == 0 {
@@ -311,20 +307,21 @@ impl Rule {
         ceil_div(self.level(state, now_us).saturating_sub(self.full), self.scale)
     }
 
-    /// What is left to give back of a charge of `cost`, which has left `charged` behind: as a rule,
-    /// and a cost under that rule. `None` where nothing is.
+    /// The part of a charge of `cost` that can still be given back, as a rule and a cost under that
+    /// rule. `charged` is the state after the charge. `None`: nothing can be.
     ///
-    /// Of what a request has used, part may have come back by itself, and been used again by
-    /// others. Giving all of it back then would let more through than the limit. Under GCRA the
-    /// request lies at the end of the queue that `charged` is, so what has not leaked of its cost
-    /// is at most what is still ahead of now (where others of that queue were given back in the
-    /// meantime, it is less: then up to one cost is given back too much). A window that is over has
-    /// nothing to give back, and one that is about to end is left alone: the store may see it end
-    /// first.
+    /// Part of a charge may have come back by itself, and been used again by others. Giving all of
+    /// it back then would admit more than the limit.
+    ///
+    /// - GCRA: the request lies at the end of the queue in `charged`. So the rest of its cost is at
+    ///   most the part still ahead of now. If others of that queue were given back in the meantime,
+    ///   it is less: then up to one cost is given back too much.
+    /// - A window that is over gets nothing back. One that is about to end is left alone: on the
+    ///   store's clock it may be over.
     #[must_use]
     pub fn remainder(&self, charged: State, cost: u32, now_us: u64) -> Option<(Self, u32)> {
         if self.algorithm == Algorithm::InFlight {
-            // Its places have owners of their own, see [`crate::limit::in_flight`].
+            // Its slots have owners of their own, see [`crate::limit::in_flight`].
             return None;
         }
         if !self.algorithm.has_burst() {
@@ -334,18 +331,18 @@ impl Rule {
                 .then_some((*self, cost));
         }
         let step = self.takes(cost).min(self.level(charged, now_us));
-        // One unit of this rule is all that is left.
+        // The rest is one unit of this rule.
         (step > 0).then_some((Self { step, ..*self }, 1))
     }
 
-    /// For [`Self::remainder`]: a window that was charged at most `ago_us` before now. Near the
-    /// start of a window it may have been the one before, by a clock that is a little behind.
+    /// For [`Self::remainder`]: the state of a window that was charged at most `ago_us` before now.
+    /// Near the start of a window, a clock slightly behind may have charged the previous one.
     #[must_use]
     pub fn charged_before(&self, ago_us: u64, now_us: u64) -> State {
         State([self.window_of(now_us.saturating_sub(ago_us.saturating_add(self.margin_us()))), 0])
     }
 
-    /// The state after `cost` is given back: at most everything is.
+    /// The state after `cost` is given back, down to nothing used.
     #[must_use]
     pub fn refund(&self, state: State, cost: u32, now_us: u64) -> State {
         match self.algorithm {
@@ -368,8 +365,8 @@ impl Rule {
         }
     }
 
-    /// The state itself, unless it lies ahead of a clock that went back: then what is used up as of
-    /// now. Without this a key would be locked for as long as the clock was set back.
+    /// The state itself, unless it lies ahead of a clock that went back: then the state used up as
+    /// of now. Otherwise the key would be locked for as long as the clock was set back.
     #[must_use]
     pub fn settle(&self, state: State, now_us: u64) -> State {
         let ahead = match self.algorithm {
@@ -383,8 +380,8 @@ impl Rule {
         if ahead { self.charge(state, 0, now_us) } else { state }
     }
 
-    /// A state as of `from_us` on one clock, at the same instant on another one, where that is
-    /// `to_us`. Windows are aligned on every clock, and keep their numbers.
+    /// Moves a state to another clock: `from_us` on the one and `to_us` on the other are the same
+    /// instant. Windows are aligned on every clock and keep their numbers.
     #[must_use]
     pub fn moved(&self, state: State, from_us: u64, to_us: u64) -> State {
         if !self.algorithm.has_burst() {
@@ -393,9 +390,9 @@ impl Rule {
         self.with_level(self.level(state, from_us), to_us)
     }
 
-    /// The earliest instant at which `state` can have been written. Processes whose clocks differ
-    /// judge a record at no earlier instant than that: none sets the time of a record back, and so
-    /// none frees what another has counted.
+    /// The earliest instant at which `state` can have been written. Processes with different clocks
+    /// judge a record at no earlier instant. So none of them sets the time of a record back, or
+    /// frees the counts of another.
     #[must_use]
     pub fn earliest(&self, state: State) -> u64 {
         match self.algorithm {
@@ -408,9 +405,9 @@ impl Rule {
         }
     }
 
-    /// Microseconds until a request of `cost` is admitted without waiting, if nothing else comes; 0
-    /// if it is now. A cost above [`Rule::capacity`] is never admitted: the answer is then the wait
-    /// for everything that there is.
+    /// Microseconds until a request of `cost` is admitted without delay, if no other is; 0 if it is
+    /// now. A cost above [`Rule::capacity`] is never admitted: the result is then the wait for the
+    /// whole capacity.
     #[must_use]
     pub fn wait(&self, state: State, cost: u32, now_us: u64) -> u64 {
         if cost == 0 || self.slack == 0 && self.fits(state, cost, now_us) {
@@ -418,16 +415,16 @@ impl Rule {
         }
         let cost = u64::from(cost).min(self.capacity);
         match self.algorithm {
-            // Nobody knows when one of them ends.
+            // The end of a request in flight can't be predicted.
             Algorithm::InFlight => SECOND_US,
             Algorithm::FixedWindow => self.rest_of_window(now_us),
             Algorithm::SlidingWindow => {
                 let rest = self.rest_of_window(now_us);
                 let (older, newer) = self.counts(state, now_us);
                 match (self.limit - newer).checked_sub(cost) {
-                    // The older window fades enough within this one, at the latest as it ends.
+                    // The older window fades enough within this one, at the latest at its end.
                     Some(room) => rest - self.fades_below(older, room).min(rest),
-                    // This one has to fade, as the older one of the next.
+                    // This window has to fade, as the older one of the next.
                     None => rest + self.window_us - self.fades_below(newer, self.limit - cost),
                 }
             }
@@ -439,7 +436,7 @@ impl Rule {
         }
     }
 
-    /// How the key stands.
+    /// The status of the key.
     #[must_use]
     pub fn view(&self, state: State, now_us: u64) -> View {
         let remaining = match self.algorithm {
@@ -479,8 +476,8 @@ impl Rule {
 
     // GCRA. Instants and levels count in `1 / scale` microseconds.
 
-    /// What a cost adds to the level. A scaled rule takes no more than there is for a cost that the
-    /// limit can hold.
+    /// The level that a cost adds. Under a scaled rule, a cost within the limit adds at most the
+    /// full level.
     fn takes(&self, cost: u32) -> u128 {
         if u64::from(cost) > self.capacity {
             return self.reach() + self.step;
@@ -492,8 +489,8 @@ impl Rule {
         u128::from(now_us) * self.scale
     }
 
-    /// How far the TAT is ahead of now: 0 for a fresh key, `full` for one that has used everything,
-    /// more for one with requests that wait.
+    /// How far the TAT is ahead of now: 0 for a fresh key, `full` for a used-up one, more with
+    /// requests that wait.
     fn level(&self, state: State, now_us: u64) -> u128 {
         to_u128(state).saturating_sub(self.at(now_us)).min(self.full + self.slack)
     }
@@ -504,8 +501,8 @@ impl Rule {
 
     // Windows.
 
-    /// How near to its edges nothing is given back to a window: the store's clock and ours may
-    /// differ by so much.
+    /// How near to its edges a window gets nothing back: the store's clock and the local one may
+    /// differ by this much.
     fn margin_us(&self) -> u64 {
         (self.window_us / 20).min(SECOND_US)
     }
@@ -518,14 +515,13 @@ impl Rule {
         self.window_us - now_us % self.window_us
     }
 
-    /// What is used in the current window. A window ahead of the clock counts as the current one.
+    /// The use of the current window. A window ahead of the clock counts as the current one.
     fn count(&self, State([window, count]): State, now_us: u64) -> u64 {
         if window < self.window_of(now_us) { 0 } else { count.min(self.limit) }
     }
 
-    /// What is used in the window before the current one and in the current one. After a step back
-    /// of the clock it counts as used now, all of it: how much of it had faded is not known any
-    /// more.
+    /// The use of the previous window and of the current one. After the clock went back, all of it
+    /// counts as used now: how much had faded can't be recovered.
     fn counts(&self, State([window, counts]): State, now_us: u64) -> (u64, u64) {
         let (older, newer) = (counts >> 32, (counts & 0xffff_ffff).min(self.limit));
         let current = self.window_of(now_us);
@@ -566,7 +562,7 @@ pub fn admit(rule: &Rule, state: State, cost: u32, now_us: u64) -> Admission {
     }
 }
 
-/// How many requests are under way.
+/// How many requests are in flight.
 fn under_way(State([count, _]): State) -> u64 {
     count
 }
@@ -585,8 +581,8 @@ fn pack(older: u64, newer: u64) -> u64 {
     older << 32 | newer
 }
 
-/// Rounds down; what passes 64 bits is capped. Nearly always both fit 64 bits, where division is
-/// many times faster.
+/// Rounds down; a result above 64 bits is capped. Nearly always both numbers fit 64 bits, where
+/// division is many times faster.
 fn floor_div(number: u128, by: u128) -> u64 {
     match (u64::try_from(number), u64::try_from(by)) {
         (Ok(number), Ok(by)) => number.checked_div(by).unwrap_or(u64::MAX),

@@ -1,39 +1,39 @@
-//! What a store is asked about, and what it answers: the same for every kind of store.
+//! Store commands and their results: the same for every kind of store.
 
 use super::algorithm::{Rule, State};
 use crate::few::Few;
 
-/// Who is counted: 128 bits of a SHA-256, the same in all processes. Addresses and names stay out
-/// of the store.
+/// The id of a counted subject: 128 bits of a SHA-256, the same in all processes. The store never
+/// gets addresses or names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SubjectKey(pub [u8; 16]);
 
-/// One limit's part in a question about a subject.
+/// The check of one limit in a command about a subject.
 #[derive(Debug, Clone, Copy)]
 pub struct LimitCheck {
-    /// Which limit, within the subject's record: a multiple of four. The next number is its block,
-    /// the one behind it a signal.
+    /// The limit's number within the subject's record: a multiple of four. The next number is its
+    /// block, the one after it a signal.
     pub tag: u32,
     /// How it counts.
     pub rule: Rule,
-    /// What the request costs.
+    /// The cost of the request.
     pub cost: u32,
 }
 
 /// A subject with the limits that count it. Its record is one value in the store.
 #[derive(Debug, Clone)]
 pub struct SubjectCommand {
-    /// Who.
+    /// The subject.
     pub subject: SubjectKey,
-    /// By which limits.
+    /// Its limits.
     pub demands: Few<LimitCheck>,
 }
 
 impl SubjectCommand {
-    /// What is to be given back where this was charged and the request was refused elsewhere, by
-    /// how it stood then. A limit that only watched has counted nothing, and a window that is about
-    /// to end gets nothing back: the next one might. Where nobody knows how it stood, no window
-    /// does.
+    /// The charges to give back if a request was charged here and refused elsewhere, given the
+    /// status after the charge. A limit that only watched and did not fit was not counted. A window
+    /// that is about to end gets nothing back: the refund might reach the next one. Without a
+    /// status, no window gets anything back.
     pub(crate) fn refund(&self, standings: Option<&[LimitStatus]>) -> Option<Self> {
         let back = |(i, demand): (usize, &LimitCheck)| {
             let (rule, cost) = match standings {
@@ -51,79 +51,79 @@ impl SubjectCommand {
     }
 }
 
-/// What names one slot, by which it is given back: no two have the same, in whichever processes.
+/// The name of a slot, used to give it back. It is unique across all processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SlotId(pub [u8; 16]);
 
-/// A slot among the requests that are under way at once: see `limit/in_flight.rs`.
+/// A slot among the concurrent requests of a key: see `limit/in_flight.rs`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlotCommand {
-    /// Among whose requests, under which limit.
+    /// The subject and limit whose requests are counted.
     pub key: SubjectKey,
     /// The slot itself.
     pub id: SlotId,
-    /// How many there are.
+    /// The number of slots.
     pub most: u32,
-    /// For how many milliseconds it is held where nobody renews it.
+    /// How many milliseconds it is held without renewal.
     pub span_ms: u32,
     /// Whether the limit only watches.
     pub watching: bool,
 }
 
-/// What is to be done.
+/// The kind of a store command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// Charge everything if all of it fits, or nothing.
     Consume,
-    /// Say how it stands, charge nothing.
+    /// Report the status, charge nothing.
     Look,
-    /// Charge whether it fits or not, at most everything.
+    /// Charge even if it does not fit, capped at everything.
     Charge,
-    /// Use a proof up that is so many microseconds old: the first subject is the proof, the second
-    /// its key.
+    /// Use up a proof of this age in microseconds. The first subject is the proof, the second its
+    /// key.
     Prove {
-        /// How old it is.
+        /// The age of the proof.
         age_us: u64,
     },
-    /// Give back.
+    /// Give a charge back.
     Refund,
-    /// Refuse for so many microseconds.
+    /// Refuse for this many microseconds.
     Block(u64),
-    /// Forget what was used and the block.
+    /// Forget the use and the block.
     Reset,
-    /// Take so many thousandths of the limits for so many microseconds.
+    /// Scale the limits by this many thousandths, for this many microseconds.
     Signal(u16, u64),
     /// Give slots back.
     Release,
-    /// Hold slots for another span, and take again those that were lost. All of them have one key.
+    /// Hold slots for another span, and take lost ones again. All of them have one key.
     Renew,
 }
 
-/// A question. [`Action::Charge`] and those below it are about each subject by itself.
+/// A store command. [`Action::Charge`] and the actions after it apply to each subject by itself.
 #[derive(Debug, Clone)]
 pub struct StoreCommand {
-    /// What is to be done.
+    /// The action.
     pub action: Action,
-    /// About whom; at least one, or one slot.
+    /// Its subjects: at least one, unless it has a slot.
     pub subjects: Vec<SubjectCommand>,
-    /// About which slots.
+    /// Its slots.
     pub slots: Vec<SlotCommand>,
 }
 
 impl StoreCommand {
-    /// A question about no slots.
+    /// A command without slots.
     #[must_use]
     pub const fn about(action: Action, subjects: Vec<SubjectCommand>) -> Self {
         Self { action, subjects, slots: Vec::new() }
     }
 
-    /// A question about slots alone.
+    /// A command with slots only.
     #[must_use]
     pub const fn of_slots(action: Action, slots: Vec<SlotCommand>) -> Self {
         Self { action, subjects: Vec::new(), slots }
     }
 
-    /// Adds what another one asks of the same subjects; what both ask is asked once.
+    /// Adds the subjects and limits of another command; duplicates are sent once.
     pub fn add(&mut self, other: Self) {
         for asked in other.subjects {
             let Some(known) = self.subjects.iter_mut().find(|known| known.subject == asked.subject)
@@ -140,27 +140,27 @@ impl StoreCommand {
     }
 }
 
-/// How one limit stands, by the store's clock.
+/// The status of one limit, by the store's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitStatus {
     /// Whether it lets the request through.
     pub fits: bool,
-    /// The state: with the cost where all of the request was admitted and charged, else as it was.
+    /// The state: with the cost if the whole request was admitted and charged, else unchanged.
     pub state: State,
-    /// How many thousandths of the limit a signal leaves: 1000 where there is none.
+    /// The multiplier of the signal, in thousandths: 1000 if there is none.
     pub factor: u16,
     /// Until when it is blocked by hand, or 0.
     pub blocked_until_us: u64,
-    /// The store's clock as it judged.
+    /// The store's clock at the judgement.
     pub now_us: u64,
 }
 
-/// What a store says: one standing for each demand, in their order, and behind them one for each
-/// slot that was looked at.
+/// The result of a store command: one status for each limit, in their order, then one for each slot
+/// that was checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandResult {
-    /// Whether all fit, and were charged where that was asked.
+    /// Whether everything fit, and was charged if the action charges.
     pub admitted: bool,
-    /// How each limit stands.
+    /// The status of each limit.
     pub standings: Few<LimitStatus>,
 }

@@ -1,7 +1,7 @@
-//! How limits count, and the commands that stores carry out for them.
+//! The arithmetic of limits, and the commands that stores execute for them.
 //!
-//! [`algorithm`] has the arithmetic, in whole numbers; `wire` writes it as the numbers that scripts
-//! compute with; `commands` is what a store is asked. Nothing here waits or keeps state.
+//! [`algorithm`] has the arithmetic, in whole numbers; `wire` converts it to the numbers of the
+//! scripts; `commands` has the store commands. Nothing here waits or keeps state.
 
 pub mod algorithm;
 mod commands;

@@ -1,4 +1,4 @@
-//! The algorithms against an oracle that keeps every admission.
+//! Tests the algorithms against an oracle that keeps every admission.
 
 use std::time::Duration;
 
@@ -42,8 +42,8 @@ fn any_walk() -> impl Strategy<Value = Vec<(u64, u32)>> {
     prop::collection::vec((step, 1..4u32), 1..120)
 }
 
-/// A token bucket as a book has it, in exact fractions: tokens × window, so that a microsecond
-/// brings `limit`.
+/// A textbook token bucket in exact fractions: it counts tokens × window, so that a microsecond
+/// adds `limit`.
 struct Naive {
     tokens: u128,
     last_us: u64,
@@ -209,8 +209,8 @@ proptest! {
         let view = rule.view(state, now);
         prop_assert!(rule.view(state, before).remaining <= view.remaining);
 
-        // Whatever the step, everything is back after what a full quota takes: it is forgotten that
-        // it was later.
+        // However far the clock went back, everything is free again after the time of a full quota:
+        // the later time is forgotten.
         let all = u32::try_from(rule.capacity()).unwrap();
         let longest = match algorithm {
             Algorithm::FixedWindow => window,

@@ -1,32 +1,32 @@
-//! Rules and states as numbers that other programs compute with: the scripts in a shared store,
-//! whose numbers are doubles. Every number here is whole and below 2^53, so that nothing is rounded
-//! on the way or there.
+//! Rules and states as numbers for other programs: the scripts in a shared store, which compute
+//! with doubles. Every number is whole and below 2^53, so neither the transfer nor the script
+//! rounds.
 
 use super::algorithm::{Algorithm, Rule, State};
 
-/// How a rule charges one cost, as a script computes it.
+/// The charge of one cost under a rule, for a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WireRule {
-    /// Whether the rule counts and refuses nothing.
+    /// Whether the rule only watches.
     pub watching: bool,
-    /// What the cost adds, and how much fits.
+    /// The amount that the cost adds, and the bound.
     pub charge: WireCharge,
 }
 
 /// The numbers of a charge. Each `_rest` is in parts of a microsecond, `scale` parts to one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WireCharge {
-    /// A generic cell rate: one instant that each request moves on.
+    /// A generic cell rate: each request moves one instant forward.
     Gcra {
         /// How far the cost moves the instant: whole microseconds.
         step_us: u64,
-        /// The rest of that.
+        /// The rest of the step.
         step_rest: u32,
         /// How far the instant may be ahead of the clock: whole microseconds.
         reach_us: u64,
-        /// The rest of that.
+        /// The rest of the reach.
         reach_rest: u32,
-        /// Parts of a microsecond.
+        /// The parts of one microsecond.
         scale: u32,
     },
     /// A fixed or sliding window.
@@ -35,17 +35,17 @@ pub enum WireCharge {
         sliding: bool,
         /// Its length in microseconds.
         window_us: u64,
-        /// What the request costs.
+        /// The cost of the request.
         cost: u32,
-        /// How much fits into a window.
+        /// The most cost in a window.
         limit: u32,
     },
 }
 
 impl WireRule {
-    /// Kind, two pairs of a long and a short number, and the scale: what scripts unpack as
-    /// `BdI4dI4I4`. Kinds are 0 GCRA, 1 fixed window, 2 sliding window, and 16 more for a rule
-    /// that only watches.
+    /// The kind, two pairs of a long and a short number, and the scale. Scripts unpack this as
+    /// `BdI4dI4I4`. Kinds are 0 GCRA, 1 fixed window, 2 sliding window, plus 16 for a rule that
+    /// only watches.
     #[must_use]
     pub fn packed(&self) -> (u8, [(u64, u32); 2], u32) {
         let watching = if self.watching { 16 } else { 0 };
@@ -60,15 +60,15 @@ impl WireRule {
     }
 }
 
-/// A state as it lies in a shared store.
+/// A state as stored in a shared store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct WireState {
     /// GCRA: the instant in whole microseconds; else the number of the window.
     pub a: u64,
-    /// GCRA: the rest of it in parts of a microsecond; else what was used (sliding: in the window
-    /// before).
+    /// GCRA: the rest of the instant in parts of a microsecond; else the use (sliding: of the
+    /// previous window).
     pub b: u32,
-    /// Sliding: what was used in this window.
+    /// Sliding: the use of this window.
     pub c: u32,
 }
 
@@ -82,8 +82,8 @@ impl Rule {
             WireCharge::Window {
                 sliding,
                 window_us: self.window_us(),
-                // More than two windows hold never fits, and gives back all of them, however much
-                // more.
+                // A cost above two full windows never fits, and a refund of it empties both. So
+                // larger costs need no larger number.
                 cost: cost.min(whole(u128::from(self.limit()) * 2 + 1)),
                 limit: whole(u128::from(self.limit())),
             }
@@ -91,7 +91,7 @@ impl Rule {
             let (step, scale) = self.interval();
             let full = self.reach();
             let fits = u64::from(cost) <= self.capacity();
-            // More than the capacity never fits, however much more.
+            // A cost above the capacity never fits, so larger costs need no larger number.
             let adds = if fits { u128::from(cost) * step } else { full + step };
             WireCharge::Gcra {
                 step_us: long(adds / scale),

@@ -1,54 +1,56 @@
-//! The notices that the store has acknowledged or shown to this process, kept until they end. A
-//! failover to a replica that lags, or a restart without persistence, loses some of them: each
-//! process then publishes again what it keeps.
+//! The notices that the store has acknowledged or delivered to this process, kept until they end. A
+//! failover to a lagging replica, or a restart without persistence, loses some of them. Each
+//! process then publishes its copies again.
 //!
-//! Versions decide. A notice is lost where the store has no version of its name, or an earlier one.
-//! A later version is somebody's later word and wins, also one that takes the notice back: such a
-//! version lasts a day at least, and a process that was cut off for longer than 12 hours publishes
-//! nothing of before. What is published again keeps its version, so that it never wins over a later
-//! word that was lost, too.
+//! Versions decide:
+//!
+//! 1. A notice is lost if the store has no version of its name, or an earlier one.
+//! 2. A later version wins, also one that removes the notice. A removal lasts a day at least, and a
+//!    process that was cut off for longer than 12 hours drops its earlier copies.
+//! 3. A notice is published again with its old version, so it never replaces a later one that was
+//!    lost too.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-/// After so long without a read, somebody may have taken a notice back without a trace.
+/// After this long without a read, another process may have removed a notice without a trace.
 const TRUSTED_US: u64 = 12 * 60 * 60 * 1_000_000;
-/// Notices that are kept at most: as many as a store keeps.
+/// The most notices that are kept: as many as in a store.
 const MOST: usize = 100_000;
 
-/// A notice as the store had it.
+/// A notice as stored.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Acknowledged {
     pub(super) text: String,
-    /// Where readers find it.
+    /// Its position in the readers' order.
     pub(super) place: f64,
-    /// When it was said: a time of the server's clock in microseconds.
+    /// When it was published: a time of the server's clock in microseconds.
     pub(super) version: f64,
-    /// When it is over, on the monotonic clock.
+    /// When it ends, on the monotonic clock.
     pub(super) until_us: u64,
 }
 
-/// What the store has of a name now.
+/// The store's current entry of a name.
 #[derive(Debug)]
 pub(super) struct InStore {
     pub(super) place: f64,
     pub(super) version: f64,
-    /// How its text begins, in bytes.
+    /// The first bytes of its text.
     pub(super) text: Vec<u8>,
 }
 
-/// All of them, by name.
+/// All kept notices, by name.
 #[derive(Debug, Default)]
 pub(super) struct Record {
     notices: BTreeMap<String, Acknowledged>,
-    /// The name that was looked at last.
+    /// The last name that was checked.
     looked_at: Option<String>,
-    /// When the store was read last, on the monotonic clock.
+    /// When the store was last read, on the monotonic clock.
     read_us: u64,
 }
 
 impl Record {
-    /// The store has this notice, and none of its name that is later.
+    /// Notes that the store has this notice, and no later one of its name.
     pub(super) fn put(&mut self, name: &str, notice: Acknowledged) {
         let has_room = self.notices.len() < MOST;
         match self.notices.get_mut(name) {
@@ -62,12 +64,12 @@ impl Record {
         self.notices.len()
     }
 
-    /// The store has a later notice of this name.
+    /// Notes that the store has a later notice of this name.
     pub(super) fn forget(&mut self, name: &str) {
         self.notices.remove(name);
     }
 
-    /// Whether this very notice is known. It is in this place now.
+    /// Whether exactly this notice is kept. Its position is updated.
     pub(super) fn meet(&mut self, name: &str, version: f64, text: &str, place: f64) -> bool {
         let is_it = |known: &&mut Acknowledged| {
             known.version.total_cmp(&version).is_eq() && known.text == text
@@ -76,14 +78,15 @@ impl Record {
         known.map(|known| known.place = place).is_some()
     }
 
-    /// Whether a later version of this name is known. None is later than `latest_us`: where one
-    /// seems to be, the clock that gave it was set back.
+    /// Whether a later version of this name is kept. A version beyond `latest_us` does not count:
+    /// the clock that assigned it was set back.
     pub(super) fn is_later(&self, name: &str, version: f64, latest_us: u64) -> bool {
         let known = self.notices.get(name).map(|notice| notice.version);
         known.is_some_and(|known| known > version && known <= in_us(latest_us))
     }
 
-    /// The store answers again, at `mono_us`: what is too old to be published again is dropped.
+    /// Notes that the store answers again, at `mono_us`. Copies too old to be published again are
+    /// dropped.
     pub(super) fn begin_read(&mut self, mono_us: u64) {
         if mono_us.saturating_sub(self.read_us) > TRUSTED_US {
             self.notices.clear();
@@ -91,8 +94,8 @@ impl Record {
         self.read_us = mono_us;
     }
 
-    /// The next names to look for in the store, at most `count`. Those that are over at `now_us`
-    /// are dropped.
+    /// The next names to check in the store, at most `count`. Notices that ended by `now_us` are
+    /// dropped.
     pub(super) fn next(&mut self, count: usize, now_us: u64) -> Vec<String> {
         let after = self.looked_at.take().map_or(Bound::Unbounded, Bound::Excluded);
         let some = self.notices.range::<String, _>((after, Bound::Unbounded)).take(count);
@@ -109,9 +112,9 @@ impl Record {
         names
     }
 
-    /// The notice of a name, where the store has lost it. The store may have another one, also in
-    /// the same place: where its clock was set back, places follow each other one by one, and a
-    /// primary that lacks the last of them gives them again.
+    /// The notice of a name, if the store has lost it. The store may have another one in its place,
+    /// even at the same position: after its clock was set back, positions count up one by one, and
+    /// a primary without the last of them assigns them again.
     pub(super) fn lost(&self, name: &str, in_store: Option<&InStore>) -> Option<&Acknowledged> {
         let notice = self.notices.get(name)?;
         let is_it = |other: &InStore| {
@@ -136,7 +139,7 @@ mod tests {
         Acknowledged { text: format!("block v{version}"), place: version, version, until_us }
     }
 
-    /// What is lost where the store has the notice of this place and version.
+    /// The notice to publish again, given the position and version in the store.
     fn lost(record: &Record, name: &str, in_store: Option<f64>) -> Option<String> {
         let in_store = in_store.map(|at| InStore {
             place: at,
@@ -146,7 +149,7 @@ mod tests {
         record.lost(name, in_store.as_ref()).map(|notice| notice.text.clone())
     }
 
-    /// Takes in what was read, unless it is older than what is known.
+    /// Applies a notice that was read, unless a later one is kept.
     fn read(record: &mut Record, name: &str, notice: Acknowledged) {
         if !record.is_later(name, notice.version, 1000) {
             record.put(name, notice);
@@ -178,10 +181,11 @@ mod tests {
             read(&mut record, "a", notice(version, 100));
         }
         assert_eq!(lost(&record, "a", None).as_deref(), Some("block v7"));
-        // What somebody who knew no better has published again is the older word, wherever it is.
+        // A process without the later version publishes the earlier one again. It stays the earlier
+        // one, whatever its position.
         read(&mut record, "a", Acknowledged { place: 9.0, ..notice(5.0, 100) });
         assert_eq!(lost(&record, "a", Some(9.0)).as_deref(), Some("block v7"));
-        // Somebody took it back: that is what is published again.
+        // A removal is published again, too.
         let gone = Acknowledged { text: "gone".into(), ..notice(8.0, 100) };
         read(&mut record, "a", gone);
         assert_eq!(lost(&record, "a", Some(7.0)).as_deref(), Some("gone"));

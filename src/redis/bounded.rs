@@ -1,12 +1,11 @@
 //! Bounds on what a server of Redis may send.
 //!
-//! The `redis` crate keeps the bytes of a reply until all of it has come, however long the server
-//! says that it is. So the bytes are counted between the socket and the crate. A connection fails
-//! when its server sends
+//! The `redis` crate buffers a reply until it is complete, whatever length the server announces. So
+//! the bytes are counted between the socket and the crate. A connection fails when its server sends
 //!
 //! 1. a reply of more than [`REPLIES`] allows: bytes, values, depth, or the length of a line;
-//! 2. what is no reply of RESP2, the protocol that we speak;
-//! 3. a reply to nothing: from then on each answer would be taken for that of the next question.
+//! 2. bytes that are no reply of RESP2, the protocol in use;
+//! 3. a reply without a command: each later reply would be matched with the wrong command.
 
 use std::io;
 use std::pin::Pin;
@@ -17,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::store::fault::OutageCause;
 
-/// What one message may have.
+/// The bounds of one message.
 struct Bounds {
     bytes: usize,
     values: usize,
@@ -25,10 +24,10 @@ struct Bounds {
     line: usize,
 }
 
-/// The largest reply that is asked for is a page of 4,000 revocations, about half a megabyte. The
-/// map of a cluster whose slots are all scattered has about 300,000 values.
+/// The largest expected reply is a page of 4,000 revocations, about half a megabyte. The map of a
+/// cluster whose slots are all scattered has about 300,000 values.
 const REPLIES: Bounds = Bounds { bytes: 16 << 20, values: 500_000, depth: 8, line: 8 << 10 };
-/// We know what we send.
+/// Commands come from this process and need no bounds.
 const COMMANDS: Bounds =
     Bounds { bytes: usize::MAX, values: usize::MAX, depth: 1, line: usize::MAX };
 const NO_REPLY: &str = "the server sent what is no reply";
@@ -37,7 +36,7 @@ const TO_NOTHING: &str = "the server sent a reply to nothing";
 /// Digits of a length or a number, with a sign.
 const MAX_DIGITS: usize = 20;
 
-/// A connection on which a server sends bounded replies to what it was asked, and nothing else.
+/// A connection on which the server may send only bounded replies to commands.
 pub(super) struct Bounded<S> {
     stream: S,
     replies: Messages,
@@ -51,8 +50,8 @@ impl<S> Bounded<S> {
         Self { stream, replies, commands, fault: Arc::default() }
     }
 
-    /// What was wrong with what the server sent, once something is: the crate tells only the first
-    /// who waits of it.
+    /// The fault in the received bytes, once there is one: the crate reports it only to the first
+    /// receiver.
     pub(super) fn fault(&self) -> Arc<OnceLock<OutageCause>> {
         Arc::clone(&self.fault)
     }
@@ -79,7 +78,8 @@ impl<S> Bounded<S> {
     }
 }
 
-/// Why a server refuses a connection, which it says before anything is asked, and then closes it.
+/// Why a server refuses a connection. It sends this before any command, and then closes the
+/// connection.
 fn refusal(first: &[u8]) -> Option<OutageCause> {
     if first.starts_with(b"-ERR max number of clients") {
         return Some(OutageCause::Connections);
@@ -121,20 +121,20 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Bounded<S> {
     }
 }
 
-/// Follows a stream of messages, of which it keeps no more than a number.
+/// Follows a stream of messages without keeping their bytes.
 struct Messages {
     bounds: &'static Bounds,
-    /// How many have come in full.
+    /// The number of complete messages.
     whole: u64,
     at: At,
-    /// Of the message that is under way.
+    /// The size of the incomplete message.
     bytes: usize,
     values: usize,
-    /// How many values are missing in each array that is open, the outermost first.
+    /// The number of values that each open array still lacks, the outermost first.
     open: Vec<usize>,
 }
 
-/// What the next byte belongs to.
+/// The part that the next byte belongs to.
 enum At {
     /// The type of a value.
     Type,
@@ -184,7 +184,7 @@ impl Messages {
                     used
                 }
             };
-            // What has just ended belongs to no message any more.
+            // A message that has just ended counts no more.
             if !matches!(self.at, At::Type) || !self.open.is_empty() {
                 self.bytes = self.bytes.saturating_add(used);
             }
@@ -224,7 +224,7 @@ impl Messages {
         Ok(())
     }
 
-    /// A value is whole, and with it perhaps the arrays that it is the last one of.
+    /// A value is complete, and with it any arrays of which it is the last value.
     fn end_of_value(&mut self) {
         self.at = At::Type;
         while let Some(missing) = self.open.last_mut() {
@@ -245,7 +245,7 @@ impl Line {
         Self { kind, length: 0, digits: [0; MAX_DIGITS], ends_with_return: false }
     }
 
-    /// How many of the bytes belong to it, and whether it is whole.
+    /// How many of the bytes belong to the line, and whether it is complete.
     fn read(&mut self, bytes: &[u8], longest: usize) -> Read<(usize, bool)> {
         let end = memchr::memchr(b'\n', bytes);
         let text = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
@@ -256,7 +256,7 @@ impl Line {
             }
         }
         self.length = self.length.saturating_add(text.len());
-        // With the return at its end.
+        // With the carriage return at its end.
         let longest = if is_number { MAX_DIGITS + 1 } else { longest };
         if self.length > longest {
             return Err("the server sent a line that is too long");
@@ -265,14 +265,14 @@ impl Line {
             self.ends_with_return = *last == b'\r';
         }
         if end.is_some() && !self.ends_with_return {
-            // It belongs to the text.
+            // The line feed belongs to the text.
             self.length += 1;
             return Ok((text.len() + 1, false));
         }
         Ok((text.len() + usize::from(end.is_some()), end.is_some()))
     }
 
-    /// The length that it says; `None` for no value, and where it says none.
+    /// The length that the line announces; `None` for no value, and for a type without length.
     fn count(&self) -> Read<Option<usize>> {
         if !matches!(self.kind, b'$' | b'*') {
             return Ok(None);
@@ -319,7 +319,7 @@ mod tests {
             read(b":0000000000000000000001"),
             Err("the server sent a line that is too long")
         );
-        // Each part within its bound, all of them together not.
+        // Each part is within its bound, all of them together are not.
         let many = [
             b"*5\r\n".as_slice(),
             &[b"$4194304\r\n", vec![b'a'; 4 << 20].as_slice(), b"\r\n"].concat().repeat(4),

@@ -1,5 +1,5 @@
-//! Connections to the nodes of a cluster: one for each, made when it is first needed. A node that
-//! hangs makes nobody wait who asks for a key of another one.
+//! Connections to the nodes of a cluster: one for each node, made when first needed. A node that
+//! hangs delays no command for another node.
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
@@ -20,20 +20,20 @@ use super::slots::{Address, Redirect, SlotMap, slot_of_command};
 use crate::store::fault::OutageCause;
 use crate::store::runtime::CONNECT_TIMEOUT;
 
-/// How often a command is sent to another node.
+/// The most redirects of a command.
 const MAX_REDIRECTS: usize = 4;
-/// Before a command is sent again whose keys live on two nodes.
+/// The delay before a command is sent again whose keys live on two nodes.
 const LATER: Duration = Duration::from_millis(5);
-/// After the first server has answered: so long the others may answer something else.
+/// How long the replies of other servers are awaited after the first one.
 const SECOND_OPINION: Duration = Duration::from_millis(50);
 
 /// Makes connections to nodes.
 #[derive(Clone)]
 pub(super) struct Opener {
-    /// How to speak to a node, but for its address.
+    /// The connection settings of every node, except for its address.
     pub(super) template: ConnectionInfo,
     pub(super) certificates: Option<TlsCertificates>,
-    /// The longest that an answer may take; `None` for ever.
+    /// The longest wait for a reply; `None`: forever.
     pub(super) patience: Option<Duration>,
 }
 
@@ -52,7 +52,7 @@ impl Opener {
         timeout(CONNECT_TIMEOUT, opening).await.unwrap_or_else(|_| Err(timed_out()))
     }
 
-    /// Who owns which slots, as nodes say that are connected to for this.
+    /// The slot map, from nodes that are connected to for this.
     pub(super) async fn discover(&self, nodes: &[Address]) -> Result<SlotMap, OutageCause> {
         let why = Why::default();
         let asked = nodes.iter().cloned().map(|address| {
@@ -70,12 +70,12 @@ impl Opener {
     }
 }
 
-/// Why none of several servers says what it is asked, as the first one says that can be reached.
+/// The cause to report if no server answers: the first one from a server that could be reached.
 #[derive(Clone, Default)]
 pub(super) struct Why(Arc<Mutex<Option<OutageCause>>>);
 
 impl Why {
-    /// What a server says; where it says nothing, that is noted.
+    /// Passes a server's answer on, and notes the cause if there is none.
     pub(super) fn note<T>(&self, said: Result<T, OutageCause>) -> Option<T> {
         said.map_err(|fault| {
             let mut known = self.0.lock();
@@ -91,7 +91,7 @@ impl Why {
     }
 }
 
-/// Who owns which slots, as one node says.
+/// The slot map, as one node reports it.
 pub(super) async fn ask_slots(
     mut link: Connection,
     address: &Address,
@@ -102,12 +102,12 @@ pub(super) async fn ask_slots(
     if let Some(fault) = fault_in(&answer) {
         return Err(fault);
     }
-    // A cluster whose slots nobody serves names no primary.
+    // A cluster without any served slot names no primary.
     SlotMap::read(&answer, &address.host).ok_or(OutageCause::Slots)
 }
 
-/// What most servers say, of those that answer soon after the first one: one that hangs keeps
-/// nobody, and one that was cut off from the others does not know of a failover.
+/// The answer of most servers among those that answer soon after the first one. So a server that
+/// hangs delays no one, and a server cut off from the others, which missed a failover, is outvoted.
 pub(super) async fn most_say<T: PartialEq + Send + 'static>(
     asked: impl Iterator<Item = impl Future<Output = Option<T>> + Send + 'static>,
 ) -> Option<T> {
@@ -116,7 +116,7 @@ pub(super) async fn most_say<T: PartialEq + Send + 'static>(
     votes.into_iter().find(|(_, count)| *count == most).map(|(said, _)| said)
 }
 
-/// What servers say that answer soon after the first one, and how many say each of it.
+/// The answers of the servers that answer soon after the first one, each with its number of votes.
 pub(super) async fn votes<T: PartialEq + Send + 'static>(
     asked: impl Iterator<Item = impl Future<Output = Option<T>> + Send + 'static>,
 ) -> Vec<(T, usize)> {
@@ -141,7 +141,7 @@ pub(super) async fn votes<T: PartialEq + Send + 'static>(
     }
 }
 
-/// Who has connections to nodes.
+/// A source of connections to nodes.
 pub(super) trait Reach: Sync {
     /// The connection to a node.
     fn reach(
@@ -149,11 +149,11 @@ pub(super) trait Reach: Sync {
         address: &Address,
     ) -> impl Future<Output = Result<Connection, RedisError>> + Send;
 
-    /// A slot has moved: who owns what has to be asked again.
+    /// Notes that a slot has moved, so the slot map must be read again.
     fn moved(&self);
 }
 
-/// Sends commands to a node, and after that those that it sends elsewhere: one value for each.
+/// Sends commands to a node and follows its redirects. Returns one value for each command.
 pub(super) async fn exchange(
     nodes: &impl Reach,
     address: &Address,
@@ -213,7 +213,7 @@ async fn send_on<'c>(
     Ok(answers.into_iter().skip(step - 1).step_by(step).collect())
 }
 
-/// Connections to the nodes of a cluster that many tasks use at once; a clone is the same.
+/// Connections to the nodes of a cluster for many tasks at once; a clone shares them.
 #[derive(Clone)]
 pub struct ClusterLink(Arc<Links>);
 
@@ -223,7 +223,7 @@ impl std::fmt::Debug for ClusterLink {
     }
 }
 
-/// A connection that is made when it is first needed. It is held while it is made.
+/// A connection that is made when first needed. The lock is held meanwhile.
 type Kept = Arc<tokio::sync::Mutex<Option<Connection>>>;
 
 struct Links {
@@ -235,8 +235,8 @@ struct Links {
 }
 
 impl ClusterLink {
-    /// Asks the nodes at `seeds` for the others. One that hangs does not matter where another one
-    /// answers.
+    /// Reads the slot map from the nodes at `seeds`. A node that hangs does not matter if another
+    /// one answers.
     pub(super) async fn connect(opener: Opener, seeds: Vec<Address>) -> Result<Self, RedisError> {
         let map = opener.discover(&seeds).await.map_err(std::io::Error::from)?;
         Ok(Self(Arc::new(Links {
@@ -248,7 +248,7 @@ impl ClusterLink {
         })))
     }
 
-    /// Sends commands whose keys are in one slot; one value for each.
+    /// Sends commands whose keys are in one slot. Returns one value for each.
     pub(super) async fn send(&self, commands: &Pipeline) -> Result<Vec<Value>, RedisError> {
         let links = &self.0;
         if links.is_stale.swap(false, Ordering::AcqRel) {
@@ -301,12 +301,12 @@ impl Reach for Links {
     }
 }
 
-/// Took too long.
+/// The error of a timeout.
 pub(super) fn timed_out() -> RedisError {
     std::io::Error::from(std::io::ErrorKind::TimedOut).into()
 }
 
-/// No node answers, or none has the slot.
+/// The error when no node answers, or none has the slot.
 pub(super) fn unreachable_nodes() -> RedisError {
     (ErrorKind::ClusterConnectionNotFound, "no node of the cluster answers for the key").into()
 }

@@ -1,5 +1,5 @@
-//! The driver over a cluster: questions go apart by the nodes that they are about, those for one
-//! node as one pipeline, so that a node that hangs keeps nobody who does not ask it.
+//! The driver of a cluster. It splits commands by node and sends those for one node as one
+//! pipeline, so a node that hangs delays only its own commands.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -22,15 +22,15 @@ use crate::store::ask::{QueuedCommand, Responder};
 use crate::store::error::StoreError;
 use crate::store::runtime::{BACKOFF, Task, jittered, spawn_beside};
 
-/// How often it is asked who owns which slots, and how often while a node is away.
+/// How often the slot map is read, and how often while a node is away.
 const LOOK: Duration = Duration::from_secs(10);
 const LOOK_AWAY: Duration = Duration::from_millis(500);
-/// Many who are sent elsewhere at one time are one reason to ask. It is asked less often where
-/// somebody was sent elsewhere and the last answer was no news.
+/// Redirects within this time cause one read of the slot map. If the last read after a redirect
+/// changed nothing, the longer time applies.
 const GATHER: Duration = Duration::from_millis(2);
 const GATHER_AGAIN: Duration = Duration::from_millis(100);
 
-/// Finds the nodes, and finds them again, for ever.
+/// Finds the nodes of the cluster, again and again, forever.
 pub(super) async fn follow(driver: Arc<Driver>, cluster: Arc<Cluster>) {
     let mut tasks = HashMap::new();
     let mut pause = BACKOFF.0;
@@ -66,7 +66,7 @@ pub(super) async fn follow(driver: Arc<Driver>, cluster: Arc<Cluster>) {
 }
 
 impl Driver {
-    /// What the nodes of a cluster are like, all together.
+    /// Publishes the combined state of the nodes.
     pub(super) fn look_around(&self) {
         let Some(cluster) = self.cluster() else { return };
         match cluster.known() {
@@ -78,7 +78,7 @@ impl Driver {
     }
 }
 
-/// Sends questions on their way, those about the same nodes together.
+/// Sends commands, those for the same nodes together.
 pub(super) async fn dispatch(
     driver: Arc<Driver>,
     cluster: Arc<Cluster>,
@@ -116,7 +116,7 @@ pub(super) async fn dispatch(
     }
 }
 
-/// The places of the nodes that a question is about, in order; `None` where a key has none.
+/// The indexes of a command's nodes, in order; `None` if a key has no node.
 fn nodes_of(driver: &Driver, view: &View, question: &StoreCommand) -> Option<Vec<usize>> {
     let mut nodes = Vec::with_capacity(1);
     let mut has_all = true;
@@ -129,7 +129,7 @@ fn nodes_of(driver: &Driver, view: &View, question: &StoreCommand) -> Option<Vec
     has_all.then_some(nodes)
 }
 
-/// What questions are sent with.
+/// The context for sending commands.
 #[derive(Clone, Copy)]
 struct Sender<'d> {
     driver: &'d Arc<Driver>,
@@ -139,7 +139,7 @@ struct Sender<'d> {
 }
 
 impl Sender<'_> {
-    /// One answer for each question. All of them are about the same nodes.
+    /// One result for each command. All commands have the same nodes.
     async fn answers(
         self,
         nodes: &[usize],
@@ -148,7 +148,7 @@ impl Sender<'_> {
         let is_available = |node: &usize| {
             self.view.nodes.get(*node).is_some_and(|node| node.status.is_available())
         };
-        // Before another node has charged anything.
+        // Checked before another node charges anything.
         if !nodes.iter().all(is_available) {
             return questions.iter().map(|_| Err(StoreError::Unavailable)).collect();
         }
@@ -177,7 +177,7 @@ impl Sender<'_> {
         results.answers
     }
 
-    /// Sends calls, each to its node; one reply for each, and why one is missing.
+    /// Sends calls, each to its node. Returns one reply for each, and the cause of missing ones.
     async fn send(
         self,
         calls: &[&Call],
@@ -260,10 +260,10 @@ async fn ask_node(
     }
 }
 
-/// Whether the connection can't be used any more.
+/// Whether the connection is unusable.
 pub(super) fn is_lost(error: &RedisError) -> bool {
     !error.is_timeout()
-        // Another node was asked for, which is away.
+        // The command was redirected to another node, which is away.
         && error.kind() != ErrorKind::ClusterConnectionNotFound
         && (error.is_io_error() || error.is_connection_dropped() || error.is_unrecoverable_error())
 }

@@ -1,5 +1,4 @@
-//! `store.redis`, checked: where the servers are, who we are to them, and how long a request waits
-//! for them.
+//! `store.redis`, checked: the servers, the credentials, and the longest wait of a request.
 
 use std::fmt;
 use std::time::Duration;
@@ -38,23 +37,22 @@ const MAX_DB: i64 = 65_535;
 /// A Redis or Valkey store that all processes share.
 #[derive(Clone)]
 pub struct RedisConfig {
-    /// Where the servers are.
+    /// The addresses of the servers.
     pub topology: Topology,
-    /// What all keys begin with; guards that give the same one share their counts.
+    /// The start of all keys. Guards with the same prefix share their counts.
     pub prefix: String,
-    /// The longest that a request waits for an answer.
+    /// The longest that a request waits for a result.
     pub timeout: Duration,
-    /// How many processes share the limits at least while the store is away.
+    /// The least number of processes that divide the limits during an outage.
     pub(crate) processes: u32,
-    /// What is kept in this process: copies of what the store said, and the counts while it is
-    /// away.
+    /// The store in this process: copies of the last results, and the counts of an outage.
     pub local: MemoryConfig,
-    /// How many replicas must have what is not to be lost in a failover, before it counts as
-    /// stored: revocations, ended sessions and what is said of clients and limits. 0 to 16.
+    /// How many replicas must acknowledge a write that a failover must not lose, before it counts
+    /// as stored: revocations, ended sessions and runtime overrides of clients and limits. 0 to 16.
     pub min_replicas: u8,
-    /// Alike for the same options: guards that have them share a connection.
+    /// Equal for the same options. Guards with equal digests share a connection.
     pub digest: [u8; 32],
-    /// A private authority and our certificate, both in PEM.
+    /// A private certificate authority and the client's certificate, both in PEM.
     pub(super) certificates: Option<TlsCertificates>,
 }
 
@@ -63,20 +61,20 @@ pub struct RedisConfig {
 pub enum Topology {
     /// One server.
     Single(ConnectionInfo),
-    /// Redis Cluster: some of its nodes, which tell of the others.
+    /// Redis Cluster: some of its nodes, which name the others.
     Cluster(Vec<ConnectionInfo>),
-    /// A primary that sentinels know by a name.
+    /// A primary that sentinels monitor under a name.
     Sentinel {
         /// The sentinels.
         nodes: Vec<ConnectionInfo>,
-        /// What they call the primary.
+        /// The sentinels' name of the primary.
         name: String,
-        /// How to speak to the primary, but for its address.
+        /// The connection settings of the primary, except for its address.
         primary: ConnectionInfo,
     },
 }
 
-/// Names the kind only: addresses may hold passwords.
+/// Shows the kind only: addresses may contain passwords.
 impl fmt::Debug for RedisConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisConfig")
@@ -98,8 +96,7 @@ impl fmt::Debug for Topology {
 }
 
 impl RedisConfig {
-    /// Reads `value`, what the user wrote at `path` (`store.redis`): a URL, or an object of
-    /// options.
+    /// Reads `value`, the option at `path` (`store.redis`): a URL, or an object of options.
     pub fn parse(path: &str, value: &Value) -> Result<Self, ConfigError> {
         if let Value::String(url) = value {
             return Ok(Self {
@@ -144,7 +141,7 @@ impl RedisConfig {
 }
 
 impl RedisConfig {
-    /// Alike for two configurations that lead to the same keys. It holds no password.
+    /// Equal for two configurations that lead to the same keys. It contains no password.
     pub(crate) fn identity(&self) -> String {
         let node = |node: &ConnectionInfo| {
             let settings = node.redis_settings();
@@ -165,7 +162,7 @@ impl RedisConfig {
 }
 
 impl Topology {
-    /// The addresses that were given.
+    /// The configured addresses.
     fn nodes(&self) -> impl Iterator<Item = &ConnectionInfo> {
         match self {
             Self::Single(node) => std::slice::from_ref(node),
@@ -175,7 +172,7 @@ impl Topology {
     }
 }
 
-/// A digest, so that the passwords in it are not kept once more.
+/// A digest, so that the passwords in the options are not stored once more.
 fn digest(value: &Value) -> [u8; 32] {
     let digest =
         aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, value.to_string().as_bytes());
@@ -241,8 +238,8 @@ fn sentinel(options: &Options<'_>) -> Result<Topology, ConfigError> {
     let Some(first) = nodes.first() else {
         return Err(sentinel.invalid("nodes", "must name at least one sentinel"));
     };
-    // The options beside `sentinel` are about the primary; what sentinels want to know stands in
-    // their own URLs.
+    // The options beside `sentinel` apply to the primary. The credentials for all sentinels are
+    // those in the URL of the first one.
     let anonymous = first.clone().set_redis_settings(redis::RedisConnectionInfo::default());
     let primary = credentials(options, anonymous)?;
     Ok(Topology::Sentinel { name: name.to_owned(), primary, nodes })
@@ -267,7 +264,7 @@ fn nodes(options: &Options<'_>, key: &str) -> Result<Vec<ConnectionInfo>, Config
     Ok(nodes)
 }
 
-/// One address. Its text is never repeated: it may hold a password.
+/// Parses one address. Its text never goes into an error: it may contain a password.
 fn node(path: &str, url: &str) -> Result<ConnectionInfo, ConfigError> {
     let scheme = url.split_once("://").map(|(scheme, _)| scheme).unwrap_or_default();
     if !SCHEMES.contains(&scheme) {
@@ -305,7 +302,7 @@ fn node(path: &str, url: &str) -> Result<ConnectionInfo, ConfigError> {
     Ok(node)
 }
 
-/// Adds `username`, `password` and `db`, which go before those of the URL.
+/// Adds `username`, `password` and `db`, which override those of the URL.
 fn credentials(options: &Options<'_>, node: ConnectionInfo) -> Result<ConnectionInfo, ConfigError> {
     let mut settings = node.redis_settings().clone();
     if let Some(username) = options.string("username")? {

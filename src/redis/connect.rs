@@ -15,17 +15,17 @@ use super::tls;
 use crate::error::ConfigError;
 use crate::store::runtime::CONNECT_TIMEOUT;
 
-/// Makes connections. It makes none before it is asked.
+/// Makes connections, on demand only.
 #[derive(Debug)]
 pub struct Connector {
     config: RedisConfig,
-    /// For [`Connector::store`] alone: `WAIT` holds up what is sent behind it.
+    /// For [`Connector::write_lasting`] alone: `WAIT` blocks the commands behind it.
     lasting: tokio::sync::Mutex<Option<Link>>,
-    /// Those that sentinels have named.
+    /// The primaries that sentinels have named.
     primaries: Arc<Primaries>,
 }
 
-/// A connection that many tasks use at once; a clone is the same connection.
+/// A connection for many tasks at once; a clone is the same connection.
 #[derive(Clone)]
 pub enum Link {
     /// To one server, the primary.
@@ -53,8 +53,8 @@ impl std::fmt::Debug for Link {
 }
 
 impl Connector {
-    /// Checks what can be checked without a server: certificates and keys that can't be read are
-    /// errors of the configuration at `path`.
+    /// Checks the certificates and keys, without a connection. Unreadable ones are errors of the
+    /// configuration at `path`.
     pub fn new(config: RedisConfig, path: &str) -> Result<Self, ConfigError> {
         let lasting = tokio::sync::Mutex::default();
         let connector = Self { config, lasting, primaries: Arc::default() };
@@ -67,20 +67,20 @@ impl Connector {
         Ok(connector)
     }
 
-    /// What it connects to.
+    /// The configuration.
     #[must_use]
     pub fn config(&self) -> &RedisConfig {
         &self.config
     }
 
-    /// Whether keys live on several servers, so that one script can't see them all.
+    /// Whether keys live on several servers, out of reach of a single script.
     #[must_use]
     pub fn is_cluster(&self) -> bool {
         matches!(self.config.topology, Topology::Cluster(_))
     }
 
-    /// A new connection. `patience` is the longest that an answer may take on it; `None` for ever,
-    /// which is for commands that block, and such a connection must be used for nothing else.
+    /// A new connection. `patience` is the longest wait for a reply on it; `None` means forever.
+    /// That is for blocking commands, and such a connection must serve nothing else.
     pub async fn connect(&self, patience: Option<Duration>) -> Result<Link, RedisError> {
         let connecting = async {
             #[cfg(test)]
@@ -109,9 +109,9 @@ impl Connector {
         tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.unwrap_or_else(|_| Err(timed_out()))
     }
 
-    /// Sends a command that writes, and waits until as many replicas have it as `minReplicas` says:
-    /// the answer, and whether they have it. The command and `WAIT` go to one server on one
-    /// connection, since a server counts the replicas that have what this connection wrote.
+    /// Sends a command that writes, and waits until `minReplicas` replicas have it. Returns the
+    /// reply, and whether they have it. The command and `WAIT` use one connection to one server,
+    /// since a server counts the replicas that have the writes of this connection.
     pub(crate) async fn write_lasting(&self, write: &Cmd) -> Result<(Value, bool), RedisError> {
         let mut link = self.lasting_link().await?;
         let wanted = i64::from(self.config.min_replicas);
@@ -140,7 +140,7 @@ impl Connector {
         }
     }
 
-    /// How to connect to the nodes of a cluster, and where some of them are.
+    /// The opener for the nodes of a cluster, and the configured addresses.
     pub(super) fn cluster(&self, patience: Option<Duration>) -> Option<(Opener, Vec<Address>)> {
         let Topology::Cluster(nodes) = &self.config.topology else { return None };
         let seeds = nodes.iter().filter_map(|node| match node.addr() {
@@ -155,14 +155,14 @@ impl Connector {
     }
 }
 
-/// How long a server waits for its replicas. Whoever revokes waits a second in all.
+/// How long a server waits for its replicas. The caller of a revocation waits a second in all.
 const REPLICATION_MS: u64 = 700;
-/// The longest that an answer may take on a connection where commands wait for replicas.
+/// The longest wait for a reply on a connection with `WAIT` commands.
 const LASTING_PATIENCE: Duration = Duration::from_secs(1);
 
 impl Link {
-    /// Whether it fails from now on: it was closed, or leads to a server that another one has
-    /// replaced. The connections of a cluster are made again one by one.
+    /// Whether it is unusable from now on: it was closed, or its server was replaced as the
+    /// primary. The connections of a cluster are renewed one by one.
     pub(crate) fn is_over(&self) -> bool {
         match self {
             Self::Single(link) => link.is_closed(),
@@ -173,8 +173,8 @@ impl Link {
         }
     }
 
-    /// Sends `pipeline` and gives one value for each of its commands; what a server said no to is a
-    /// [`Value::ServerError`] in its place.
+    /// Sends `pipeline` and returns one value for each of its commands. A command that the server
+    /// refused has a [`Value::ServerError`] in its place.
     pub async fn send(&mut self, pipeline: &Pipeline) -> Result<Vec<Value>, RedisError> {
         if self.is_over() {
             return Err(given_up());

@@ -1,10 +1,10 @@
-//! Carries questions to the servers and answers back, on the store's thread.
+//! Executes commands on the servers, on the store's thread.
 //!
-//! One task for each server keeps a connection and shows by a write, every two seconds, that the
-//! server takes writes. Another takes what was asked since it last looked and sends it as one
-//! pipeline. Five failures in a row, or a connection that breaks, open the server's circuit
-//! breaker: nobody asks it until its task has written again. In a cluster each primary has its own
-//! ([`cluster_driver`](super::cluster_driver)).
+//! One task for each server keeps a connection, and writes a heartbeat every two seconds to check
+//! that the server takes writes. Another task collects the commands since its last turn and sends
+//! them as one pipeline. Five failures in a row, or a broken connection, open the server's circuit
+//! breaker: no command is sent until a heartbeat succeeds again. In a cluster each primary has its
+//! own breaker ([`cluster_driver`](super::cluster_driver)).
 
 use std::sync::Arc;
 
@@ -34,14 +34,14 @@ const BEGAN: &str = concat!(include_str!("lua/proofs.lua"), include_str!("lua/be
 pub(super) struct Driver {
     pub(super) connector: Arc<Connector>,
     pub(super) scripts: Scripts,
-    /// How the servers are doing, all together.
+    /// The combined state of the servers.
     pub(super) status: Arc<Status>,
-    /// What this process is called among those that are alive.
+    /// The id of this process in the list of live ones.
     process: String,
     servers: Servers,
 }
 
-/// Where questions go.
+/// The servers that execute commands.
 #[derive(Clone)]
 enum Servers {
     /// One server at a time.
@@ -49,7 +49,7 @@ enum Servers {
     Cluster(Arc<Cluster>),
 }
 
-/// Answers commands until nobody can send any more, and keeps `status`.
+/// Executes commands until all senders are gone, and keeps `status` current.
 pub(crate) async fn run(
     connector: Arc<Connector>,
     status: Arc<Status>,
@@ -76,7 +76,7 @@ pub(crate) async fn run(
     keeper.abort();
 }
 
-/// Connects to a server, and connects again, for ever.
+/// Connects to a server, and reconnects forever.
 pub(super) async fn keep_connected(driver: Arc<Driver>, node: Arc<Node>) {
     let mut pause = BACKOFF.0;
     loop {
@@ -86,7 +86,7 @@ pub(super) async fn keep_connected(driver: Arc<Driver>, node: Arc<Node>) {
                 node.link.send_replace(Some(link.clone()));
                 node.status.recovered();
                 driver.look_around();
-                // Where a question has broken the connection, it has said why.
+                // If a command broke the connection, it has set the cause.
                 driver.stay(&node, link).await.err()
             }
             Err(fault) => Some(fault),
@@ -114,7 +114,7 @@ impl Driver {
         }
     }
 
-    /// Sends questions on their way.
+    /// Sends commands.
     fn send(self: &Arc<Self>, batch: Vec<QueuedCommand>) {
         let driver = Arc::clone(self);
         match &self.servers {
@@ -137,7 +137,7 @@ impl Driver {
         let mut link = opened.map_err(|error| fault_of(&error))?;
         for command in self.scripts.load() {
             match timeout(PROBE, link.command(&command)).await {
-                // What comes behind it says less.
+                // The commands behind it would give a less precise cause.
                 Ok(Err(error)) if error.is_io_error() => return Err(fault_of(&error)),
                 // A user who may not load scripts may still run them.
                 _ => {}
@@ -147,8 +147,7 @@ impl Driver {
         Ok(link)
     }
 
-    /// Writes signs of life until one does not arrive, or somebody says that the connection is
-    /// broken.
+    /// Sends heartbeats until one fails or the connection is reported as broken.
     async fn stay(&self, node: &Node, mut link: Link) -> Result<(), OutageCause> {
         while timeout(jittered(HEARTBEAT), node.broken.notified()).await.is_err() {
             self.beat(node, &mut link).await?;
@@ -157,8 +156,8 @@ impl Driver {
         Ok(())
     }
 
-    /// Writes a sign of life; an error where it did not arrive. Before it is known that a server is
-    /// there, it is known since when it remembers proofs.
+    /// Writes a heartbeat; an error if it did not arrive. On a new connection it runs before the
+    /// server counts as available, so the start of its proof memory is read by then.
     async fn beat(&self, node: &Node, link: &mut Link) -> Result<(), OutageCause> {
         let prefix = &self.connector.config().prefix;
         let mut live = format!("{prefix}live");
@@ -201,7 +200,7 @@ impl Driver {
     }
 }
 
-/// Why a command was not answered as it should be.
+/// Why a reply is not the expected one.
 fn failed(answer: &Result<Result<Value, RedisError>, Elapsed>) -> OutageCause {
     match answer {
         Err(_) => OutageCause::Timeout,
@@ -211,8 +210,8 @@ fn failed(answer: &Result<Result<Value, RedisError>, Elapsed>) -> OutageCause {
 }
 
 impl Driver {
-    /// Whether a node of a cluster says that it has the slot of its sign of life no more. It is
-    /// well, and has another one as soon as it is known who owns what.
+    /// Whether a node of a cluster reports that the slot of its heartbeat has moved. The node is
+    /// well, and gets another heartbeat key once the slot map is read again.
     fn is_elsewhere(&self, error: &RedisError) -> bool {
         let Some(cluster) = self.cluster() else { return false };
         let is_elsewhere = matches!(error.code(), Some("MOVED" | "ASK" | "TRYAGAIN"));
@@ -223,7 +222,7 @@ impl Driver {
     }
 }
 
-/// Sends a batch to the one server and tells everyone who asked, within the store's timeout.
+/// Sends a batch to the one server and completes all receivers within the store's timeout.
 async fn carry(driver: Arc<Driver>, node: Arc<Node>, batch: Vec<QueuedCommand>) {
     let deadline = Instant::now() + driver.connector.config().timeout;
     let (questions, waiters): (Vec<StoreCommand>, Vec<Responder>) =
@@ -238,7 +237,7 @@ async fn carry(driver: Arc<Driver>, node: Arc<Node>, batch: Vec<QueuedCommand>) 
     Responder::complete_all(waiters.into_iter().map(|waiter| (waiter, Err(error))));
 }
 
-/// One answer for each question, or a fault that all of them met.
+/// One result for each command, or one fault for all of them.
 async fn converse(
     driver: &Arc<Driver>,
     node: &Node,
@@ -280,7 +279,7 @@ async fn converse(
 }
 
 impl Driver {
-    /// Sends calls as one pipeline; one reply for each.
+    /// Sends calls as one pipeline. Returns one reply for each.
     async fn exchange<'c>(
         &self,
         node: &Node,
@@ -303,12 +302,12 @@ impl Driver {
     }
 }
 
-/// In a cluster each subject is judged by itself. Where one refuses, what the others have charged
-/// is given back; until that arrives, they are a request short.
+/// In a cluster each subject is judged by itself. If one refuses, the charges of the others are
+/// given back; until that arrives, they are a request short.
 pub(super) fn give_back(driver: &Arc<Driver>, questions: &[StoreCommand], results: &Results) {
     let refunds: Vec<QueuedCommand> = results
         .refunds(questions)
-        // Nobody waits for it.
+        // It has no receiver.
         .map(|question| QueuedCommand { question, waiter: Responder::new(Box::new(drop)) })
         .collect();
     if !refunds.is_empty() {
@@ -322,7 +321,7 @@ pub(super) fn is_unknown(value: &Value) -> bool {
 
 fn process_name() -> String {
     let mut bytes = [0; 8];
-    // Processes that could not tell themselves apart would count as one.
+    // Without randomness, processes with equal ids on different hosts count as one.
     let _ = crate::random::fill(&mut bytes);
     format!("{:x}-{:016x}", std::process::id(), u64::from_le_bytes(bytes))
 }

@@ -1,4 +1,4 @@
-//! What a server of Redis says of itself with an error, as a [`OutageCause`].
+//! Maps the errors of a Redis server to an [`OutageCause`].
 
 use std::error::Error;
 use std::io;
@@ -8,7 +8,7 @@ use redis::{ErrorKind, RedisError, Value};
 
 use crate::store::fault::OutageCause;
 
-/// The commands that a store needs. One that a server names is named only where it is among them.
+/// The commands that a store needs. An operator warning names a command only if it is among them.
 #[rustfmt::skip]
 const COMMANDS: [&str; 28] = [
     "ASKING", "CLUSTER", "DEL", "EVAL", "EVALSHA", "GET", "HMGET", "PEXPIRE", "PTTL", "ROLE",
@@ -17,7 +17,7 @@ const COMMANDS: [&str; 28] = [
     "ZSCORE",
 ];
 
-/// What an error says of the server.
+/// The cause that an error indicates.
 pub(crate) fn fault_of(error: &RedisError) -> OutageCause {
     if let Some(error) = io_error(error) {
         return OutageCause::of_io(error);
@@ -27,7 +27,7 @@ pub(crate) fn fault_of(error: &RedisError) -> OutageCause {
         ErrorKind::MasterNameNotFoundBySentinel => OutageCause::SentinelName,
         ErrorKind::Parse | ErrorKind::UnexpectedReturnType => OutageCause::Protocol,
         ErrorKind::ClusterConnectionNotFound => OutageCause::Slots,
-        // It is how the crate says that a database was refused.
+        // The crate's error for a refused database.
         ErrorKind::Server(redis::ServerErrorKind::ResponseError)
             if error.to_string().contains("switch database") =>
         {
@@ -37,7 +37,7 @@ pub(crate) fn fault_of(error: &RedisError) -> OutageCause {
     }
 }
 
-/// What an answer says of the server that is none; `None` for an answer.
+/// The cause that an error reply indicates; `None` for any other reply.
 pub(super) fn fault_in(value: &Value) -> Option<OutageCause> {
     match value {
         Value::ServerError(error) => Some(said(error.code(), error.details())),
@@ -45,8 +45,7 @@ pub(super) fn fault_in(value: &Value) -> Option<OutageCause> {
     }
 }
 
-/// The first fault among answers; that there is none, and yet no answer of the right form, is a
-/// fault of the protocol.
+/// The first fault among replies. No fault and yet no valid reply is a fault of the protocol.
 pub(super) fn first_fault(values: &[Value]) -> OutageCause {
     values.iter().find_map(fault_in).unwrap_or(OutageCause::Protocol)
 }
@@ -60,7 +59,7 @@ fn io_error(error: &RedisError) -> Option<&io::Error> {
 fn said(code: &str, detail: Option<&str>) -> OutageCause {
     let detail = detail.unwrap_or_default();
     match code {
-        // In protected mode (`DENIED`) it wants one of everybody from elsewhere.
+        // In protected mode (`DENIED`) it requires a password from remote clients.
         "NOAUTH" | "DENIED" => OutageCause::PasswordMissing,
         "WRONGPASS" => OutageCause::PasswordWrong,
         "NOPERM" => OutageCause::Permission(command_in(detail)),
@@ -83,10 +82,10 @@ fn said(code: &str, detail: Option<&str>) -> OutageCause {
     }
 }
 
-/// The command that stands in quotes in a server's text, where it is one of ours.
+/// The quoted command in a server's text, if a store needs it.
 fn command_in(text: &str) -> Option<&'static str> {
     let name = text.split(['\'', '`']).nth(1)?;
-    // A subcommand stands behind a bar.
+    // A subcommand follows a bar.
     let name = name.split('|').next()?;
     COMMANDS.into_iter().find(|command| command.eq_ignore_ascii_case(name))
 }

@@ -1,9 +1,9 @@
 //! Redis and Valkey as the store that all processes of a service share.
 //!
-//! The record of a subject, an address, a user or a route, is one value with the state of every
-//! limit that counts it. Scripts judge and change it on the server's own clock: all limits of a
-//! request at once, all or nothing, and never a key without an expiry. `lua/consume.lua` has the
-//! arithmetic of `src/quota/algorithm.rs`, exact on doubles.
+//! The record of a subject, an address, a user or a route, is one value with the state of all of
+//! its limits. Scripts judge and change it on the server's own clock: all limits of a request at
+//! once, all or nothing, and never a key without an expiry. `lua/consume.lua` has the arithmetic of
+//! `src/quota/algorithm.rs`, exact on doubles.
 
 mod acknowledged;
 mod bounded;
@@ -32,7 +32,7 @@ pub(crate) use driver::run;
 pub use open::Connection;
 pub(crate) use script::Script;
 
-/// What an answer that is an error says of the store.
+/// Maps an error of a server to a store error.
 pub(crate) fn store_error(error: &RedisError) -> StoreError {
     match error.kind() {
         _ if error.is_timeout() => StoreError::Timeout,

@@ -1,5 +1,5 @@
-//! The servers that the driver asks: each with a connection, a circuit breaker and a clock of its
-//! own, so that one that hangs changes no answer of another.
+//! The servers of the driver: each with its own connection, circuit breaker and clock, so that one
+//! that hangs does not affect another.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,9 +19,9 @@ use crate::store::fault::OutageCause;
 use crate::store::runtime::{PROBE, Task};
 use crate::store::status::Status;
 
-/// A server: the only one, the primary that sentinels know, or a primary of a cluster.
+/// A server: the only one, the primary that sentinels name, or a primary of a cluster.
 pub(super) struct Node {
-    /// Where it is, in a cluster.
+    /// Its address, in a cluster.
     pub(super) address: Option<Address>,
     pub(super) status: Arc<Status>,
     pub(super) link: watch::Sender<Option<Link>>,
@@ -33,14 +33,14 @@ impl Node {
         Arc::new(Self { address, status, link: watch::channel(None).0, broken: Notify::new() })
     }
 
-    /// The connection is no good any more: nobody is to wait for it from now on.
+    /// Marks the connection as unusable, so that no command waits for it.
     pub(super) fn note_loss(&self, fault: OutageCause) {
         self.status.blame(fault);
         self.status.lost();
         self.broken.notify_one();
     }
 
-    /// The connection, or the one that is being made. `None` where the server is away.
+    /// The connection, or the one that is being made. `None` if the server is away.
     pub(super) async fn linked(&self) -> Option<Link> {
         if !self.status.is_available() {
             return None;
@@ -50,22 +50,22 @@ impl Node {
     }
 }
 
-/// Notes what becomes of an exchange with a node, also where nobody waits for it any more.
+/// Records the outcome of an exchange with a node, even if its future is dropped.
 pub(super) struct Watch<'n> {
     node: &'n Node,
-    /// Whether it has answered as it should.
+    /// Whether the node answered as expected.
     pub(super) answered: bool,
-    /// Why it has not.
+    /// Why it did not.
     pub(super) fault: OutageCause,
 }
 
 impl<'n> Watch<'n> {
     pub(super) fn new(node: &'n Node) -> Self {
-        // Whoever gives up waiting has nothing else to say.
+        // A dropped exchange counts as a timeout.
         Self { node, answered: false, fault: OutageCause::Timeout }
     }
 
-    /// What was answered to an exchange, or what those who asked are told instead.
+    /// The replies to an exchange, or the error for its receivers.
     pub(super) fn take(
         &mut self,
         answers: Result<Vec<Value>, RedisError>,
@@ -91,7 +91,7 @@ impl Drop for Watch<'_> {
     }
 }
 
-/// Whether a server has judged, or said something that is no fault of its own.
+/// Whether the server executed the command, or returned an error that is no fault of its own.
 pub(super) fn is_answer(value: &Value) -> bool {
     match value {
         Value::ServerError(error) => matches!(error.code(), "NOSCRIPT" | "WRONGTYPE"),
@@ -100,21 +100,21 @@ pub(super) fn is_answer(value: &Value) -> bool {
     }
 }
 
-/// The primaries of a cluster and their slots, as they were at one time.
+/// A snapshot of the primaries of a cluster and their slots.
 pub(super) struct View {
     pub(super) map: SlotMap,
-    /// In the order of those in the map.
+    /// In the order of the nodes in the map.
     pub(super) nodes: Vec<Arc<Node>>,
 }
 
 impl View {
-    /// The place of the node that has a key.
+    /// The index of the node of a key.
     pub(super) fn owner(&self, key: &str) -> Option<usize> {
         self.map.owner(slot_of(key.as_bytes()))
     }
 
-    /// The key that this node's list of live processes has: each node has one of its own, so that a
-    /// sign of life proves that this node takes writes.
+    /// The key of this node's list of live processes. Each node has its own, so that a heartbeat
+    /// proves that this node takes writes.
     pub(super) fn live_key(&self, node: &Address, key: &str) -> Option<String> {
         let place = self.map.nodes.iter().position(|known| known == node)?;
         if self.owner(key) == Some(place) {
@@ -124,8 +124,8 @@ impl View {
     }
 }
 
-/// What the nodes are like, all together, for those who ask from other threads. Where they are not
-/// the `whole` cluster, somebody is away who had the other slots.
+/// Publishes the combined state of the nodes to other threads. If they are not the `whole` cluster,
+/// the node of the missing slots counts as away.
 pub(super) fn look_around(nodes: &[Arc<Node>], whole: bool, all: &Status, now: Now) {
     let statuses = || nodes.iter().map(|node| &node.status);
     if statuses().any(|status| status.is_available()) {
@@ -138,8 +138,8 @@ pub(super) fn look_around(nodes: &[Arc<Node>], whole: bool, all: &Status, now: N
     let away = statuses().filter(|status| !status.is_available()).count();
     all.count_away(away + usize::from(!whole));
     all.count_instances(statuses().map(|status| status.instances()).max().unwrap_or(1));
-    // Of several clocks the one that is ahead: what is kept here of another's is forgotten too
-    // early, not too late.
+    // Of several clocks, take the one that is ahead. Local copies of other nodes' records then end
+    // too early, not too late.
     let connected = statuses().filter(|status| status.has_answered());
     if let Some(now_us) = connected.map(|status| status.clock(now).unix_us).max() {
         all.observe(now_us, now);
@@ -150,9 +150,9 @@ pub(super) fn look_around(nodes: &[Arc<Node>], whole: bool, all: &Status, now: N
 pub(super) struct Cluster {
     pub(super) opener: Opener,
     pub(super) seeds: Vec<Address>,
-    /// `None` until one has answered.
+    /// `None` until a node has answered.
     pub(super) view: watch::Sender<Option<Arc<View>>>,
-    /// Somebody was sent elsewhere, or a node is away.
+    /// Notified after a redirect, or when a node is away.
     pub(super) stale: Notify,
 }
 
@@ -161,7 +161,7 @@ impl Cluster {
         Self { opener, seeds, view: watch::channel(None).0, stale: Notify::new() }
     }
 
-    /// The nodes as they are now, once any has answered.
+    /// The current nodes, once any has answered.
     pub(super) async fn view(&self) -> Option<Arc<View>> {
         let mut view = self.view.subscribe();
         view.wait_for(Option::is_some).await.ok()?.clone()
@@ -171,8 +171,8 @@ impl Cluster {
         self.view.borrow().clone()
     }
 
-    /// Who owns which slots now: as most nodes say that are connected, else as any says that can be
-    /// found.
+    /// The current slot map: the answer of most connected nodes, or else of any node that can be
+    /// reached.
     pub(super) async fn discover(&self) -> Result<SlotMap, OutageCause> {
         let known = self.known();
         let nodes = known.iter().flat_map(|view| &view.nodes);
@@ -191,7 +191,7 @@ impl Cluster {
         self.opener.discover(&addresses).await
     }
 
-    /// Takes in who owns what. `keep` starts a task that keeps a new node connected.
+    /// Applies a slot map. `keep` starts a task that keeps a new node connected.
     pub(super) fn install(
         &self,
         map: SlotMap,
@@ -211,7 +211,7 @@ impl Cluster {
         self.view.send_replace(Some(Arc::new(View { map, nodes })));
     }
 
-    /// The node at an address, where it is known, or once it is.
+    /// The node at an address, once the slot map has it.
     async fn node(&self, address: &Address) -> Option<Arc<Node>> {
         let is_it = |node: &&Arc<Node>| node.address.as_ref() == Some(address);
         let find = |view: &Option<Arc<View>>| {

@@ -1,7 +1,7 @@
-//! Carries notices between the processes: what is said here is written at once, and what others say
-//! is read once a second, by its place. What the store has lost is published again
-//! ([`acknowledged`](super::acknowledged)). This has a connection of its own, so that a long list
-//! never stands before a request.
+//! Distributes notices between the processes. A notice of this process is written at once; those of
+//! others are read once a second, by place. Notices that the store lost are published again
+//! ([`acknowledged`](super::acknowledged)). This module has a connection of its own, so that a long
+//! list never delays a request.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -20,63 +20,63 @@ use crate::store::runtime::jittered;
 use crate::store::{Reply, StoreError};
 
 const SCRIPT: &str = concat!(include_str!("lua/owned.lua"), include_str!("lua/broadcast.lua"));
-/// The clock of the very server that has the notices: in a cluster each has its own. And the name
-/// of the list, which is another one where the store has lost all that it had.
+/// The clock of the server with the notices (in a cluster each server has its own), and the id of
+/// the list, which changes when the store loses all data.
 const TIME: &str = concat!(
     include_str!("lua/owned.lua"),
     "local time = redis.call('TIME') \
      local began = redis.pcall('HMGET', KEYS[1], 'began')[1] \
      return {time[1] * 1000000 + time[2], type(began) == 'string' and began or ''}"
 );
-/// What is said of names now: by it, a word is told from another one that has its place. Figures of
-/// limits and reasons are no longer.
+/// The starts of the stored texts of some names. They distinguish two notices with the same place:
+/// figures of limits and reasons are no longer.
 const TEXTS: &str = "local there = redis.call('HMGET', KEYS[1], unpack(ARGV)) \
     for i = 1, #ARGV do there[i] = there[i] and string.sub(there[i], 1, 512) end return there";
-/// How often others are listened to, and how soon again after a failure.
+/// How often notices are read, and the delay after a failure.
 const POLL: Duration = Duration::from_secs(1);
-/// How long the servers may take for one answer.
+/// The longest wait for one reply of the servers.
 const TIMEOUT: Duration = Duration::from_secs(1);
-/// Notices that are read at once.
+/// The most notices of one read.
 const PAGE: usize = 500;
-/// Notices that a store keeps at most.
+/// The most notices in a store.
 const MOST: usize = 100_000;
-/// A place is a time of the server's clock in microseconds, and so is a version. One that is
-/// further ahead is none: whoever reads up to it hears nothing that is said after it. The script
-/// that gives places passes over it, too.
+/// How far a place or version, a time of the server's clock in microseconds, may be ahead. Anything
+/// further is invalid: a reader at that place would miss all later notices. The script that assigns
+/// places ignores it, too.
 const AHEAD_US: u64 = 24 * 60 * 60 * 1_000_000;
 
-/// A notice that waits to be written, with who waits for that.
+/// A notice to write, and its callback.
 pub(crate) struct Publication {
     pub(crate) notice: Notice,
     pub(crate) reply: Reply<()>,
 }
 
-/// What is kept from turn to turn.
+/// The state between reads and writes.
 struct Session {
     connector: Arc<Connector>,
-    /// What was said, the names by place, and the names by their end. They are in one slot of a
-    /// cluster.
+    /// The keys of the notices, of the names by place, and of the names by end. They are in one
+    /// slot of a cluster.
     keys: [String; 3],
     link: Option<Link>,
-    /// Not before then is a connection tried again.
+    /// No attempt to connect is made before this.
     retry: Instant,
-    /// The last place that was read, of the list of this name.
+    /// The last place that was read, in the list with this id.
     seen: f64,
     began: String,
-    /// As `seen`, but for ever: what is written here follows what was read and written here.
+    /// As `seen`, but never reset: new places must follow all that was read and written here.
     highest: f64,
-    /// By how much the servers' clock was ahead of our monotonic one at the most.
+    /// The most that the servers' clock was ahead of the local monotonic one.
     lead_us: u64,
-    /// What the store has, to be published again where it loses that.
+    /// The notices in the store, kept to publish them again if it loses them.
     record: Record,
-    /// How many names there may be that are to be looked for without a pause, since the store may
-    /// have lost them.
+    /// How many names, at most, must be checked without a pause, since the store may have lost
+    /// them.
     unlooked: usize,
     /// Whether some were lost.
     has_lost: bool,
 }
 
-/// Writes and reads until nobody can say anything any more.
+/// Writes and reads until all senders are gone.
 pub(crate) async fn run(
     connector: Arc<Connector>,
     local: Weak<MemoryStore>,
@@ -109,7 +109,7 @@ pub(crate) async fn run(
             Ok(None) => return,
             Err(_) => {
                 let Some(local) = local.upgrade() else { return };
-                // What can't be read now is read the next time.
+                // A failed read is repeated the next time.
                 let goes_on = session.read(&local).await.unwrap_or(false);
                 next = Instant::now() + if goes_on { Duration::ZERO } else { jittered(POLL) };
             }
@@ -117,11 +117,11 @@ pub(crate) async fn run(
     }
 }
 
-/// Takes in once more what is said here: what others had said before may have been read in the
-/// meantime, and is older.
+/// Applies a local notice once more: an earlier one of another process may have been read in the
+/// meantime.
 fn apply_again(local: &Weak<MemoryStore>, notice: &Notice) {
     if let Some(local) = local.upgrade() {
-        // Who says it has been told whether there is room.
+        // The publisher has its answer about the room already.
         let _ = local.notices().apply(notice, Now::read().mono_us);
     }
 }
@@ -138,13 +138,13 @@ impl Session {
         self.retry = Instant::now() + POLL / 2;
         let link = connected.map_err(|_| StoreError::Unavailable)?;
         self.link = Some(link.clone());
-        // It may be another server, which has not all that the one before had.
+        // It may be another server without some notices of the one before.
         self.seen = 0.0;
         self.look_for_all();
         Ok(link)
     }
 
-    /// Publishes what is said here.
+    /// Writes a notice of this process.
     async fn write(&mut self, notice: &Notice) -> Result<(), StoreError> {
         let command = self.put_command(&notice.name, &notice.text, notice.ms, None);
         let now_us = Now::read().mono_us;
@@ -159,21 +159,21 @@ impl Session {
                 let (text, until_us) = (notice.text.clone(), now_us.saturating_add(left_us));
                 self.note(&notice.name, Acknowledged { text, place, version, until_us });
             }
-            // Nothing is there to be taken back, and there is no room to say so.
+            // There is no notice to remove, and no room for the removal.
             None if notice.text == GONE => {}
             None => return Err(StoreError::Overloaded),
         }
         if lasts { Ok(()) } else { Err(StoreError::NotReplicated) }
     }
 
-    /// The store has this notice.
+    /// Notes that the store has this notice.
     fn note(&mut self, name: &str, notice: Acknowledged) {
         self.highest = self.highest.max(notice.place);
         self.record.put(name, notice);
     }
 
-    /// Writes a notice that holds for `ms`; one that is published `again` has this version, and is
-    /// not written over a later one.
+    /// The command that writes a notice for `ms`. A notice published `again` keeps this version,
+    /// and does not replace a later one.
     fn put_command(&self, name: &str, text: &str, ms: u64, again: Option<f64>) -> Cmd {
         let mut command = redis::cmd("EVAL");
         command.arg(SCRIPT).arg(self.keys.len()).arg(&self.keys);
@@ -182,14 +182,15 @@ impl Session {
         command
     }
 
-    /// What is written here has a place behind this: behind what was read and written here, and not
-    /// before the servers' clock as it was, had nobody set it back. A word that was lost, and that
-    /// this process has not read, may be published again, and would else be the later one.
+    /// The place that new notices must follow: it is after all that was read and written here, and
+    /// not before the servers' clock as it would be without setbacks. Another process may publish
+    /// again a lost notice that this process has not read; it must not become the later one.
     fn floor(&self) -> f64 {
         self.highest.max(in_us(Now::read().mono_us.saturating_add(self.lead_us)))
     }
 
-    /// Reads the servers' clock. One that was ahead by more than a day was wrong.
+    /// Applies a reading of the servers' clock. An earlier reading more than a day ahead of it was
+    /// wrong.
     fn note_clock(&mut self, clock: Now) {
         let lead_us = clock.unix_us.saturating_sub(clock.mono_us);
         let was_wrong = self.lead_us > lead_us.saturating_add(AHEAD_US);
@@ -205,8 +206,8 @@ impl Session {
         })
     }
 
-    /// Takes in what is new, page by page, and publishes again what the store has lost; whether
-    /// there is more to do at once.
+    /// Applies new notices page by page, and publishes lost ones again. Returns whether there is
+    /// more to do at once.
     async fn read(&mut self, local: &MemoryStore) -> Result<bool, StoreError> {
         loop {
             let mut link = self.link().await?;
@@ -235,9 +236,10 @@ impl Session {
         self.seen = self.seen.max(place);
         self.highest = self.highest.max(place);
         let Some((said, text)) = said else { return };
-        // What this process said a moment ago, or has read before, is not undone by an older word.
+        // An earlier notice does not replace one that this process has published or read.
         let latest_us = clock.unix_us.saturating_add(AHEAD_US);
-        // And what is known keeps its end: where that in the store is another now, a clock was set.
+        // A kept notice also keeps its end: a different end in the store means that a clock was
+        // set.
         if self.record.is_later(name, said.version, latest_us)
             || self.record.meet(name, said.version, text, place)
         {
@@ -245,21 +247,20 @@ impl Session {
         }
         let left_us = said.until_us.saturating_sub(clock.unix_us);
         let until_us = clock.mono_us.saturating_add(left_us);
-        // Where there is no room, it is not known here: the store has no more room than this
-        // process.
+        // Without room it is not kept: the store has no more room than this process.
         if let Ok(true) = local.notices().take(name, text, until_us, clock.mono_us) {
             let (text, version) = (text.clone(), said.version);
             self.note(name, Acknowledged { text, place, version, until_us });
         }
     }
 
-    /// The store may have lost anything. What it has not lost is looked at once, wherever that
-    /// begins.
+    /// Schedules a check of all names, since the store may have lost any. Every name is checked
+    /// once, from wherever the check begins.
     fn look_for_all(&mut self) {
         self.unlooked = self.record.len() + PAGE;
     }
 
-    /// Looks for some of what the store had, and publishes again what it has lost; whether there is
+    /// Checks some names of the store, and publishes lost notices again. Returns whether there is
     /// more to do at once.
     async fn publish_lost(&mut self, link: &mut Link) -> Result<bool, StoreError> {
         let now_us = Now::read().mono_us;
@@ -277,7 +278,7 @@ impl Session {
         if !std::mem::take(&mut self.has_lost) {
             return Ok(false);
         }
-        // What else was written meanwhile may have places before those that were read.
+        // Other notices written meanwhile may have places before those that were read.
         self.seen = 0.0;
         Ok(true)
     }
@@ -316,8 +317,8 @@ impl Session {
                     self.note(name, Acknowledged { text, place, version, until_us });
                     self.has_lost = true;
                 }
-                // Somebody has said something later. Where it stands before what was read, it came
-                // there after the store had lost that.
+                // Another process published a later notice. If its place is before the last read
+                // one, the store had lost data by then.
                 Ok(Some(Stored { place, .. })) => {
                     self.record.forget(name);
                     self.has_lost |= place <= self.seen;
@@ -329,7 +330,7 @@ impl Session {
         done
     }
 
-    /// What the store has of these names: `None` for each of which it has not all.
+    /// The stored entries of these names: `None` for each that is missing or incomplete.
     async fn in_store(&self, link: &mut Link, names: &[String]) -> Option<Vec<Option<InStore>>> {
         let [said, places, _] = &self.keys;
         let mut ask = Pipeline::new();
@@ -345,8 +346,8 @@ impl Session {
         Some(texts.iter().zip(scores).map(|(text, place)| in_store(text, place)).collect())
     }
 
-    /// The next notices, and when they were read: by the clock of the server that has them, and by
-    /// our monotonic one. `None` where they can't be read.
+    /// The next notices, and the time of the read on both clocks: that of the server with the
+    /// notices, and the local monotonic one. `None` if they can't be read.
     async fn page(&mut self, link: &mut Link) -> Option<(Vec<Read>, Now)> {
         let mut ask = redis::cmd("EVAL");
         ask.arg(TIME).arg(self.keys.len()).arg(&self.keys);
@@ -370,7 +371,7 @@ impl Session {
         let [newest, page] = answers.as_slice() else { return None };
         let newest = scored(newest)?.first().map_or(0.0, |(_, place)| *place);
         if newest < self.seen {
-            // The store has lost what it had, and begins anew.
+            // The store has lost its data and starts anew.
             self.seen = 0.0;
             self.look_for_all();
             return Some((Vec::new(), clock));
@@ -396,32 +397,32 @@ impl Session {
     }
 }
 
-/// A notice that was read: its name, its place, and what it says. Nothing is said where it was
-/// taken away in between, or can't be read.
+/// A notice that was read: its name, its place, and its content. The content is missing if the
+/// notice was removed in between or can't be read.
 type Read = (String, f64, Option<(Said, String)>);
 
-/// When something was said, and until when it holds.
+/// The version and end of a notice.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Said {
-    /// In the order in which notices are read.
+    /// Its position in the readers' order.
     place: f64,
-    /// The later one of a name wins.
+    /// The later version of a name wins.
     version: f64,
     /// In microseconds of the server's clock.
     until_us: u64,
 }
 
-/// What the store has of a name after a write.
+/// The stored notice of a name after a write.
 struct Stored {
     place: f64,
     version: f64,
-    /// For how long it holds.
+    /// Its remaining time.
     left_us: u64,
-    /// Whether it is what was written, and not a later word of somebody else.
+    /// Whether it is the written notice, not a later one of another process.
     is_written: bool,
 }
 
-/// What the store has of a notice now; `None` where it had no room for it.
+/// The stored notice; `None` if the store had no room for it.
 fn stored(answer: &Value) -> Result<Option<Stored>, StoreError> {
     match answer {
         Value::Int(0) => Ok(None),
@@ -429,7 +430,7 @@ fn stored(answer: &Value) -> Result<Option<Stored>, StoreError> {
     }
 }
 
-/// The answer of the script that keeps a notice.
+/// Reads the answer of the script that keeps a notice.
 fn put_answer(value: &Value) -> Option<Stored> {
     let Value::Array(parts) = value else { return None };
     let [place, version, left_us, written] = parts.as_slice() else { return None };
@@ -452,7 +453,7 @@ fn number_of(value: &Value) -> Option<f64> {
     }
 }
 
-/// What the store has of a name, whose text may be cut off. What can't be read is not there.
+/// The stored entry of a name, whose text may be cut off. An unreadable entry counts as missing.
 fn in_store(said: &Value, place: &Value) -> Option<InStore> {
     let Value::BulkString(said) = said else { return None };
     let mut parts = said.splitn(3, |byte| *byte == b' ').skip(1);
@@ -461,7 +462,7 @@ fn in_store(said: &Value, place: &Value) -> Option<InStore> {
     Some(InStore { place: number_of(place)?, version, text })
 }
 
-/// When a notice is over, its version, and its text. Its place stands elsewhere.
+/// The end, version and text of a notice. Its place is stored elsewhere.
 fn read_said(value: &Value) -> Option<(Said, String)> {
     let (until, rest) = text_of(value)?.split_once(' ')?;
     let (version, text) = rest.split_once(' ')?;
@@ -479,7 +480,7 @@ fn scored(value: &Value) -> Option<Vec<(String, f64)>> {
         _ => None,
     };
     match values.first() {
-        // RESP3 answers in pairs.
+        // RESP3 returns pairs.
         Some(Value::Array(_)) => values
             .iter()
             .map(|item| if let Value::Array(item) = item { pair(item) } else { None })
@@ -488,8 +489,8 @@ fn scored(value: &Value) -> Option<Vec<(String, f64)>> {
     }
 }
 
-/// The name of a notice. One that is no UTF-8 is not ours: nothing is said by it, and what comes
-/// behind it is read all the same.
+/// The name of a notice. One that is not UTF-8 was written by another program: it has no effect,
+/// and the names after it are still read.
 fn name_of(value: &Value) -> Option<String> {
     match value {
         Value::BulkString(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),

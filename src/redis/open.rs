@@ -1,4 +1,4 @@
-//! Opens a connection to one server, with bounds on what it may send.
+//! Opens a connection to one server, with bounds on its replies.
 
 use std::fmt;
 use std::io;
@@ -18,13 +18,13 @@ use crate::store::fault::OutageCause;
 use crate::store::runtime::Task;
 use crate::store::tcp;
 
-/// A connection to one server that many tasks use at once; a clone is the same connection. It is
-/// closed when the last clone is gone, also where the server owes answers.
+/// A connection to one server for many tasks at once; a clone is the same connection. It closes
+/// with its last clone, even if replies are missing.
 #[derive(Clone)]
 pub struct Connection {
     link: MultiplexedConnection,
     task: Arc<Task>,
-    /// What was wrong with what the server sent.
+    /// The fault in the received bytes.
     fault: Arc<OnceLock<OutageCause>>,
 }
 
@@ -35,7 +35,7 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// Connects. `patience` is the longest that an answer may take; `None` for ever.
+    /// Connects. `patience` is the longest wait for a reply; `None`: forever.
     pub(super) async fn open(
         info: &ConnectionInfo,
         certificates: Option<&TlsCertificates>,
@@ -74,12 +74,12 @@ impl Connection {
         Ok(Self { link, task, fault })
     }
 
-    /// Whether it has ended: the server has closed it, or it has failed. Nothing can be sent on it.
+    /// Whether it has ended: the server closed it, or it failed. Nothing can be sent on it.
     pub(super) fn is_closed(&self) -> bool {
         self.task.is_over()
     }
 
-    /// Sends commands as one; one value for each.
+    /// Sends commands as one pipeline. Returns one value for each.
     pub(super) async fn send(&mut self, pipeline: &Pipeline) -> Result<Vec<Value>, RedisError> {
         let answers = self.link.req_packed_commands(pipeline, 0, pipeline.len()).await;
         answers.map_err(|error| with_cause(&self.fault, error))
@@ -92,7 +92,7 @@ impl Connection {
     }
 }
 
-/// An error of a connection, or why the connection has ended where more is known of that.
+/// The error of a connection, or the cause of its end if that is more precise.
 fn with_cause(fault: &OnceLock<OutageCause>, error: RedisError) -> RedisError {
     match fault.get() {
         Some(fault) if !error.is_timeout() => io::Error::from(*fault).into(),

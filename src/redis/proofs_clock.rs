@@ -1,17 +1,17 @@
-//! The clock of the list of used proofs: that of the server, less what it was set ahead by while
-//! somebody looked. It is the same for all processes, and none of them has to have seen each step.
+//! The clock of the list of used proofs: the server's clock minus all steps ahead that any process
+//! has observed. It is the same for all processes, and none of them has to see each step.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use crate::clock::{Now, micros};
 
-/// The offset of a clock that nobody has read yet.
+/// The offset of a clock before it is read.
 const UNKNOWN: i64 = i64::MIN;
-/// A reading that took longer than this may be old: an earlier one says more.
+/// A reading that took longer than this may be old, so an earlier one is better.
 const QUICK: Duration = Duration::from_millis(100);
 
-/// What to add to the monotonic clock to have the list's.
+/// The offset of the list's clock from the monotonic clock.
 #[derive(Debug)]
 pub(super) struct ProofsClock(AtomicI64);
 
@@ -22,7 +22,8 @@ impl Default for ProofsClock {
 }
 
 impl ProofsClock {
-    /// The list's clock showed `list_us` after it was `sent` for, and that is known at `received`.
+    /// Applies a reading of the list's clock that was requested at `sent` and arrived at
+    /// `received`.
     pub(super) fn observe(&self, list_us: i64, sent: Now, received: Now) {
         let is_quick = received.mono_us.saturating_sub(sent.mono_us) <= micros(QUICK);
         let offset = i64::try_from(sent.mono_us).ok().and_then(|sent| list_us.checked_sub(sent));
@@ -33,7 +34,7 @@ impl ProofsClock {
         }
     }
 
-    /// What the list's clock shows; `None` before it was read.
+    /// The time of the list's clock; `None` before it was read.
     pub(super) fn at(&self, now: Now) -> Option<i64> {
         let offset = self.0.load(Ordering::Acquire);
         let mono_us = i64::try_from(now.mono_us).ok()?;

@@ -1,32 +1,33 @@
-//! Which node of a cluster has a key: hash slots, who owns them, and what a node answers that has
-//! them no more. See <https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/>.
+//! Finds the node of a key in a cluster: hash slots, their owners, and redirects of nodes that no
+//! longer own a slot. See
+//! <https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/>.
 
 use redis::{Arg, Cmd, Value};
 
 const SLOTS: u16 = 16_384;
 /// A cluster has a thousand nodes at most, by its specification.
 const MAX_NODES: usize = 1_000;
-/// Numbers that are tried to find one whose slot a node owns: nodes own hundreds of slots or more.
+/// The numbers that are tried to find one in a slot of a node: nodes own hundreds of slots or more.
 const MAX_TAG: u32 = 200_000;
 
-/// Where a node is.
+/// The address of a node.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Address {
     pub(super) host: String,
     pub(super) port: u16,
 }
 
-/// Who owns which slots.
+/// The owners of the slots.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct SlotMap {
     /// The primaries, in order.
     pub(super) nodes: Vec<Address>,
-    /// First and last slot and the place of their primary, in order.
+    /// First slot, last slot and index of the primary, in order.
     ranges: Vec<(u16, u16, usize)>,
 }
 
 impl SlotMap {
-    /// Reads the answer to `CLUSTER SLOTS` of the node at `host`; `None` where it names no primary,
+    /// Reads the answer to `CLUSTER SLOTS` of the node at `host`. `None` if it names no primary,
     /// more than a cluster can have, or two for one slot.
     pub(super) fn read(answer: &Value, host: &str) -> Option<Self> {
         let Value::Array(items) = answer else { return None };
@@ -39,7 +40,7 @@ impl SlotMap {
             };
             let slot = |number: &i64| u16::try_from(*number).ok().filter(|slot| *slot < SLOTS);
             let (first, last) = (slot(first)?, slot(last)?);
-            // A node that the cluster knows nothing of yet is told with `?`.
+            // The answer has `?` for a node without a known address.
             if let Some(address) = address_of(primary, host) {
                 owners.push((first, last, address));
             }
@@ -67,7 +68,7 @@ impl SlotMap {
         self.nodes.binary_search(node).is_ok()
     }
 
-    /// The place of the node that owns a slot.
+    /// The index of the node that owns a slot.
     pub(super) fn owner(&self, slot: u16) -> Option<usize> {
         let behind = self.ranges.partition_point(|(first, _, _)| *first <= slot);
         let (_, last, node) = self.ranges.get(behind.checked_sub(1)?)?;
@@ -86,14 +87,14 @@ impl SlotMap {
         next >= SLOTS
     }
 
-    /// A hash tag that leads to a node: the same in all processes.
+    /// A hash tag in a slot of a node: the same in all processes.
     pub(super) fn tag(&self, node: usize) -> Option<String> {
         let tags = (0..MAX_TAG).map(|number| number.to_string());
         tags.into_iter().find(|tag| self.owner(slot_of(tag.as_bytes())) == Some(node))
     }
 }
 
-/// Host and port of a node in `CLUSTER SLOTS`; an empty host is that of the node that answers.
+/// The host and port of a node in `CLUSTER SLOTS`. An empty host is that of the answering node.
 fn address_of(node: &[Value], host: &str) -> Option<Address> {
     let [name, Value::Int(port), ..] = node else { return None };
     let name = match name {
@@ -110,7 +111,7 @@ fn address_of(node: &[Value], host: &str) -> Option<Address> {
     Some(Address { host: name.to_owned(), port: u16::try_from(*port).ok()? })
 }
 
-/// The slot of a key: of what stands in the first pair of braces, where there is something.
+/// The slot of a key: of the text in its first pair of braces, if not empty.
 pub(super) fn slot_of(key: &[u8]) -> u16 {
     let tag = key.iter().position(|byte| *byte == b'{').and_then(|open| {
         let rest = key.get(open + 1..)?;
@@ -129,7 +130,7 @@ fn crc16(bytes: &[u8]) -> u16 {
     })
 }
 
-/// The slot of the first key of a command, of those that are used here.
+/// The slot of the first key of a command, for the commands of this package.
 pub(super) fn slot_of_command(command: &Cmd) -> Option<u16> {
     let text = |place: usize| match command.args_iter().nth(place) {
         Some(Arg::Simple(bytes)) => Some(bytes),
@@ -148,19 +149,19 @@ pub(super) fn slot_of_command(command: &Cmd) -> Option<u16> {
     key.map(slot_of)
 }
 
-/// Where a command is to be sent again.
+/// A redirect of a command.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Redirect {
-    /// The slot lives there from now on.
+    /// The slot has moved to this node.
     Moved(Address),
-    /// This key lives there already, while its slot moves.
+    /// The slot is moving, and this key is already on this node.
     Ask(Address),
-    /// The keys of the command live on two nodes for a moment.
+    /// The keys of the command are on two nodes for a moment: retry later.
     Later,
 }
 
 impl Redirect {
-    /// Reads an answer of the node at `host`; `None` where it is the answer to the command.
+    /// Reads a redirect from a reply of the node at `host`; `None` for any other reply.
     pub(super) fn read(answer: &Value, host: &str) -> Option<Self> {
         let Value::ServerError(error) = answer else { return None };
         let address = || {

@@ -1,4 +1,5 @@
-//! Encrypted connections: which authorities a server's certificate may be of, and who we are.
+//! Encrypted connections: the trusted authorities for server certificates, and the client's
+//! identity.
 
 use std::io;
 use std::sync::Arc;
@@ -11,12 +12,12 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// Checks what can be checked without a server.
+/// Checks the certificates and keys, without a connection.
 pub(super) fn check(certificates: &TlsCertificates) -> io::Result<()> {
     if certificates.root_cert.is_some() {
         return client(Some(certificates)).map(drop);
     }
-    // Those of the system are read when they are needed.
+    // The system's authorities are read when needed.
     let authority = RootCertStore::empty();
     with_identity(authority, Some(certificates)).map(drop)
 }
@@ -42,7 +43,7 @@ fn client(certificates: Option<&TlsCertificates>) -> io::Result<ClientConfig> {
             return Err(io::Error::other("no certificate is there"));
         }
     } else {
-        // One that can't be read is no reason to believe none of the others.
+        // An unreadable certificate does not rule out the others.
         let found = rustls_native_certs::load_native_certs().certs;
         authorities.add_parsable_certificates(found);
     }

@@ -1,11 +1,12 @@
-//! Judges what an issuer publishes: a JWK set (RFC 7517 section 5), and metadata that names its URL
-//! (`OpenID` Connect Discovery 1.0 section 4.3, RFC 8414 section 3.3).
+//! Validates the documents that an issuer publishes: a JWK set (RFC 7517 section 5), and metadata
+//! with the URL of the set (`OpenID` Connect Discovery 1.0 section 4.3, RFC 8414 section 3.3).
 //!
-//! A set that is wrong as a whole is refused, and takes nothing away from the one before it: text
-//! that two readers may read in two ways, a private key or a secret in it, a `kid` twice, several
-//! keys without one, more than 100 keys. A single key that can't be used here (an unknown kind or
-//! algorithm, one for encryption, one that is too weak) is left out, as section 5 asks: an issuer
-//! that starts to sign with something new would else take its old keys with it.
+//! - A set is refused as a whole, and the previous set stays in force, if it is ambiguous text,
+//!   contains a private key or a secret, repeats a `kid`, has several keys without one, or has more
+//!   than 100 keys.
+//! - A single unusable key (an unknown kind or algorithm, one for encryption, one that is too weak)
+//!   is skipped, as section 5 requires. Otherwise an issuer that introduces a new algorithm would
+//!   lose its old keys too.
 
 use serde_json::{Map, Value};
 
@@ -20,11 +21,11 @@ use crate::remote_keys::source::fetchable;
 /// 8037 section 2).
 const PRIVATE: [&str; 9] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"];
 
-/// A set that was found good.
+/// A valid set.
 #[derive(Debug)]
 pub(crate) struct Set {
     pub(crate) ring: KeyRing,
-    /// How often to look again, in seconds, as a SPIFFE bundle says.
+    /// The refresh interval of a SPIFFE bundle, in seconds.
     pub(crate) refresh_hint_s: Option<u64>,
 }
 
@@ -67,8 +68,8 @@ pub(crate) fn read_set(
     Ok(Set { ring, refresh_hint_s })
 }
 
-/// Reads metadata and answers the URL of the set. `issuer` must be named by it exactly: who serves
-/// metadata for another one could else have its tokens taken for theirs.
+/// Reads metadata and returns the URL of the set. The metadata must name `issuer` exactly:
+/// otherwise one server could pass its tokens off as those of another issuer.
 pub(crate) fn read_metadata(
     bytes: &[u8],
     issuer: &str,
@@ -80,7 +81,7 @@ pub(crate) fn read_metadata(
     }
     let url = document.get("jwks_uri").and_then(Value::as_str).ok_or(FetchError::SetUrl)?;
     let parsed = fetchable("jwks_uri", url).map_err(|_| FetchError::SetUrl)?;
-    // An issuer elsewhere has no business on this machine.
+    // A remote issuer must not direct this process to an `http` URL on the local machine.
     if parsed.scheme() == "http" && !loopback {
         return Err(FetchError::SetUrl);
     }

@@ -1,8 +1,8 @@
-//! Why an issuer gave no keys.
+//! The error of a fetch from an issuer.
 
 use std::fmt;
 
-/// Why an issuer gave no keys. None of it repeats what it answered.
+/// The reason why a fetch returned no keys. It never repeats text of the answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FetchError {
@@ -12,24 +12,24 @@ pub enum FetchError {
     Network,
     /// Its certificate was not accepted.
     Tls,
-    /// It wanted to send us elsewhere.
+    /// It redirected, and redirects are not followed.
     Redirect,
-    /// It answered with another status than 200, or with 304 where that says nothing.
+    /// It answered with a status other than 200, or with an unexpected 304.
     Status(u16),
     /// It answered with more than 256 KiB.
     TooLarge,
-    /// What it answered is not one JSON object that can be read in one way only, or no JWK set.
+    /// The answer is not a JWK set, or not one unambiguous JSON object.
     Malformed,
     /// Its metadata is for another issuer.
     Issuer,
-    /// Its metadata has no `jwks_uri` that may be fetched.
+    /// Its metadata has no acceptable `jwks_uri`.
     SetUrl,
     /// Its set was refused.
     Set(String),
 }
 
 impl FetchError {
-    /// The word for it in `guard.health()`.
+    /// The name of the error in `guard.health()`.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -46,7 +46,7 @@ impl FetchError {
         }
     }
 
-    /// What the edge says of a fetch that failed; anything it does not know is the network's.
+    /// Parses the name of an error from the JavaScript host. Unknown names count as network errors.
     #[must_use]
     pub fn from_kind(kind: &str) -> Self {
         match kind {

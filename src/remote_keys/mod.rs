@@ -1,29 +1,31 @@
 //! Keys that an issuer publishes at a URL (RFC 7517 section 5), kept up to date.
 //!
-//! What it stops: a service that goes down with its issuer (node-jwks-rsa #385); one that keeps
-//! trusting a key that its issuer has withdrawn (jwks-rsa-java #69); one that a flood of tokens
-//! with made-up `kid`s lets flood its issuer (go-oidc #482), or that makes honest requests wait
-//! behind them; and one that can be sent elsewhere for its keys.
+//! It stops these failures:
 //!
-//! The fetch itself is done by the edge, with the network settings of the application (proxies,
-//! authorities); this module says when and what ([`RemoteKeys::due`]), and judges what came
-//! ([`RemoteKeys::answered`]). A look at a key that is known never waits and takes no lock but that
-//! of the ring, which is held for a pointer's change.
+//! - The service goes down with its issuer (node-jwks-rsa #385).
+//! - The service keeps trusting a key that its issuer has withdrawn (jwks-rsa-java #69).
+//! - Tokens with made-up `kid`s make the service flood its issuer (go-oidc #482), or delay honest
+//!   requests.
+//! - An attacker redirects the service to other keys.
 //!
-//! # What becomes of a token
+//! The JavaScript host makes the fetch, with the network settings of the application (proxies,
+//! authorities). This module decides on time and request ([`RemoteKeys::due`]) and validates the
+//! answer ([`RemoteKeys::answered`]). A lookup of a known key never waits. It takes only the lock
+//! of the ring, which is held just long enough to swap a pointer.
 //!
-//! - An issuer that has given no keys yet, or none for longer than `staleFor`: every token waits
-//!   for the fetch on its way, and gets 503 then.
-//! - One that has given keys within `staleFor`: a token with a known key is checked at once. One
-//!   with an unknown key waits where a fetch is on its way or may begin, and is checked then.
+//! # The result for a token
 //!
-//! A wait ends with the fetch and after [`TIMEOUT`] at the latest, and [`MAX_WAITING`] tokens wait
-//! at one time; the others are judged by what is known. 503 and not 401: a client would throw away
-//! a token that is good.
+//! - The issuer has returned no keys yet, or none for longer than `staleFor`: every token waits for
+//!   the fetch in flight. If that fails, the answer is 503.
+//! - The issuer has returned keys within `staleFor`: a token with a known key is verified at once.
+//!   A token with an unknown key waits if a fetch is in flight or may begin, and is verified then.
 //!
-//! A set that was fetched takes the place of the one before it as a whole, so that a key which is
-//! not in it any more is refused from that moment on, in the cache of verified tokens too: the key
-//! itself says that it is withdrawn.
+//! A wait ends with the fetch, and after [`TIMEOUT`] at the latest. At most [`MAX_WAITING`] tokens
+//! wait at one time; the others are verified with the keys that are loaded. The answer is 503 and
+//! not 401, since a 401 makes a client discard a good token.
+//!
+//! A new set replaces the previous one as a whole. A key that is missing in it is refused from then
+//! on, also for cached tokens: the key itself is marked as withdrawn.
 
 mod document;
 mod fault;
@@ -55,19 +57,19 @@ use crate::keys::key_options::SetOf;
 use crate::keys::ring::KeyRing;
 use crate::store::Reply;
 
-/// No token waits longer for its issuer.
+/// The maximum time that a token waits for its issuer.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
-/// So many tokens may wait for one issuer.
+/// The maximum number of tokens that wait for one issuer.
 pub(crate) const MAX_WAITING: usize = 256;
 
-/// The keys of one issuer. All methods take `&self` and may be called by many threads.
+/// The keys of one issuer. All methods take `&self` and are safe to call from many threads.
 pub struct RemoteKeys {
     source: Source,
     allowed: Option<Vec<Algorithm>>,
     set: SetOf,
     stale_for: Duration,
     ring: RwLock<Arc<KeyRing>>,
-    /// Until when the ring may be used, on the monotonic clock; 0 where there was none yet.
+    /// The end of the ring's validity on the monotonic clock; 0 before the first set.
     usable_until_us: AtomicU64,
     state: Mutex<State>,
     random: RandomState,
@@ -75,65 +77,65 @@ pub struct RemoteKeys {
 
 struct State {
     schedule: Schedule,
-    /// The URL of the set, once it is known.
+    /// The URL of the set; `None` until the metadata is read.
     set_url: Option<String>,
-    /// What the last good set came with.
+    /// The validators of the last good set.
     etag: Option<String>,
     last_modified: Option<String>,
-    /// SHA-256 of the last good set: the same bytes are not read again.
+    /// SHA-256 of the last good set: an identical set is not parsed again.
     digest: Option<[u8; 32]>,
     refresh_hint: Option<Duration>,
     fetched_us: Option<u64>,
     fault: Option<FetchError>,
     reported: RemoteState,
-    /// Whether something bad was told since all was well.
+    /// Whether a warning was sent since the last recovery.
     alarmed: bool,
     waiting: PendingReplies,
     closed: bool,
 }
 
-/// Who waits, and until when.
+/// The waiting receivers, each with its deadline.
 type PendingReplies = Vec<(u64, Reply<()>)>;
 
-/// How an issuer's keys are.
+/// The state of an issuer's keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RemoteState {
-    /// None were fetched yet.
+    /// No keys were fetched yet.
     NotReady,
-    /// The last fetch was good.
+    /// The last fetch succeeded.
     Fresh,
-    /// The last fetch was not, and what is known is used.
+    /// The last fetch failed, and the keys of an earlier one are in use.
     Failing,
-    /// What is known is too old to be used.
+    /// The keys are too old to be used.
     Stale,
 }
 
-/// How an issuer's keys are, for those who watch over it.
+/// The status of an issuer's keys, for monitoring.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemoteStatus {
-    /// How they are.
+    /// The state.
     pub state: RemoteState,
-    /// How many there are.
+    /// The number of keys.
     pub keys: usize,
-    /// How long ago it was certain that these are its keys; `None` for never.
+    /// The time since the issuer last confirmed these keys; `None` for never.
     pub age: Option<Duration>,
-    /// Why the last fetch failed; `None` where it did not.
+    /// The error of the last fetch; `None` if it succeeded.
     pub fault: Option<FetchError>,
 }
 
-/// A fetch that the edge is to make: a GET, without redirects, of at most 256 KiB and within five
+/// A fetch for the host to make: a GET, without redirects, of at most 256 KiB and within five
 /// seconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetch {
-    /// To be handed back with what came of it.
+    /// Identifies the fetch. The host returns it with the answer.
     pub number: u32,
-    /// Where.
+    /// The URL.
     pub url: String,
     /// Request headers.
     pub headers: Vec<(&'static str, String)>,
 }
 
-/// The head of an answer: what matters of it.
+/// The relevant part of an answer's head.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fetched {
     /// The status.
@@ -148,12 +150,12 @@ pub struct Fetched {
     pub age: Option<String>,
 }
 
-/// Something that the people who run the service should hear of: said once for each change.
+/// A warning for the operators of the service. Each change of state is published once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OperatorWarning {
     /// The stable code.
     pub code: &'static str,
-    /// What continues the sentence "the issuer `name` ...".
+    /// The rest of a sentence that begins with "the issuer `name`".
     pub text: String,
 }
 
@@ -164,7 +166,7 @@ impl fmt::Debug for RemoteKeys {
 }
 
 impl RemoteKeys {
-    /// Keys at `source`, of which nothing is known yet.
+    /// Keys at `source`, none of them fetched yet.
     pub(crate) fn new(
         source: Source,
         allowed: Option<Vec<Algorithm>>,
@@ -201,13 +203,13 @@ impl RemoteKeys {
         }
     }
 
-    /// Whether what is known may be relied on.
+    /// Whether the keys are recent enough to be used.
     pub(crate) fn is_usable(&self, now: Now) -> bool {
         now.mono_us < self.usable_until_us.load(Ordering::Acquire)
     }
 
-    /// The one key that a token with this header may be signed with, now; `None` where the issuer
-    /// is being asked for new keys, so that the token may be good. Only with `may_ask`.
+    /// The one key that may have signed a token with this header at `now`. Returns `None`, only
+    /// with `may_ask`, if a fetch may bring the key.
     pub(crate) fn choose(
         &self,
         header: &Header,
@@ -235,8 +237,8 @@ impl RemoteKeys {
         Err(error)
     }
 
-    /// Whether the issuer may have a new key for this header: not for an algorithm that no key of
-    /// it may have.
+    /// Whether a fetch may bring the key for this header. False for an algorithm that none of the
+    /// issuer's keys may have.
     fn may_become_known(&self, header: &Header, ring: &KeyRing) -> bool {
         let unknown = header.kid.as_deref().is_some_and(|kid| !ring.knows(kid));
         unknown
@@ -246,8 +248,8 @@ impl RemoteKeys {
             })
     }
 
-    /// Calls `reply` when the fetch on its way has ended, or after [`TIMEOUT`]; at once where none
-    /// is.
+    /// Calls `reply` when the fetch in flight ends, or after [`TIMEOUT`]; at once if there is no
+    /// fetch to wait for, or no room.
     pub fn wait(&self, reply: Reply<()>, now: Now) {
         let mut state = self.state.lock();
         if state.closed || !state.has_room() || !state.schedule.is_asking(now.mono_us) {
@@ -258,7 +260,7 @@ impl RemoteKeys {
         state.waiting.push((until, reply));
     }
 
-    /// The fetch that is to be made now, if there is one, and after how long to ask again.
+    /// The fetch to make now, if any; the delay until the next call; and a warning.
     pub fn due(&self, now: Now) -> (Option<Fetch>, Option<Duration>, Option<OperatorWarning>) {
         let mut state = self.state.lock();
         if state.closed {
@@ -299,7 +301,7 @@ impl RemoteKeys {
         Fetch { number: flight.number, url, headers }
     }
 
-    /// Takes what came of the fetch of this number.
+    /// Takes the answer or error of the fetch with this number.
     pub fn answered(
         &self,
         number: u32,
@@ -338,7 +340,7 @@ impl RemoteKeys {
                 state.fault = Some(fault);
             }
         }
-        // Between metadata and the set that it names whoever waits goes on waiting.
+        // The waiting tokens keep waiting between the metadata and the set that it names.
         if state.schedule.is_asking(now.mono_us) {
             return (None, Vec::new());
         }
@@ -382,7 +384,7 @@ impl RemoteKeys {
         Ok(())
     }
 
-    /// From 0 to 1.
+    /// A pseudo-random number from 0 to 1.
     fn spread(&self, salt: u32) -> f64 {
         let hash = self.random.hash_one((salt, self.usable_until_us.load(Ordering::Relaxed)));
         f64::from(u32::try_from(hash >> 32).unwrap_or_default()) / f64::from(u32::MAX)
@@ -397,13 +399,13 @@ impl RemoteKeys {
         }
     }
 
-    /// What is to be told now: a change is told once.
+    /// The warning to publish now. Each change is published once.
     fn notice(&self, state: &mut State, now: Now) -> Option<OperatorWarning> {
         let is = self.state_now(state, now);
         let first_fault = is == RemoteState::NotReady && state.fault.is_some();
         let told = std::mem::replace(&mut state.reported, is);
         if is == RemoteState::Fresh {
-            // Nobody has to hear that all is as it should be, but after an alarm.
+            // A good state is published only after an alarm.
             return std::mem::take(&mut state.alarmed).then(|| OperatorWarning {
                 code: "GUARD_ISSUER_RECOVERED",
                 text: "gives keys again".to_owned(),
@@ -441,7 +443,7 @@ impl RemoteKeys {
         Duration::from_micros(until.saturating_sub(now.mono_us))
     }
 
-    /// How they are.
+    /// The current status.
     #[must_use]
     pub fn status(&self, now: Now) -> RemoteStatus {
         let state = self.state.lock();
@@ -458,7 +460,7 @@ impl RemoteKeys {
         self.ring.read().len()
     }
 
-    /// Fetches nothing more, and lets nobody wait.
+    /// Stops fetching and completes all waits.
     pub fn close(&self) {
         let mut state = self.state.lock();
         state.closed = true;
@@ -482,7 +484,7 @@ impl State {
         }
         let url = document::read_metadata(body, issuer, loopback)?;
         if self.set_url.as_ref() != Some(&url) {
-            // What the old place said of its set is nothing to the new one.
+            // The validators of the old URL do not apply to the new one.
             (self.etag, self.last_modified) = (None, None);
             self.set_url = Some(url);
         }
@@ -494,7 +496,7 @@ impl State {
         self.waiting.len() < MAX_WAITING && !self.closed
     }
 
-    /// Those who have waited long enough.
+    /// Removes and returns the waits that have timed out.
     fn tired(&mut self, now_us: u64) -> PendingReplies {
         let (tired, waiting) =
             std::mem::take(&mut self.waiting).into_iter().partition(|(until, _)| *until <= now_us);
@@ -513,7 +515,7 @@ fn minutes(left: Duration) -> String {
     format!("{} minutes", left.as_secs().div_ceil(60))
 }
 
-/// How long an answer may be kept (RFC 9111 section 5.2.2), less the time it has lain in a cache.
+/// The freshness lifetime of an answer (RFC 9111 section 5.2.2) less its age in a cache.
 fn max_age(head: &Fetched) -> Option<Duration> {
     let control = head.cache_control.as_deref()?.to_ascii_lowercase();
     let mut directives = control.split(',').map(str::trim);

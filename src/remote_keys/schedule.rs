@@ -1,59 +1,59 @@
-//! When an issuer is asked, as a state machine: no clock, no network and no thread in it, so that a
-//! test can let an hour pass in no time.
+//! The schedule of fetches as a state machine. It has no clock, network or thread, so that a test
+//! can simulate an hour at once.
 //!
-//! One fetch at a time. There are two reasons for one, each with its own budget: the plan (every
-//! five minutes, or as soon as a failure allows), and a token whose `kid` nobody knows (once in 30
-//! s, however many such tokens come).
+//! At most one fetch is in flight. A fetch has one of two causes, each with its own budget: the
+//! schedule (every five minutes, or as soon as the backoff after a failure allows), and a token
+//! with an unknown `kid` (once in 30 s, for any number of such tokens).
 
 use std::time::Duration;
 
 use crate::clock::micros;
 
-/// The longest time between two looks. A longer `max-age` does not make it longer: a key that its
-/// issuer withdraws is to be refused soon, and a look with `If-None-Match` costs nobody much.
+/// The longest time between two fetches. A longer `max-age` does not extend it: a withdrawn key
+/// must be refused soon, and a request with `If-None-Match` is cheap.
 pub(crate) const MAX_REFRESH: Duration = Duration::from_secs(5 * 60);
-/// The shortest, whatever the issuer says.
+/// The shortest time between two fetches, whatever the issuer requests.
 pub(crate) const LEAST_REFRESH: Duration = Duration::from_secs(60);
-/// Tokens with an unknown `kid` cause one fetch in this time.
+/// Tokens with an unknown `kid` cause at most one fetch in this time.
 pub(crate) const COOLDOWN: Duration = Duration::from_secs(30);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const MAX_RETRY: Duration = Duration::from_secs(60);
-/// A fetch of which nothing is heard has failed. The edge gives up long before.
+/// A fetch without a result for this long has failed. The host gives up long before.
 const FLIGHT: Duration = Duration::from_secs(30);
-/// Metadata is read again after this time, or when the set it names can't be had three times in a
-/// row.
+/// Metadata is read again after this time, or after three consecutive failures of the set that it
+/// names.
 const REDISCOVER: Duration = Duration::from_secs(60 * 60);
 const REDISCOVER_AFTER_FAULT: Duration = Duration::from_secs(10 * 60);
 const REDISCOVER_FAILURES: u32 = 3;
 
-/// What a fetch is for.
+/// The target of a fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum What {
     Metadata,
     Set,
 }
 
-/// A fetch on its way.
+/// A fetch in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Flight {
     pub(crate) number: u32,
     pub(crate) what: What,
-    /// Whether a token with an unknown `kid` wants it, so that no cache on the way may answer.
+    /// Whether a token with an unknown `kid` caused it, so that no intermediate cache may answer.
     pub(crate) fresh: bool,
     started_us: u64,
 }
 
-/// When to ask next. All times are on the monotonic clock.
+/// The time of the next fetch. All times are on the monotonic clock.
 #[derive(Debug)]
 pub(crate) struct Schedule {
-    /// Whether metadata has to be read at all.
+    /// Whether metadata must be read first.
     discovers: bool,
-    /// Whether a set's URL is known.
+    /// Whether the URL of the set is known.
     has_url: bool,
     flight: Option<Flight>,
     flights: u32,
     next_us: u64,
-    /// A token with an unknown `kid` has taken the budget, and no fetch has begun for it yet.
+    /// A token with an unknown `kid` has used the budget, and its fetch has not begun yet.
     wanted: bool,
     next_wanted_us: u64,
     rediscover_us: u64,
@@ -88,32 +88,32 @@ impl Schedule {
             fresh: self.wanted,
             started_us: now_us,
         };
-        // What is wanted is a set: metadata is but the way to it.
+        // The token needs the set: metadata is only the first step.
         self.wanted &= discover;
         self.flight = Some(flight);
         Some(flight)
     }
 
-    /// Ends the fetch of this number, if it is the one on its way.
+    /// Ends the fetch of this number, if it is the one in flight.
     pub(crate) fn end(&mut self, number: u32) -> Option<Flight> {
         self.flight.take_if(|flight| flight.number == number)
     }
 
-    /// The number of a fetch of which nothing was heard for too long.
+    /// The number of a fetch that has been without a result for too long.
     pub(crate) fn lost(&self, now_us: u64) -> Option<u32> {
         let flight = self.flight?;
         (now_us >= flight.started_us.saturating_add(micros(FLIGHT))).then_some(flight.number)
     }
 
-    /// Metadata has named the set's URL: the set is fetched at once.
+    /// Metadata has named the URL of the set: fetch the set at once.
     pub(crate) fn discovered(&mut self, now_us: u64) {
         self.has_url = true;
         self.rediscover_us = now_us.saturating_add(micros(REDISCOVER));
         self.next_us = now_us;
     }
 
-    /// A set was good, or is still the same. `says` is how long it may be kept, as its issuer says;
-    /// `spread` is from 0 to 1, so that processes that started together do not stay together.
+    /// Records a good or unchanged set. `says` is its lifetime according to the issuer. `spread`,
+    /// from 0 to 1, keeps processes apart that started together.
     pub(crate) fn succeeded(&mut self, says: Option<Duration>, spread: f64, now_us: u64) {
         self.failures = 0;
         self.wanted = false;
@@ -121,10 +121,10 @@ impl Schedule {
         self.next_us = now_us.saturating_add(micros(wait.mul_f64(1.0 - 0.1 * spread)));
     }
 
-    /// A fetch gave nothing: again soon, and then less and less often.
+    /// Records a failed fetch. Retries back off exponentially.
     pub(crate) fn failed(&mut self, what: What, spread: f64, now_us: u64) {
         if what == What::Metadata && self.has_url {
-            // The URL that is known may still be good.
+            // The known URL may still be good.
             self.rediscover_us = now_us.saturating_add(micros(REDISCOVER_AFTER_FAULT));
             self.next_us = now_us;
             return;
@@ -139,17 +139,18 @@ impl Schedule {
         self.next_us = now_us.saturating_add(micros(wait));
     }
 
-    /// Whether the last fetch of a set was the first one to fail.
+    /// Whether exactly one fetch has failed since the last success.
     pub(crate) fn failed_once(&self) -> bool {
         self.failures == 1
     }
 
-    /// Whether a fetch is on its way, or will begin as soon as somebody looks.
+    /// Whether a fetch is in flight, or begins at the next call of [`Self::begin`].
     pub(crate) fn is_asking(&self, now_us: u64) -> bool {
         self.flight.is_some() || self.wanted || now_us >= self.next_us
     }
 
-    /// A token has a `kid` that is not known: whether its issuer is being asked, or will be for it.
+    /// Requests a fetch for a token with an unknown `kid`. Returns whether one is in flight or will
+    /// begin.
     pub(crate) fn want(&mut self, now_us: u64) -> bool {
         if self.flight.is_some() || self.wanted {
             return true;
@@ -162,7 +163,7 @@ impl Schedule {
         true
     }
 
-    /// When to look again.
+    /// The time of the next call.
     pub(crate) fn wake_us(&self) -> u64 {
         match self.flight {
             Some(flight) => flight.started_us.saturating_add(micros(FLIGHT)),

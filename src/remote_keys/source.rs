@@ -1,4 +1,4 @@
-//! Where the keys of an issuer are published: a URL of a JWK set, or metadata that names one.
+//! The location of an issuer's keys: the URL of a JWK set, or metadata that names one.
 
 use std::time::Duration;
 
@@ -11,26 +11,26 @@ use crate::error::{ConfigCode, ConfigError};
 const MAX_URL: usize = 2048;
 const VAULT_PATH: &str = "/v1/identity/oidc";
 
-/// Where to ask.
+/// The URL to fetch from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Source {
     /// The URL of a JWK set.
     Set(String),
-    /// The URL of metadata, whose `issuer` must be exactly this one.
+    /// The URL of metadata, which must name exactly this `issuer`.
     Metadata {
-        /// Where it is.
+        /// The URL of the metadata.
         url: String,
-        /// Whose it must be.
+        /// The required `issuer`.
         issuer: String,
-        /// Whether all of it is on this machine, so that the set need not be served with TLS
-        /// either.
+        /// Whether the issuer uses `http`, which is possible only on this machine. Then the set may
+        /// use it too.
         loopback: bool,
     },
 }
 
 impl Source {
-    /// Takes the options `jwks` (as far as it is a URL) and `discovery`. `None` where the keys are
-    /// in the options.
+    /// Parses the options `jwks` (if it is a URL) and `discovery`. `None` if the options contain
+    /// the keys.
     pub(crate) fn parse(
         options: &Options<'_>,
         issuer: &str,
@@ -80,12 +80,12 @@ fn conflict(options: &Options<'_>, key: &str, other: &str) -> ConfigError {
     .suggest("leave one of them out")
 }
 
-/// What the metadata is called.
+/// The well-known location of the metadata.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum WellKnown {
-    /// `OpenID` Connect Discovery 1.0, section 4: behind the issuer.
+    /// `OpenID` Connect Discovery 1.0, section 4: appended to the issuer.
     Oidc,
-    /// RFC 8414 section 3: between the issuer's host and path.
+    /// RFC 8414 section 3: between the host and the path of the issuer.
     Oauth,
 }
 
@@ -117,15 +117,15 @@ fn well_known(options: &Options<'_>, preset: bool) -> Result<Option<WellKnown>, 
     }
 }
 
-/// `staleFor`.
+/// Parses `staleFor`.
 pub(crate) fn parse_stale_for(options: &Options<'_>) -> Result<Duration, ConfigError> {
     const MINUTE: u64 = 60;
     let range = Duration::from_secs(10 * MINUTE)..=Duration::from_secs(24 * 60 * MINUTE);
     Ok(options.duration("staleFor", range)?.unwrap_or(Duration::from_secs(60 * MINUTE)))
 }
 
-/// The issuer of Vault's identity tokens, whose address alone may be given. A namespace stands
-/// between `/v1/` and `identity`, a provider of Vault's own behind it.
+/// The issuer of Vault's identity tokens, from an address without a path or from the full issuer. A
+/// namespace is between `/v1/` and `identity`; a provider of Vault follows after `oidc`.
 pub(crate) fn vault_issuer(path: &str, text: &str) -> Result<String, ConfigError> {
     let url = fetchable(path, text)?;
     if url.path() == "/" && url.query().is_none() {
@@ -140,8 +140,8 @@ pub(crate) fn vault_issuer(path: &str, text: &str) -> Result<String, ConfigError
         .suggest("write 'https://vault.example.com:8200' or 'https://vault.example.com:8200/v1/identity/oidc'"))
 }
 
-/// A URL that keys may be fetched from: `https`, or `http` on this machine, where nobody stands in
-/// between.
+/// Checks a URL to fetch keys from: `https`, or `http` on this machine, where no network is
+/// involved.
 pub(crate) fn fetchable(path: &str, text: &str) -> Result<Url, ConfigError> {
     let bad = |problem: &str| Err(ConfigError::invalid(path, problem));
     let Some(url) = (text.len() <= MAX_URL).then(|| Url::parse(text).ok()).flatten() else {

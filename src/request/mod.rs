@@ -1,9 +1,9 @@
 //! One request, one view: method, path, client address and headers are computed once, here, and
 //! every layer, limiter, schema and policy uses the same ones.
 //!
-//! What it stops: path confusion (`//admin`, `%2e%2e`, `%2f`: the router and the policy must not
-//! read two different paths), duplicated security headers (each side of a proxy believes another
-//! one), and forged client addresses.
+//! It stops path confusion (`//admin`, `%2e%2e`, `%2f`: the router and the policy must not read two
+//! different paths), duplicate security headers (the two sides of a proxy may use different ones),
+//! and forged client addresses.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
@@ -13,12 +13,13 @@ use crate::net::TrustedProxies;
 use crate::refusal::Refusal;
 
 /// The head of a request as the shim writes it, in this order and separated by newlines, which no
-/// HTTP parser lets into a value: number of lines, method, target, socket address, address that
-/// Express decided on (may be empty), letters of [`Flags`], route pattern (may be empty), place of
-/// the route among the application's routes (may be empty), then header names and values in turn.
+/// HTTP parser allows in a value: number of lines, method, target, socket address, address that
+/// Express decided on (may be empty), letters of [`Flags`], route pattern (may be empty), position
+/// of the route among the application's routes (may be empty), then alternating header names and
+/// values.
 const FIXED_LINES: usize = 8;
 
-/// Facts about a request that only its host knows.
+/// Facts about a request that only its host can determine.
 #[derive(Debug, Clone, Copy, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "the facts are independent of each other")]
 struct Flags {
@@ -26,21 +27,20 @@ struct Flags {
     tls: bool,
     /// `b`: a body follows.
     body: bool,
-    /// `r`: something has changed method or URL, so that the router reads another request than this
-    /// one.
+    /// `r`: the method or URL was changed, so that the router reads another request than this one.
     rewritten: bool,
-    /// `c`: the parser may have dropped headers, since there were as many as it keeps.
+    /// `c`: the parser may have dropped headers, since it reached its maximum.
     cut: bool,
     /// `o`: the protocol version is older than HTTP/1.1.
     old: bool,
-    /// `g`: the client has reset its connection, so that nobody can say who it was.
+    /// `g`: the client has reset its connection, so that its address is unknown.
     gone: bool,
-    /// `u`: `guard.upgrade` asks, about a handshake whose socket the application takes over.
+    /// `u`: a call of `guard.upgrade`, for a handshake whose socket the application takes over.
     handshake: bool,
 }
 
 impl Flags {
-    /// `None` where a letter is unknown: host and core then disagree about what it means.
+    /// `None` for an unknown letter: host and core disagree about the format.
     fn read(letters: &str) -> Option<Self> {
         let mut flags = Self::default();
         for letter in letters.bytes() {
@@ -59,9 +59,9 @@ impl Flags {
     }
 }
 
-/// Headers that decide about security, as bits: one that stands twice is refused, since two readers
-/// may each take another one. The bits of a request also say which of them it lacks, without a look
-/// at all names.
+/// Headers that decide about security, as bits. A duplicate one is refused, since two readers may
+/// use different values. The bits of a request also show which of them are missing, without a
+/// search through all names.
 fn single(name: &str) -> u16 {
     match name {
         "host" => 1,
@@ -92,27 +92,26 @@ pub struct Request {
     place: Span,
     /// Names in lower case, values without surrounding blanks.
     headers: Vec<(Span, Span)>,
-    /// Which of [`single`] it has.
+    /// The headers of [`single`] that it has.
     singles: u16,
-    /// The canonical path, where it is not the one that was sent.
+    /// The canonical path, if it differs from the path as sent.
     decoded_path: Option<String>,
     client: Option<IpAddr>,
-    /// Whether a proxy has said who the client is, in words that are no address.
+    /// Whether a proxy names the client by a text that is not an address.
     client_unreadable: bool,
-    /// Whether a proxy may have said who the client is, and nobody knows whether to believe it.
+    /// Whether a proxy may have named the client, and it is unknown whether to trust it.
     client_in_doubt: bool,
     secure: bool,
     flags: Flags,
 }
 
 impl Request {
-    /// Reads the head as the shim wrote it. The path isn't judged yet ([`Request::canonicalise`]
-    /// does that), so that even a refusal of a bad path has its CORS headers.
+    /// Reads the head as the shim wrote it. The path is checked later, by
+    /// [`Request::canonicalise`], so that even a refusal of a bad path has its CORS headers.
     ///
     /// # Errors
-    /// 400 where the head isn't what a parser of HTTP gives, a security header stands twice, or the
-    /// end of the body can be read in two ways; 431 where there are more headers than the parser
-    /// keeps.
+    /// 400 if the head isn't the output of an HTTP parser, a security header is duplicated, or the
+    /// end of the body is ambiguous; 431 if there are more headers than the parser keeps.
     pub fn read(head: String, trusted: &TrustedProxies) -> Result<Self, Refusal> {
         let mut head = head;
         let mut ends = memchr::memchr_iter(b'\n', head.as_bytes());
@@ -187,8 +186,8 @@ impl Request {
         Ok(request)
     }
 
-    /// Refuses what leaves it open which headers there are and where the body ends (RFC 9112
-    /// section 6.3): an intermediary may have read them in another way.
+    /// Refuses a request whose set of headers or end of body is ambiguous (RFC 9112 section 6.3):
+    /// an intermediary may have read it differently.
     fn check_framing(&self) -> Result<(), Refusal> {
         if self.flags.gone {
             return Err(malformed("the client has gone away"));
@@ -211,14 +210,13 @@ impl Request {
         Ok(())
     }
 
-    /// Refuses a request whose view is not the one that others have of it: the router, or the proxy
-    /// in front.
+    /// Refuses a request of which the router, or the proxy in front, may have another view.
     ///
     /// # Errors
     /// 400 `malformed_request` for a method with lower-case letters: routers disagree about them.
-    /// 400 `malformed_forwarded_for` where a trusted proxy names a client that is no address. 400
-    /// `untrusted_proxy` for a handshake that may come from a proxy that nobody has named. 500
-    /// `url_rewritten` where method or URL were changed after the request came.
+    /// 400 `malformed_forwarded_for` if a trusted proxy names a client that is not an address. 400
+    /// `untrusted_proxy` for a handshake that may come from a proxy that is not configured. 500
+    /// `url_rewritten` if method or URL were changed after the request arrived.
     pub fn check_view(&self) -> Result<(), Refusal> {
         if self.method().bytes().any(|byte| byte.is_ascii_lowercase()) {
             return Err(malformed("the method must be in upper case"));
@@ -241,18 +239,18 @@ impl Request {
         Ok(())
     }
 
-    /// Lets trusted proxies say who the client is and whether the request came over TLS: the
-    /// rightmost address in `X-Forwarded-For` that is no trusted proxy is the client, since
-    /// everything left of it is the client's own word.
+    /// Applies the forwarded headers of trusted proxies: the client address, and whether the
+    /// request came over TLS. The client is the rightmost address in `X-Forwarded-For` that is not
+    /// a trusted proxy, since the client can forge everything left of it.
     fn believe_proxies(&mut self, peer: Option<IpAddr>, trusted: &TrustedProxies) {
         if trusted.is_empty() {
-            // A handshake meets no application of Express, whose `trust proxy` may name the
+            // A handshake bypasses the application of Express, whose `trust proxy` may name the
             // proxies.
             self.client_in_doubt = self.flags.handshake
                 && !trusted.known
                 && self.client.is_none()
                 && self.header("x-forwarded-for").is_some();
-            // Express's own `trust proxy` has decided already.
+            // Express's own `trust proxy` has already decided.
             self.client = self.client.or(peer);
             return;
         }
@@ -267,7 +265,7 @@ impl Request {
                 continue;
             }
             for hop in self.text(value).rsplit(',') {
-                // Whoever this is must not be taken for the proxy that has written it.
+                // This hop must not be confused with the proxy that wrote it.
                 let address = parse_address(hop.trim());
                 client = address.map(Some);
                 if !address.is_some_and(|address| trusted.contains(address)) {
@@ -283,11 +281,11 @@ impl Request {
         };
     }
 
-    /// Judges the target and splits the path into decoded segments. A trailing slash adds none;
-    /// [`Request::ends_with_slash`] has it.
+    /// Checks the target and splits the path into decoded segments. A trailing slash adds none; see
+    /// [`Request::ends_with_slash`].
     ///
     /// # Errors
-    /// 400 `malformed_path` for everything that another reader may read differently: an empty
+    /// 400 `malformed_path` for every form that another reader may interpret differently: an empty
     /// segment, a dot segment, an encoded slash, backslash or NUL, an encoded letter or digit, a
     /// bad percent encoding, text that isn't UTF-8, a fragment, absolute-form.
     pub fn canonicalise(&mut self) -> Result<(), Refusal> {
@@ -355,21 +353,21 @@ impl Request {
         self.text(&(self.target.start..self.path_end))
     }
 
-    /// The canonical path: decoded, without the query. As sent until [`Request::canonicalise`] has
-    /// run.
+    /// The canonical path: decoded, without the query. Before [`Request::canonicalise`], the path
+    /// as sent.
     #[must_use]
     pub fn path(&self) -> &str {
         self.decoded_path.as_deref().unwrap_or_else(|| self.raw_path())
     }
 
-    /// The query as sent, without the question mark; empty where there is none.
+    /// The query as sent, without the question mark; empty if there is none.
     #[must_use]
     pub fn query(&self) -> &str {
         self.head.get(self.path_end + 1..self.target.end).unwrap_or_default()
     }
 
-    /// The decoded segments of the canonical path, to compare with values. None of them holds a
-    /// slash, so that the path says where they are.
+    /// The decoded segments of the canonical path, to compare with values. None of them contains a
+    /// slash, so the path determines them.
     pub fn segments(&self) -> impl Iterator<Item = &str> {
         split(self.path())
     }
@@ -380,22 +378,21 @@ impl Request {
         split(self.raw_path())
     }
 
-    /// Whether a slash ends the path: strict routers take it for another path than that without it.
+    /// Whether the path ends with a slash: for strict routers it is another path then.
     #[must_use]
     pub fn ends_with_slash(&self) -> bool {
         self.raw_path().ends_with('/')
     }
 
-    /// The route pattern, where the stack is mounted on a route: `/users/:id`, as the router that
-    /// holds it has it. The path where that router is mounted is text of the client and no part of
-    /// it.
+    /// The route pattern, if the stack is mounted on a route: `/users/:id`, as in its router. The
+    /// path at which that router is mounted is text of the client and is not included.
     #[must_use]
     pub fn route(&self) -> Option<&str> {
         Some(self.text(&self.route)).filter(|route| !route.is_empty())
     }
 
-    /// The route pattern together with its place among the application's routes, which tells routes
-    /// of one pattern in two routers apart. Nothing in it is text of the client.
+    /// The route pattern with its position among the application's routes, which distinguishes
+    /// routes of the same pattern in two routers. It contains no text of the client.
     #[must_use]
     pub fn route_id(&self) -> Option<&str> {
         let route = self.route()?;
@@ -406,20 +403,19 @@ impl Request {
         })
     }
 
-    /// The client's address, IPv4 also where it came in an IPv6 coat; `None` if there is none (a
-    /// Unix socket).
+    /// The client's address, as IPv4 if it is IPv4-mapped; `None` if there is none (a Unix socket).
     #[must_use]
     pub fn client(&self) -> Option<IpAddr> {
         self.client
     }
 
-    /// Whether the client's connection is TLS: the socket's own, or what a trusted proxy says.
+    /// Whether the client's connection is TLS, by the socket or by a trusted proxy.
     #[must_use]
     pub fn secure(&self) -> bool {
         self.secure
     }
 
-    /// The first header of that name, in lower case.
+    /// The first header of that name; `name` in lower case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         let bit = single(name);
@@ -443,13 +439,13 @@ impl Request {
         self.flags.body
     }
 
-    /// Whether it is the handshake of another protocol, about which `guard.upgrade` asks.
+    /// Whether it is the handshake of another protocol, from a call of `guard.upgrade`.
     #[must_use]
     pub fn is_handshake(&self) -> bool {
         self.flags.handshake
     }
 
-    /// Whether it asks to go on with another protocol, such as WebSocket (RFC 9110 section 7.8).
+    /// Whether it requests a switch to another protocol, such as WebSocket (RFC 9110 section 7.8).
     #[must_use]
     pub fn asks_upgrade(&self) -> bool {
         self.header("upgrade").is_some()
@@ -472,15 +468,15 @@ fn trim(head: &str, span: &Span) -> Span {
     start..start + text.trim_ascii().len()
 }
 
-/// A host in lower case, and a port where it is not the scheme's own; `None` where it is no host
-/// that a URL may have. Names with and without a dot at their end are two names.
+/// A host in lower case, and a port if it is not the scheme's default; `None` for a host that a URL
+/// can't have. A name with a trailing dot and the same name without it are different.
 pub(crate) fn authority(text: &str, secure: bool) -> Option<String> {
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"@/?#\\,".contains(&byte);
     if !text.bytes().all(plain) {
         return None;
     }
     let (host, port) = match text.rsplit_once(':') {
-        // The colons of an IPv6 address stand in brackets.
+        // The colons of an IPv6 address are in brackets.
         Some((host, port)) if !port.contains(']') => (host, port),
         _ => (text, ""),
     };
@@ -498,11 +494,10 @@ pub(crate) fn authority(text: &str, secure: bool) -> Option<String> {
     Some(authority)
 }
 
-/// An address as sockets and proxies write it: with a zone, in an IPv6 coat, in brackets, with a
-/// port behind it.
+/// An address as sockets and proxies write it: with a zone, IPv4-mapped, in brackets, or with a
+/// port.
 fn parse_address(text: &str) -> Option<IpAddr> {
-    // Most requests have no address from Express, and it takes a while to see that none can be
-    // read.
+    // Most requests have no address from Express, and a failing parse costs time.
     if text.is_empty() {
         return None;
     }
@@ -518,7 +513,7 @@ fn parse_address(text: &str) -> Option<IpAddr> {
             inside
         }
         None => match text.split_once(':') {
-            // The colons of an IPv6 address are no port.
+            // The colons of an IPv6 address do not start a port.
             Some((address, port)) if address.contains('.') => {
                 let address = address.parse::<Ipv4Addr>().ok()?;
                 return is_port(port).then_some(IpAddr::V4(address));
@@ -537,7 +532,7 @@ fn is_port(text: &str) -> bool {
     (1..=5).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The segments of a path. A slash at its end adds none.
+/// The segments of a path. A trailing slash adds none.
 fn split(path: &str) -> impl Iterator<Item = &str> {
     let path = path.strip_prefix('/').unwrap_or_default();
     let path = path.strip_suffix('/').unwrap_or(path);
@@ -557,7 +552,7 @@ fn hides_text(raw: &str) -> bool {
     })
 }
 
-/// The decoded text of a segment in an option or a document; `None` where no request can have it.
+/// The decoded text of a segment in an option or a document; `None` if no request can have it.
 pub(crate) fn sendable(raw: &str) -> Option<Cow<'_, str>> {
     let visible = raw.bytes().all(|byte| byte.is_ascii_graphic() && !b"/\\?#".contains(&byte));
     let text = decode_segment(raw).filter(|_| visible && !hides_text(raw))?;
@@ -565,7 +560,7 @@ pub(crate) fn sendable(raw: &str) -> Option<Cow<'_, str>> {
     (!refused && !matches!(text.as_ref(), "." | "..")).then_some(text)
 }
 
-/// Percent-decodes one segment; `None` where an encoding is broken or the result isn't UTF-8.
+/// Percent-decodes one segment; `None` if an encoding is broken or the result isn't UTF-8.
 pub(crate) fn decode_segment(raw: &str) -> Option<Cow<'_, str>> {
     if !raw.contains('%') {
         return Some(Cow::Borrowed(raw));

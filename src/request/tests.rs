@@ -1,7 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 
-/// The head that the shim would write.
+/// The head as the shim would write it.
 pub(crate) fn head(method: &str, target: &str, peer: &str, headers: &[(&str, &str)]) -> String {
     let has = |wanted: &str| headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
     let body = has("content-length").is_some_and(|(_, length)| *length != "0")

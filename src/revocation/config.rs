@@ -9,36 +9,36 @@ use crate::error::{ConfigCode, ConfigError};
 
 const SHARED: [&str; 3] = ["mode", "maxStaleness", "onStale"];
 
-/// How revocations are kept. In memory there is nothing to choose.
+/// The options of a shared list. A list in memory has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RevocationConfig {
-    /// Where a check looks.
+    /// The source that a check reads.
     pub mode: Mode,
-    /// The longest that a revocation by another process may take to be known here: 1 second to 5
+    /// The maximum delay until this process applies a revocation by another process: 1 second to 5
     /// minutes.
     pub max_staleness: Duration,
-    /// What becomes of a request with a token when that can't be promised.
+    /// The decision about requests with a token while that bound is exceeded.
     pub on_stale: OnStale,
 }
 
-/// Where a check of a shared list looks.
+/// The source that a check of a shared list reads.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// In the copy of this process.
+    /// The copy in this process.
     #[default]
     Replica,
-    /// In the copy, after the store was asked what is new.
+    /// The copy, after a refresh from the store.
     Strict,
 }
 
-/// What happens while the copy of this process may be out of date.
+/// The action while the copy in this process may be stale.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum OnStale {
-    /// 503 `revocation_stale`.
+    /// Refuse with 503 `revocation_stale`.
     #[default]
     Deny,
-    /// The store is asked what is new, as with [`Mode::Strict`]; without an answer it is a 503.
+    /// Refresh from the store, as with [`Mode::Strict`]. If the store does not answer: 503.
     Probe,
 }
 
@@ -53,11 +53,11 @@ impl Default for RevocationConfig {
 }
 
 impl RevocationConfig {
-    /// Parses the option `revocation`; `shared` is whether the store is one that other processes
-    /// use too.
+    /// Parses the option `revocation`. `shared` is true if the store is shared by several
+    /// processes.
     ///
-    /// `mode`, `maxStaleness` and `onStale` are about a shared list. With a list in this process
-    /// they would promise what is not there, so they are refused.
+    /// `mode`, `maxStaleness` and `onStale` configure a shared list. They are refused for a list in
+    /// the memory of this process, where they would have no effect.
     pub fn parse(path: &str, value: &Value, shared: bool) -> Result<Self, ConfigError> {
         if !value.is_object() {
             let problem = format!(
@@ -90,9 +90,9 @@ impl RevocationConfig {
         })
     }
 
-    /// As [`Self::parse`], beside a store in Memcached. It may forget what it is given at any time,
-    /// and then revoked tokens would pass: so the list is this process's own, and only where the
-    /// user says that he knows.
+    /// As [`Self::parse`], with a store in Memcached. Memcached may evict an entry at any time, and
+    /// a revoked token would then pass. So the list stays in this process, and the user must opt in
+    /// with `scope: 'process'`.
     pub fn parse_beside_memcached(path: &str, value: Option<&Value>) -> Result<Self, ConfigError> {
         let conflict = |at: String, problem| {
             ConfigError::new(ConfigCode::ConflictingOptions, at, problem).suggest(

@@ -1,22 +1,24 @@
-//! What a revocation is called, and how it is written into the stream.
+//! The names of revocations, and their encoding in the stream.
 //!
-//! All processes must call a thing by the same name, so a name is a hash without a key: the first
-//! bytes of a SHA-256 over issuer, kind and what was revoked. A token's name has 8 bytes, and is
-//! what the table keeps, so that the table alone is enough to publish it again after the servers
-//! have lost it. That is short enough to be aimed at, by trying 2^64 tokens for one victim, and the
-//! prize would be that the victim is logged out; but whoever aims must choose a `jti`, and the
-//! issuer does that. The names of subjects and sessions may be chosen by those who bear them, and
-//! there are many victims at once to aim at, so these have 16 bytes.
+//! All processes must derive the same name for the same thing, so a name is an unkeyed hash: the
+//! first bytes of a SHA-256 over issuer, kind and the revoked value.
 //!
-//! An entry is one field of a stream, with one byte for its name, and these bytes as its value: the
-//! kind, the name, the minute after which it may be forgotten and, for a subject, the second up to
-//! which its tokens are refused. A guard also writes how long its tokens and sessions may live, so
-//! that whoever revokes knows the longest. All numbers are big-endian. The form is fixed and short
-//! so that Redis packs a hundred of them into one node.
+//! * A token's name has 8 bytes. The table stores it, so the table alone is enough to republish the
+//!   revocation after the servers have lost it. A collision with a chosen victim takes 2^64 tokens
+//!   and would only log that victim out; and the attacker would have to choose the `jti`, which the
+//!   issuer does.
+//! * The names of subjects and sessions have 16 bytes: users may choose the hashed value, and an
+//!   attacker can target many victims at once.
 //!
-//! Four random bytes follow. A server that has lost its last entries may give their ids again,
-//! where its clock is behind them, and one that was lost may be written once more: by its id and
-//! these bytes, a reader knows whether it is still the entry that it has read.
+//! An entry is one stream field. The field name has one byte; the value holds the kind, the name,
+//! the last minute in which the entry is needed and, for a subject, the latest `iat` that is
+//! refused. A guard also publishes the lifetimes of its tokens and sessions, so that a revoking
+//! process can use the longest one. All numbers are big-endian. The form is fixed and short so that
+//! Redis packs a hundred entries into one node.
+//!
+//! Four random bytes follow. A server that has lost its last entries may assign their ids again if
+//! its clock is behind them, and a lost entry may be published once more. The id and these bytes
+//! together identify the entry that a reader has read.
 
 use std::hash::{BuildHasher as _, RandomState};
 
@@ -24,24 +26,24 @@ use aws_lc_rs::digest::{SHA256, digest};
 
 use crate::token::{Fingerprint, MAX_MAX_LIFETIME};
 
-/// One revocation, as every process knows it.
+/// One revocation, as all processes store it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Entry {
-    /// Revokes nothing: a stream that exists shows its age, and its loss.
+    /// Revokes nothing: the first entry of a new stream, which shows its age and its loss.
     Mark,
     /// One token.
     Token { name: u64, until: u32 },
     /// A session.
     Session { name: u128, until: u32 },
-    /// The tokens of a subject with this `iat` or an earlier one.
+    /// The tokens of a subject up to this `iat`.
     Subject { name: u128, before_s: u64, until: u32 },
     /// All tokens of a key.
     Key { name: u128 },
-    /// Revokes nothing: some guard takes tokens, or continues sessions, that live this long.
+    /// Revokes nothing: a guard accepts tokens, or continues sessions, with this lifetime.
     Lifetime { lifetime: Lifetime, until: u32 },
 }
 
-/// How long something of an issuer may live.
+/// The maximum lifetime of an issuer's tokens or sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Lifetime {
     /// The name of the issuer.
@@ -50,7 +52,7 @@ pub(super) struct Lifetime {
     pub(super) seconds: u32,
 }
 
-/// What lives.
+/// The kind of credential with that lifetime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Lived {
     Tokens = 0,
@@ -63,24 +65,24 @@ const SESSION: u8 = 2;
 const SUBJECT: u8 = 3;
 const KEY: u8 = 4;
 const LIFETIME: u8 = 5;
-/// No option takes a longer one; a second more is added where it is rounded up.
+/// The maximum of every option, plus one second for rounding up.
 const LONGEST_S: u64 = MAX_MAX_LIFETIME.as_secs() + 1;
-/// How many random bytes follow an entry in the stream.
+/// The number of random bytes after an entry in the stream.
 const NONCE: usize = 4;
 
 impl Entry {
-    /// What is written into the stream.
+    /// The bytes for the stream.
     pub(super) fn written(&self, nonce: [u8; NONCE]) -> Vec<u8> {
         [&self.encode()[..], &nonce].concat()
     }
 
-    /// Reads what [`Self::written`] gave, or [`Self::encode`].
+    /// Reads the output of [`Self::written`] or of [`Self::encode`].
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         let without_nonce = || Self::decode(bytes.split_last_chunk::<NONCE>()?.0);
         Self::decode(bytes).or_else(without_nonce)
     }
 
-    /// The bytes that say what it is.
+    /// The bytes of the entry, without the nonce.
     pub(super) fn encode(&self) -> Vec<u8> {
         match self {
             Self::Mark => vec![MARK],
@@ -102,7 +104,7 @@ impl Entry {
         }
     }
 
-    /// Reads what [`Self::encode`] wrote. `None` for anything else, such as an entry of a later
+    /// Reads the output of [`Self::encode`]. `None` for anything else, such as an entry of a later
     /// version.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let (&kind, mut rest) = bytes.split_first()?;
@@ -141,7 +143,7 @@ impl Entry {
         rest.is_empty().then_some(entry)
     }
 
-    /// Whether a token could still be refused by it in `minute`.
+    /// Whether it can still refuse a token in `minute`.
     pub(super) fn is_needed(&self, minute: u32) -> bool {
         match self {
             Self::Mark => false,
@@ -160,7 +162,7 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     Some(*taken)
 }
 
-/// Where an entry stands in the stream: milliseconds of the server's clock, and a number within the
+/// The id of an entry in the stream: milliseconds of the server's clock, and a number within the
 /// millisecond.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Id {
@@ -190,7 +192,7 @@ impl std::fmt::Display for Id {
     }
 }
 
-/// What a name is the name of.
+/// The kind of a named thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Session = SESSION as isize,
@@ -199,13 +201,13 @@ pub(super) enum Kind {
     Issuer = LIFETIME as isize,
 }
 
-/// Makes names.
+/// Derives names.
 #[derive(Debug)]
 pub(super) enum Namer {
-    /// For a list of this process: hashes under a random key, which nobody can aim at.
+    /// For a list of this process: hashes with a random key, so an attacker can't compute a
+    /// collision.
     Private(RandomState),
-    /// For a list that processes share: they agree on the hash, which begins with one of the
-    /// issuer.
+    /// For a list that processes share: an agreed hash that starts with the hash of the issuer.
     Agreed([u8; 16]),
 }
 
@@ -341,7 +343,7 @@ mod tests {
         assert_ne!(a.name(Kind::Session, "x"), b.name(Kind::Session, "x"));
         assert_ne!(a.name(Kind::Session, "x"), a.name(Kind::Subject, "x"));
         assert_ne!(a.name(Kind::Key, "x"), a.name(Kind::Subject, "x"));
-        // What is written must be read by the version before, so the names never change.
+        // Earlier versions must read new entries, so the names never change.
         assert_eq!(a.name(Kind::Session, "x") >> 96, NAME_OF_X);
     }
 

@@ -1,9 +1,9 @@
-//! Reads the stream into the sets of this process, and writes into it: everything that waits for
-//! the servers.
+//! Reads the stream into the sets of this process and writes into it. All code that waits for the
+//! servers is here.
 //!
-//! One task follows the stream on a connection of its own, since it waits there for what comes
-//! next; a second connection is for what is revoked here and for what is asked in between. The task
-//! ends with the last guard.
+//! One task follows the stream on its own connection, which blocks until the next entry. A second
+//! connection sends the revocations of this process and its other commands. The task ends with the
+//! last guard.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -26,28 +26,28 @@ use crate::redis::{Connector, Link, store_error};
 use crate::store::error::Replying;
 use crate::store::{Reply, StoreError, runtime};
 
-/// How long storing a revocation may take. No request waits for it.
+/// The timeout for storing a revocation. No request waits for it.
 const REVOKE_TIMEOUT: Duration = Duration::from_secs(1);
-/// How much longer than it was asked to an answer may take, before the connection counts as dead.
+/// The timeout of an answer, in addition to the requested block. After it the connection counts as
+/// dead.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a read waits for the next entry at most.
+/// The maximum time that a read blocks for the next entry.
 const LONGEST_BLOCK: Duration = Duration::from_millis(500);
-/// How long a read waits for the next entry while tokens are refused.
+/// The maximum time that a read blocks while tokens are refused.
 const SHORT_BLOCK_MS: u64 = 100;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(300);
-/// After something was read that this process can't have a whole list with.
+/// The delay after an entry that this process can't read or keep.
 const GAP_PAUSE: Duration = Duration::from_secs(5);
-/// How often the others look whether it is their turn.
+/// The interval at which the other processes try to take the restore lock.
 const RESTORE_RETRY_US: u64 = 300_000;
-/// The stream is shortened by one process, once in so long.
+/// One process compacts the stream, once in this time.
 const COMPACT_LOCK_MS: u64 = 55_000;
 const MINUTE_US: u64 = 60_000_000;
 const DAY_MINUTES: u32 = 24 * 60;
-/// For so long the others keep in mind how long tokens live here, also after this process has
-/// ended.
+/// How long other processes keep a lifetime of this process, also after it has ended.
 const LIFETIME_KEPT: u32 = 366 * DAY_MINUTES;
-/// It is said again where they would keep it for less than this.
+/// A lifetime is published again once less than this remains.
 const LIFETIME_RENEWED: u32 = 300 * DAY_MINUTES;
 
 /// The copy of the list in this process.
@@ -57,22 +57,22 @@ pub(super) struct Feed {
     keys: Keys,
     pub(super) sets: Sets,
     pub(super) clock: ServerClock,
-    /// How long tokens and sessions live at the guards that use it.
+    /// The lifetimes of tokens and sessions at the guards that use this feed.
     lifetimes: Mutex<BTreeSet<Lifetime>>,
     follower: Mutex<Follower>,
     ready: AtomicBool,
-    /// Why the store does not answer, where it does not.
+    /// The reason for the store's outage, if there is one.
     fault: Mutex<Option<StoreError>>,
-    /// All that was stored before this moment of the monotonic clock is in the sets; 0 for never.
+    /// Everything stored before this moment of the monotonic clock is in the sets; 0 for never.
     proven_us: AtomicU64,
-    /// The least `maxStaleness` of those who use it.
+    /// The smallest `maxStaleness` of the guards that use this feed.
     bound_us: AtomicU64,
-    /// For all but following the stream.
+    /// The connection for everything except following the stream.
     commands: Mutex<Option<Link>>,
     asking: Mutex<Vec<Replying<()>>>,
 }
 
-/// Why a turn failed.
+/// The reason for a failed turn.
 enum FeedError {
     Store(StoreError),
     Gap,
@@ -90,10 +90,10 @@ impl From<Gap> for FeedError {
     }
 }
 
-/// What a task keeps from turn to turn on one connection.
+/// The state of one connection between turns.
 #[derive(Default)]
 struct Session {
-    /// Whether anything was read.
+    /// Whether a read has succeeded.
     has_read: bool,
     restoring: bool,
     next_try_us: u64,
@@ -102,7 +102,7 @@ struct Session {
 }
 
 impl Feed {
-    /// The feed that all in this process share who use the same servers and prefix.
+    /// The feed that all guards of this process with the same servers and prefix share.
     pub(super) fn shared(connector: &Arc<Connector>) -> Arc<Self> {
         static FEEDS: Mutex<BTreeMap<String, Weak<Feed>>> = Mutex::new(BTreeMap::new());
         let mut feeds = FEEDS.lock();
@@ -117,7 +117,7 @@ impl Feed {
         feed
     }
 
-    /// A feed of its own.
+    /// A separate feed.
     pub(super) fn start(connector: &Arc<Connector>) -> Arc<Self> {
         let feed = Arc::new(Self {
             keys: Keys::new(&connector.config().prefix),
@@ -133,23 +133,22 @@ impl Feed {
             commands: Mutex::new(None),
             asking: Mutex::new(Vec::new()),
         });
-        // Without a thread it never becomes ready, and nothing is let in.
+        // If no thread can be spawned, the feed never becomes ready and all tokens are refused.
         let _ = runtime::spawn(follow(Arc::downgrade(&feed)));
         feed
     }
 
-    /// From now on somebody must know of everything within `bound`.
+    /// Lowers the bound: a guard requires the copy to be at most this stale.
     pub(super) fn keep_within(&self, bound: Duration) {
         self.bound_us.fetch_min(micros(bound), Ordering::AcqRel);
     }
 
-    /// From now on a guard of this process takes what lives this long, and all processes are to
-    /// know.
+    /// Registers a lifetime of this process, to be published to all processes.
     pub(super) fn announce(&self, lifetime: Lifetime) {
         self.lifetimes.lock().insert(lifetime);
     }
 
-    /// The longest lifetime of a guard, in this process or in another one, in seconds.
+    /// The longest lifetime at any guard, in this process or another, in seconds.
     pub(super) fn longest(&self, issuer: u128, of: Lived) -> u64 {
         let lifetimes = self.lifetimes.lock();
         let same = lifetimes.iter().filter(|lived| lived.issuer == issuer && lived.of == of);
@@ -157,12 +156,12 @@ impl Feed {
         here.max(self.sets.longest(issuer, of))
     }
 
-    /// The minute in which what ended before it may be forgotten: by our clock and by the server's.
+    /// The minute before which entries may be dropped, by our clock and by the server's.
     pub(super) fn minute(&self, now: Now) -> u32 {
         self.sets.minute(now).min(self.clock.minute(now))
     }
 
-    /// What the others are still to be told, or to be told again.
+    /// The lifetimes that this process must publish or renew.
     fn unannounced(&self, now_minute: u32) -> Vec<Entry> {
         let soon = now_minute.saturating_add(LIFETIME_RENEWED);
         let until = now_minute.saturating_add(LIFETIME_KEPT);
@@ -178,10 +177,10 @@ impl Feed {
         replica::freshness(ready, self.proven_us.load(Ordering::Acquire), now, bound)
     }
 
-    /// Whether reading on shows all that was revoked. Whoever has proven nothing for longer than a
-    /// failover takes may read a primary that lacks the last of it: see [`Follower::proves`]. A
-    /// proof is as old as the read before the one that is under way, and each waits for half a
-    /// second.
+    /// Whether reading to the end of the stream proves that nothing is missing. Without a proof for
+    /// longer than a failover takes, the process may read a primary that lacks the last entries:
+    /// see [`Follower::proves`]. A proof is as old as the read before the one in flight, and each
+    /// read blocks for half a second.
     pub(super) fn can_prove(&self, now: Now) -> bool {
         self.is_ready() && self.age(now).is_some_and(|age| age <= replica::SILENCE + LONGEST_BLOCK)
     }
@@ -194,18 +193,19 @@ impl Feed {
         *self.fault.lock()
     }
 
-    /// How long ago it was certain that nothing is missing.
+    /// The age of the last proof that nothing is missing.
     pub(super) fn age(&self, now: Now) -> Option<Duration> {
         let proven_us = self.proven_us.load(Ordering::Acquire);
         (proven_us > 0).then(|| Duration::from_micros(now.mono_us.saturating_sub(proven_us)))
     }
 
-    /// How many entries the servers have lost and not been given again yet.
+    /// The number of entries that the servers have lost and that are not republished yet.
     pub(super) fn missing(&self) -> usize {
         self.follower.lock().missing()
     }
 
-    /// Stores `entry`, which is in the sets already, and answers once the server has said so.
+    /// Stores `entry`, which is in the sets already, and replies after the server's
+    /// acknowledgement.
     pub(super) fn publish(self: &Arc<Self>, entry: Entry, reply: Reply<()>) {
         let (feed, answer) = (Arc::clone(self), Replying::new(reply));
         runtime::spawn(async move {
@@ -214,14 +214,15 @@ impl Feed {
         });
     }
 
-    /// Up to when a subject is revoked, as far as was read until this place of the stream.
+    /// The revocation time of a subject, with the cursor up to which it was read.
     pub(super) fn known_subject(&self, name: u128) -> (Cursor, Option<u64>) {
         let cursor = self.follower.lock().cursor();
         (cursor, self.sets.subject_before(name))
     }
 
-    /// As [`Self::publish`], for a subject up to now. What others have said of it behind `cursor`
-    /// may have been followed by a login, which has a second that is later than that.
+    /// As [`Self::publish`], for a subject up to now. Another process may have revoked the subject
+    /// after `cursor`, with a login after it. The second of that login is later than the other
+    /// revocation's, so `before` moves past it.
     pub(super) fn publish_subject(
         self: &Arc<Self>,
         cursor: Cursor,
@@ -266,8 +267,8 @@ impl Feed {
         applied.map(|()| entry).map_err(|_| StoreError::Refused)
     }
 
-    /// Reads what is new at the primary, so that what was stored before this call is in the sets
-    /// when it answers. All who ask before the store's thread gets to it share one round trip.
+    /// Reads new entries at the primary. When it replies, everything stored before this call is in
+    /// the sets. Calls before the store's thread runs share one round trip.
     pub(super) fn refresh(self: &Arc<Self>, reply: Reply<()>) {
         let mut asking = self.asking.lock();
         asking.push(Replying::new(reply));
@@ -300,13 +301,13 @@ impl Feed {
             let stored = link.command(&add).await;
             (stored.map_err(|error| self.failed(&error))?, true)
         };
-        // What a failover loses is published again from here.
+        // If a failover loses the entry, it is published again from this copy.
         self.follower.lock().acknowledged(id_answer(&answer)?, entry);
         if lasts { Ok(()) } else { Err(StoreError::NotReplicated) }
     }
 
-    /// The connection for commands. Where it has to be made, that goes on though whoever asked has
-    /// no patience left.
+    /// The connection for commands. A connection attempt continues after the timeout of the caller
+    /// that started it.
     async fn commands(self: &Arc<Self>) -> Result<Link, StoreError> {
         let known = self.commands.lock().clone();
         if let Some(link) = known.filter(|link| !link.is_over()) {
@@ -327,7 +328,7 @@ impl Feed {
         if is_whole { Ok(()) } else { Err(StoreError::Unavailable) }
     }
 
-    /// Reads on from `cursor` to the end; `false` where the servers have lost what was before it.
+    /// Reads from `cursor` to the end; `false` if the servers have lost the entry at `cursor`.
     async fn read_on(
         &self,
         link: &mut Link,
@@ -352,7 +353,7 @@ impl Feed {
         }
     }
 
-    /// Both connections; the one to follow the stream by is returned.
+    /// Opens both connections and returns the one that follows the stream.
     async fn connect(&self) -> Result<Link, StoreError> {
         self.connect_commands().await?;
         self.connector.connect(None).await.map_err(|error| store_error(&error))
@@ -361,14 +362,14 @@ impl Feed {
     async fn connect_commands(&self) -> Result<Link, StoreError> {
         let connecting = self.connector.connect(Some(REVOKE_TIMEOUT));
         let mut link = connecting.await.map_err(|error| store_error(&error))?;
-        // Where that fails, what is asked next says why.
+        // If this fails, the next command returns the cause.
         let _ = ask_one(&mut link, &self.keys.own()).await;
         self.read_clock(&mut link).await?;
         *self.commands.lock() = Some(link.clone());
         Ok(link)
     }
 
-    /// Asks the server for the time.
+    /// Reads the server's clock.
     async fn read_clock(&self, link: &mut Link) -> Result<(), StoreError> {
         let head = head_answer(ask(link, &self.keys.head(1), TIMEOUT).await?)?;
         self.clock.showed(head.server_ms.saturating_mul(1_000), Now::read());
@@ -379,8 +380,7 @@ impl Feed {
         *self.commands.lock() = None;
     }
 
-    /// A connection that has failed, or leads to a server that is no primary any more, is not used
-    /// again.
+    /// A connection is not used again after it failed or if its server is no longer a primary.
     fn failed(&self, error: &RedisError) -> StoreError {
         let kept = matches!(
             error.kind(),
@@ -392,9 +392,9 @@ impl Feed {
         store_error(error)
     }
 
-    /// Reads once, and does what is to be done at the end of the stream.
+    /// Reads once, and does the pending work at the end of the stream.
     async fn turn(&self, link: &mut Link, session: &mut Session) -> Result<(), FeedError> {
-        // Eight reads within the bound, so that one slow answer does no harm.
+        // Eight reads fit into the bound, so that one slow answer does no harm.
         self.publish_lost(link).await?;
         let block = (self.bound_us.load(Ordering::Acquire) / 8)
             .clamp(100_000, micros(LONGEST_BLOCK))
@@ -404,13 +404,13 @@ impl Feed {
             follower.reading();
             (follower.cursor(), follower.is_returning(Now::read()))
         };
-        // Who can't decide yet waits for a moment to pass, and not for an entry.
+        // A process that can't decide yet waits for time to pass, not for an entry.
         let block = if is_returning || !self.is_ready() { SHORT_BLOCK_MS } else { block };
-        // The first answer tells whether this server lacks what was stored. The others wait for a
-        // second only, so it comes at once.
+        // The first answer shows whether this server lacks stored entries. The other processes wait
+        // only one second for it, so the first read does not block.
         let block = session.has_read.then_some(block);
-        // What is read was there at the earliest when it was asked for, so this moment is what an
-        // answer proves: on our own monotonic clock, whatever the clocks of the servers say.
+        // An entry in the answer may have been stored after the request was sent. So an answer
+        // proves the time of sending, on our monotonic clock, independent of the servers' clocks.
         let asked = Now::read();
         let patience = TIMEOUT + Duration::from_millis(block.unwrap_or(0));
         let read = ask(link, &self.keys.read(&cursor, block), patience).await?;
@@ -421,8 +421,8 @@ impl Feed {
         let took = self.follower.lock().take(&read, &self.sets, now_minute)?;
         let Took::Tail = took else { return Ok(()) };
         let is_proven = self.follower.lock().proves(asked);
-        // What others revoke from now on is kept for as long as a token may live here: so before
-        // one is taken.
+        // Other processes must keep new revocations for the longest lifetime of a token here. So
+        // lifetimes are published before this process accepts a token.
         let lifetimes = self.unannounced(now_minute);
         if !lifetimes.is_empty() {
             let ids = self.add_all(link, &lifetimes).await?;
@@ -451,11 +451,11 @@ impl Feed {
         Ok(())
     }
 
-    /// Whether the stream that was read to its end can be all there is.
+    /// Whether a stream that was read to its end can be complete.
     async fn settle(&self, link: &mut Link) -> Result<bool, FeedError> {
         let head = head_answer(ask(link, &self.keys.head(1), TIMEOUT).await?)?;
         let Some((first, _)) = head.entries.first() else {
-            // A stream that is there shows how old it is.
+            // An existing stream shows its age.
             id_answer(&ask_one(link, &self.keys.add(&Entry::Mark)).await?)?;
             return Ok(false);
         };
@@ -463,8 +463,8 @@ impl Feed {
         Ok(self.follower.lock().settled(&birth, Now::read()))
     }
 
-    /// Publishes what was stored here and the servers have lost before anybody has read it, for all
-    /// that is known. The others wait for it; see [`Follower::proves`].
+    /// Publishes entries again that this process stored and that the servers lost, possibly before
+    /// another process read them. The other processes wait for it; see [`Follower::proves`].
     async fn publish_lost(&self, link: &mut Link) -> Result<(), StoreError> {
         let entries = self.follower.lock().next_lost();
         if entries.is_empty() {
@@ -485,8 +485,8 @@ impl Feed {
         }
     }
 
-    /// Publishes some of what the servers have lost: one process at a time, the others see by
-    /// reading what is there.
+    /// Publishes some of the lost entries. One process does so at a time; the others read its
+    /// entries from the stream.
     async fn restore(
         &self,
         link: &mut Link,
@@ -532,14 +532,14 @@ impl Feed {
         }
     }
 
-    /// Shortens the stream by a page; `false` where there is none to take away.
+    /// Removes one page from the stream; `false` if none can be removed.
     async fn compact(&self, link: &mut Link, now_minute: u32) -> Result<bool, FeedError> {
         let head = head_answer(ask(link, &self.keys.compaction_head(), TIMEOUT).await?)?;
         let Some(plan) = replica::compact(&head.entries, now_minute, head.server_ms) else {
             return Ok(false);
         };
         if !plan.moved.is_empty() {
-            // All must be stored before one is deleted.
+            // All must be stored before the first is deleted.
             self.add_all(link, &plan.moved).await?;
         }
         ask_one(link, &self.keys.delete(&plan.gone)).await?;
@@ -557,20 +557,20 @@ impl Feed {
     async fn lock(&self, link: &mut Link, key: &str, ms: u64) -> Result<bool, StoreError> {
         let is_taken = ask_one(link, &Keys::lock(key, ms)).await? != Value::Nil;
         if !is_taken && Lock::read(&ask_one(link, &Keys::held(key)).await?, ms) == Lock::Stuck {
-            // Whoever comes next takes it.
+            // The next process takes it.
             ask_one(link, &Keys::unlock(key)).await?;
         }
         Ok(is_taken)
     }
 }
 
-/// Follows the stream until nobody uses the feed any more.
+/// Follows the stream until the last user of the feed is gone.
 async fn follow(feed: Weak<Feed>) {
     let mut pause = FIRST_PAUSE;
     loop {
         let Some(fault) = follow_once(&feed).await else { return };
         let Some(strong) = feed.upgrade() else { return };
-        // What was connected and failed is tried again at once, and more and more seldom then.
+        // After a working connection the backoff starts again.
         if strong.fault().is_none() {
             pause = FIRST_PAUSE;
         }
@@ -593,7 +593,7 @@ async fn follow(feed: Weak<Feed>) {
     }
 }
 
-/// Connects and follows until that fails; `None` where nobody uses the feed any more.
+/// Connects and follows until an error; `None` if the feed has no user left.
 async fn follow_once(feed: &Weak<Feed>) -> Option<FeedError> {
     let mut link = match feed.upgrade()?.connect().await {
         Ok(link) => link,
@@ -610,8 +610,7 @@ async fn follow_once(feed: &Weak<Feed>) -> Option<FeedError> {
     }
 }
 
-/// Sends `commands`; an answer that takes too long is none, and the connection is not to be used
-/// again.
+/// Sends `commands` with a timeout. After a timeout the connection must not be used again.
 async fn ask(
     link: &mut Link,
     commands: &Pipeline,
@@ -634,7 +633,7 @@ async fn within<T>(
     }
 }
 
-/// From three quarters of `us` to five quarters, so that processes that were started together part.
+/// Three to five quarters of `us`, at random, so that processes started together diverge.
 fn jittered(us: u64) -> u64 {
     let random = u64::from(crate::random::number().unwrap_or(u32::MAX / 2));
     us - us / 4 + ((us / 2).saturating_mul(random) >> 32)

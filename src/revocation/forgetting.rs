@@ -1,12 +1,11 @@
-//! The clock by which revocations are forgotten.
+//! The clock that decides when revocations are dropped.
 //!
-//! A wall clock that jumps ahead makes every token look expired, and what was revoked would be
-//! forgotten. Set right again, it would make the tokens good again. So a step ahead counts only
-//! when it has stood for an hour; a step back counts at once, since it only keeps entries for
-//! longer.
+//! A wall clock that jumps ahead makes every token look expired, and its revocations would be
+//! dropped. After a correction the tokens would be valid again. So a step ahead counts only after
+//! it has lasted an hour. A step back counts at once, since it only keeps entries for longer.
 //!
-//! A clock can be wrong from the start. A list that processes share forgets what is over by the
-//! server's clock too; one of this process forgets nothing in its first hour.
+//! A clock can be wrong from the start. A shared list drops an entry only if the server's clock
+//! agrees; a list of this process drops nothing in its first hour.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,9 +14,9 @@ use parking_lot::Mutex;
 use super::revocations::minute;
 use crate::clock::Now;
 
-/// How long a step ahead has to stand.
+/// How long a step ahead must last before it counts.
 const CONFIRMED_US: u64 = 3_600_000_000;
-/// A clock that is kept right moves by less than this between two readings.
+/// A clock that is kept right drifts by less than this between two readings.
 const DRIFT_US: u64 = 60_000_000;
 
 #[derive(Debug)]
@@ -30,7 +29,7 @@ struct Trusted {
     ahead: Option<Ahead>,
 }
 
-/// A step ahead that has not stood for long enough.
+/// A step ahead that has not lasted long enough.
 #[derive(Debug, Clone, Copy)]
 struct Ahead {
     lead_us: u64,
@@ -39,18 +38,17 @@ struct Ahead {
 }
 
 impl Forgetting {
-    /// The clock is right now. A second one must bear it out, as [`ServerClock`] does.
+    /// Trusts the clock now. A second clock, such as [`ServerClock`], must confirm it.
     pub(super) fn new(now: Now) -> Self {
         Self(Mutex::new(Trusted { lead_us: lead_of(now), ahead: None }))
     }
 
-    /// Nobody knows whether the clock is right: nothing is forgotten until it has stood for an
-    /// hour.
+    /// Trusts no clock: nothing is dropped until the clock has been stable for an hour.
     pub(super) fn unconfirmed() -> Self {
         Self(Mutex::new(Trusted { lead_us: 0, ahead: None }))
     }
 
-    /// The minute in which what ended before it may be forgotten.
+    /// The minute before which entries may be dropped.
     pub(super) fn minute(&self, now: Now) -> u32 {
         let trusted_us = self.0.lock().follow(now);
         let unix_us = now.unix_us.min(now.mono_us.saturating_add(trusted_us));
@@ -73,40 +71,40 @@ impl Trusted {
     }
 }
 
-/// The wall clock of the server that has a shared list, as far as it has said.
+/// The wall clock of the server of a shared list, as of its last answer.
 #[derive(Debug, Default)]
 pub(super) struct ServerClock {
-    /// How far it is ahead of our monotonic one; 0 for unknown.
+    /// Its lead over our monotonic clock; 0 for unknown.
     lead_us: AtomicU64,
 }
 
 impl ServerClock {
-    /// It showed `unix_us`, a moment before `now` at the most.
+    /// Records the server's time `unix_us`, read at or before `now`.
     pub(super) fn showed(&self, unix_us: u64, now: Now) {
         self.lead_us.store(unix_us.saturating_sub(now.mono_us), Ordering::Release);
     }
 
-    /// What it shows now; `None` where nobody knows.
+    /// The server's time now; `None` if unknown.
     pub(super) fn unix_us(&self, now: Now) -> Option<u64> {
         let lead_us = self.lead_us.load(Ordering::Acquire);
         (lead_us > 0).then(|| now.mono_us.saturating_add(lead_us))
     }
 
-    /// The minute before which it says that all is over: none where nobody knows.
+    /// The minute before which everything is over by the server's clock; 0 if unknown.
     pub(super) fn minute(&self, now: Now) -> u32 {
         self.unix_us(now).map_or(0, |unix_us| minute(unix_us / 1_000_000))
     }
 }
 
-/// The latest times that the wall clock of this process has shown: tokens may have been issued by
-/// them. It goes by when the clock was looked at, so requests and logins look, too.
+/// The latest times of this process's wall clock: the `iat` of a token may come from them. A
+/// reading is recorded only by a call of `look`, so requests and logins call it too.
 #[derive(Debug, Default)]
 pub(super) struct Shown {
-    /// How far the wall clock is ahead of the monotonic one.
+    /// The lead of the wall clock over the monotonic one.
     lead_us: AtomicU64,
-    /// The same at the most, since the process started.
+    /// The maximum lead since the process started.
     most_us: AtomicU64,
-    /// What the clock showed at the latest when it was set back.
+    /// The latest time that the clock showed before it was set back.
     until: AtomicU64,
 }
 
@@ -122,18 +120,19 @@ impl Shown {
             self.most_us.fetch_max(lead_us, Ordering::Relaxed);
         } else if known_us > lead_us.saturating_add(JITTER_US) {
             self.until.fetch_max(now.mono_us.saturating_add(known_us), Ordering::Relaxed);
-            // Whoever has read the clock before may put it up again, and it is noticed again.
+            // A thread that read the clock earlier may raise the value again. The next call then
+            // detects the step again.
             self.lead_us.store(lead_us, Ordering::Relaxed);
         }
     }
 
-    /// The latest second by which a token can have been issued until now.
+    /// The latest `iat` that a token can have until now.
     pub(super) fn issued_s(&self, now: Now) -> u64 {
         let by_lead_us = now.mono_us.saturating_add(self.lead_us.load(Ordering::Relaxed));
         now.unix_us.max(by_lead_us).max(self.until.load(Ordering::Relaxed)) / 1_000_000
     }
 
-    /// What the clock would show now, had it never been set back.
+    /// The time if the clock had never been set back.
     pub(super) fn furthest_s(&self, now: Now) -> u64 {
         let furthest_us = now.mono_us.saturating_add(self.most_us.load(Ordering::Relaxed));
         now.unix_us.max(furthest_us) / 1_000_000
@@ -164,11 +163,11 @@ mod tests {
         assert_eq!(seen(3_660, 86_400), START_S + 3_660);
         assert_eq!(seen(3_720, 86_400), START_S + 3_720 + 86_400);
         assert_eq!(seen(3_780, 0), START_S + 3_780);
-        // One that went back in between begins anew.
+        // A step that went back in between starts again.
         assert_eq!(seen(3_840, 86_400), START_S + 3_840);
         assert_eq!(seen(7_200, 0), START_S + 7_200);
         assert_eq!(seen(7_440, 86_400), START_S + 7_440);
-        // And so does one that goes on.
+        // So does a step that grows.
         assert_eq!(seen(10_980, 172_800), START_S + 10_980);
         assert_eq!(seen(11_100, 172_800), START_S + 11_100);
         assert_eq!(seen(14_580, 172_800), START_S + 14_580 + 172_800);
@@ -180,7 +179,7 @@ mod tests {
         let seen = |mono_s, step_s| u64::from(forgetting.minute(at(mono_s, step_s))) * 60;
         assert_eq!(seen(60, 7_200), 60);
         assert_eq!(seen(1_200, 7_200), 1_200);
-        // It is set right, and goes wrong again.
+        // The clock is corrected, and goes wrong again.
         assert_eq!(seen(1_260, 0), 1_260);
         assert_eq!(seen(3_600, 7_200), 3_600);
         assert_eq!(seen(7_140, 0), 7_140);
@@ -200,7 +199,7 @@ mod tests {
         assert_eq!(look(131, -50), (101, 131));
         assert_eq!(look(161, -50), (111, 161));
         assert_eq!(look(162, 0), (162, 162));
-        // Once more, by more.
+        // Again, by more.
         assert_eq!(look(163, -3_600), (163, 163));
         assert_eq!(look(170, -3_600), (163, 170));
     }

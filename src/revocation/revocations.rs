@@ -1,4 +1,4 @@
-//! What is revoked, and whether a verified token is.
+//! The list of revocations, and the check of a verified token.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,21 +17,21 @@ use crate::clock::Now;
 use crate::refusal::Refusal;
 use crate::token::{Fingerprint, MAX_MAX_LIFETIME, TokenError, Verified};
 
-/// The most tokens that can be revoked at one time: about 100 MB.
+/// The maximum number of revoked tokens at one time: about 100 MB.
 pub const MAX_TOKENS: usize = 5_000_000;
-/// The most subjects, and the most sessions, that can be revoked at one time.
+/// The maximum number of revoked subjects, and of revoked sessions, at one time.
 pub const MAX_SUBJECTS: usize = 1_000_000;
-/// The most keys that can be revoked.
+/// The maximum number of revoked keys.
 pub const MAX_KEYS: usize = 10_000;
-/// The most different lifetimes that guards over one store can have.
+/// The maximum number of different lifetimes of the guards over one store.
 pub(super) const MAX_LIFETIMES: usize = 10_000;
 
-/// What is below is no time since 1970 but a duration: 2001-09-09.
+/// A smaller number is not a time since 1970 but a duration: 2001-09-09.
 const LEAST_TIME_S: u64 = 1_000_000_000;
-/// What is above is a time in milliseconds: the year 5138.
+/// A larger number is a time in milliseconds: the year 5138.
 const MAX_TIME_S: u64 = 100_000_000_000;
 
-/// A verified token that was revoked. It doesn't say by what: that is no business of its bearer.
+/// A verified token that was revoked. It has no reason, since the bearer must not learn it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Revoked(pub(super) ());
 
@@ -43,20 +43,20 @@ impl Revoked {
     }
 }
 
-/// Why something was not revoked. Whoever asked for it must be told: it is still good.
+/// The reason why nothing was revoked. Report it to the caller: the token is still valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum RevokeError {
-    /// There is no room. Nothing that was revoked before is dropped for it.
+    /// There is no room. No earlier revocation is dropped to make room.
     #[error("too many are revoked at one time, this one is not")]
     Full,
-    /// A time that is none.
+    /// The number is not a time in seconds.
     #[error("the time must be in seconds since 1970; write Math.floor(Date.now() / 1000)")]
     NotSeconds,
-    /// A moment that lies ahead: tokens that are not issued yet can't be revoked.
+    /// The time is in the future: tokens that are not issued yet can't be revoked.
     #[error("the time must not lie ahead")]
     Future,
-    /// Two clocks of which one is wrong: nobody knows up to when.
+    /// One of two clocks is wrong, so the moment up to which to revoke is unknown.
     #[error(
         "the clocks of this process and of the store differ by more than a minute, so nobody knows which tokens were issued until now; set the clock that is wrong, nothing was revoked"
     )]
@@ -66,12 +66,12 @@ pub enum RevokeError {
         "the clock of this process was set back by more than a minute, so nobody knows which tokens were issued until now; nothing was revoked, try again when it has caught up, or say with `before` up to when"
     )]
     ClockSetBack,
-    /// An empty name would stand for nothing, or for all.
+    /// An empty name would match nothing, or everything.
     #[error("the name of what is revoked must not be empty")]
     Empty,
 }
 
-/// How many of each are revoked, with those that may be forgotten at the next sweep.
+/// The number of revocations of each kind, including those that the next sweep drops.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Single tokens.
@@ -86,7 +86,7 @@ pub struct Counts {
     pub token_bytes: usize,
 }
 
-/// The list of what is revoked, in this process. All methods take `&self` and may be called by many
+/// The list of revocations in this process. All methods take `&self` and may be called by many
 /// threads.
 #[derive(Debug)]
 pub struct Revocations {
@@ -94,12 +94,12 @@ pub struct Revocations {
     sets: Sets,
 }
 
-/// What an order to revoke something comes to.
+/// Computes the entry for a request to revoke.
 #[derive(Debug)]
 pub(super) struct Rules {
     pub(super) namer: Namer,
     max_lifetime_s: AtomicU64,
-    /// How long a session may go on, where that is longer.
+    /// The maximum lifetime of a session, if that is longer.
     max_session_s: AtomicU64,
     shown: Shown,
 }
@@ -117,12 +117,12 @@ impl Rules {
         rules
     }
 
-    /// Notices where the clock of this process was set back.
+    /// Detects that the clock of this process was set back.
     pub(super) fn look(&self, now: Now) {
         self.shown.look(now);
     }
 
-    /// What the clock of this process says, and has said.
+    /// The present and the past readings of this process's clock.
     pub(super) fn own_clock(&self, now: Now) -> Own {
         self.look(now);
         Own {
@@ -132,12 +132,12 @@ impl Rules {
         }
     }
 
-    /// From now on tokens may live as long as this.
+    /// Raises the maximum lifetime of tokens.
     pub(super) fn keep_for(&self, max_lifetime: Duration) {
         self.max_lifetime_s.fetch_max(max_lifetime.as_secs().saturating_add(1), Ordering::AcqRel);
     }
 
-    /// From now on sessions may go on for as long as this, by refresh tokens.
+    /// Raises the maximum lifetime of sessions with refresh tokens.
     pub(super) fn keep_sessions_for(&self, max_session: Duration) {
         self.max_session_s.fetch_max(max_session.as_secs().saturating_add(1), Ordering::AcqRel);
     }
@@ -156,7 +156,7 @@ impl Rules {
         Ok(Entry::Token { name: self.namer.token(fingerprint), until: until_minute(expires_at) })
     }
 
-    /// `known` is up to when it is revoked already.
+    /// `known` is the moment up to which the subject is revoked already.
     pub(super) fn subject(
         &self,
         subject: &str,
@@ -189,8 +189,8 @@ impl Rules {
     ) -> Result<Entry, RevokeError> {
         not_empty(sid)?;
         let session_s = self.max_session_s.load(Ordering::Acquire);
-        // A store that fails over may have its record again, as it was: nothing but this entry ends
-        // the session then.
+        // A failover may restore the record of the session as it was. Then only this entry ends the
+        // session.
         let going_on = clocks.latest_s().saturating_add(session_s);
         let latest = self.latest_expiry(clocks).max(going_on);
         let until = until_minute(until.map_or(Ok(latest), seconds)?.max(latest));
@@ -202,8 +202,8 @@ impl Rules {
         Ok(Entry::Key { name: self.namer.name(Kind::Key, kid) })
     }
 
-    /// No token that is taken now, or was issued before now, expires later: `iat` may lie ahead by
-    /// the tolerance.
+    /// The latest `exp` of a token that is accepted now or was issued before now: `iat` may be
+    /// ahead by the tolerance.
     fn latest_expiry(&self, clocks: Clocks) -> u64 {
         clocks
             .latest_s()
@@ -211,8 +211,8 @@ impl Rules {
             .saturating_add(MAX_TOLERANCE.as_secs())
     }
 
-    /// The same for every guard that may use the list. One in another process may let tokens live
-    /// as long as any may.
+    /// The same for every guard that may use the list. A guard in another process may allow the
+    /// maximum lifetime.
     fn latest_anywhere(&self, latest: u64, clocks: Clocks) -> u64 {
         match self.namer {
             Namer::Private(_) => latest,
@@ -221,12 +221,12 @@ impl Rules {
     }
 }
 
-/// The time by our own clock and, where processes share the list, by the server's. Either may be
+/// The time by our own clock and, if processes share the list, by the server's. Either may be
 /// wrong.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Clocks {
     Own(Own),
-    /// The server's is `None` where it has never answered.
+    /// The server's time is `None` if it has never answered.
     Both(Own, Option<u64>),
 }
 
@@ -239,7 +239,7 @@ pub(super) struct Own {
 }
 
 impl Clocks {
-    /// No token was issued later.
+    /// No token has a later `iat`.
     fn now_s(self) -> u64 {
         match self {
             Self::Own(own) => own.issued,
@@ -247,7 +247,7 @@ impl Clocks {
         }
     }
 
-    /// It is not later by the clock that is right: an entry may be kept too long, never too short.
+    /// At least the time of the correct clock: an entry may be kept too long, but never too short.
     fn latest_s(self) -> u64 {
         match self {
             Self::Both(own, None) => own.furthest.saturating_add(MAX_MAX_LIFETIME.as_secs()),
@@ -255,7 +255,8 @@ impl Clocks {
         }
     }
 
-    /// The same for the moment up to which tokens are refused: too late a one refuses logins.
+    /// The moment up to which tokens are refused. It must not be too late, since that would refuse
+    /// logins.
     fn agreed_s(self) -> Result<u64, RevokeError> {
         let most_s = MAX_TOLERANCE.as_secs();
         let (Self::Own(own) | Self::Both(own, _)) = self;
@@ -271,9 +272,10 @@ impl Clocks {
     }
 }
 
-/// The second up to which tokens are refused that were issued until `now_s`, where those until
-/// `known` are refused already: a login after that has the `iat` behind it, which may lie ahead.
-/// What lies further ahead than clocks may differ nobody has issued.
+/// The second up to which the tokens issued until `now_s` are refused. If the tokens until `known`
+/// are refused already, a login after that has an `iat` after `known`, which may be ahead of
+/// `now_s`; so the result is after `known` too. A `known` further ahead than clocks may differ is
+/// ignored, since no token has such an `iat`.
 pub(super) fn behind(known: Option<u64>, now_s: u64) -> u64 {
     let furthest_s = now_s.saturating_add(2 * MAX_TOLERANCE.as_secs());
     let is_issued = |known: &u64| (now_s..=furthest_s).contains(known);
@@ -281,9 +283,9 @@ pub(super) fn behind(known: Option<u64>, now_s: u64) -> u64 {
 }
 
 impl Revocations {
-    /// The list that all guards of this process use which give the same `name` and `issuer`, in
-    /// worker threads too. It lives as long as somebody uses it, and keeps entries for the longest
-    /// of their lifetimes.
+    /// The list of all guards of this process with the same `name` and `issuer`, in worker threads
+    /// too. It lives until its last user is dropped, and keeps entries for the longest of their
+    /// lifetimes.
     #[must_use]
     pub fn shared(
         config: RevocationConfig,
@@ -315,9 +317,9 @@ impl Revocations {
 
     /// Revokes the token with this `jti`.
     ///
-    /// `expires_at`, in seconds since 1970, is when the token expires or later; without it the
-    /// longest lifetime there is. A time that is long over stores nothing, since no such token
-    /// would be taken.
+    /// `expires_at`, in seconds since 1970, is the expiry of the token or a later time; without it
+    /// the longest lifetime counts. A time that is long over stores nothing, since such a token is
+    /// refused anyway.
     pub fn revoke_token(
         &self,
         jti: &str,
@@ -328,7 +330,7 @@ impl Revocations {
         self.revoke_fingerprint(Fingerprint::of_jti(jti), expires_at, now)
     }
 
-    /// As [`Self::revoke_token`], for what [`crate::token::Verifier::revocable`] found.
+    /// As [`Self::revoke_token`], for the result of [`crate::token::Verifier::revocable`].
     pub fn revoke_fingerprint(
         &self,
         fingerprint: Fingerprint,
@@ -341,12 +343,13 @@ impl Revocations {
     /// Revokes every token of `subject` that was issued at `before` or earlier, in seconds since
     /// 1970; `None` is now.
     ///
-    /// A token that is issued within the very second is refused too: `iat` is in seconds, and it
-    /// may have been first. To issue one that is taken, see [`Self::subject_before`]. An issuer
-    /// whose clock is ahead writes an `iat` that is later than it was; a `before` can't know that,
-    /// so such a token is missed by as much. Where the clock of this process was set back, `None`
-    /// is up to what it had shown: see [`RevokeError::ClockSetBack`]. An earlier call with a later
-    /// `before` stays in force.
+    /// * A token that is issued within the same second is refused too: `iat` is in seconds, so the
+    ///   order is unknown. To issue a token that is accepted, see [`Self::subject_before`].
+    /// * An issuer whose clock is ahead writes too late an `iat`. A `before` does not account for
+    ///   that, so such a token may be missed, by as much as the clock is ahead.
+    /// * If the clock of this process was set back, `None` covers the latest time it had shown: see
+    ///   [`RevokeError::ClockSetBack`].
+    /// * An earlier call with a later `before` stays in force.
     pub fn revoke_subject(
         &self,
         subject: &str,
@@ -357,15 +360,15 @@ impl Revocations {
         self.apply(self.rules.subject(subject, before, known, self.clock(now))?, now)
     }
 
-    /// The second up to which the tokens of `subject` are revoked: one that is to be taken must
-    /// have a later `iat`.
+    /// The second up to which the tokens of `subject` are revoked. A new token must have a later
+    /// `iat` to be accepted.
     #[must_use]
     pub fn subject_before(&self, subject: &str) -> Option<u64> {
         self.sets.subject_before(self.rules.namer.name(Kind::Subject, subject))
     }
 
-    /// Keeps what is revoked of a session or a subject for as long as sessions may go on, by
-    /// refresh tokens: see [`crate::session::RefreshConfig::lifetime`].
+    /// Keeps revoked sessions and subjects for the maximum lifetime of a session with refresh
+    /// tokens: see [`crate::session::RefreshConfig::lifetime`].
     pub fn keep_sessions_for(&self, max_session: Duration) {
         self.rules.keep_sessions_for(max_session);
     }
@@ -376,8 +379,8 @@ impl Revocations {
         self.sets.has_session(self.rules.namer.name(Kind::Session, sid))
     }
 
-    /// Revokes every token of the session `sid`, also those that are issued later, until `until`
-    /// (seconds since 1970), but at least for the longest lifetime of a token and of a session.
+    /// Revokes every token of the session `sid`, also those issued later, until `until` (seconds
+    /// since 1970), but at least for the longest lifetime of a token and of a session.
     pub fn revoke_session(
         &self,
         sid: &str,
@@ -392,8 +395,7 @@ impl Revocations {
         self.sets.apply(&self.rules.key(kid)?, 0)
     }
 
-    /// Whether `token` is still good. Empty lists cost a load each, the others a hash and a
-    /// look-up.
+    /// Whether `token` is still valid. An empty list costs a load, any other a hash and a look-up.
     pub fn check(&self, token: &Verified) -> Result<(), Revoked> {
         if self.sets.refuse(&self.rules.namer, token) { Err(Revoked(())) } else { Ok(()) }
     }
@@ -403,20 +405,20 @@ impl Revocations {
         self.sets.clear();
     }
 
-    /// Forgets what no token could be refused by any more. To be called about once a minute;
-    /// without it the list is as good, but keeps its memory until the next revocation.
+    /// Drops entries that can't refuse a token any more. Call it about once a minute. Without it
+    /// the list stays correct, but keeps its memory until the next revocation.
     pub fn sweep(&self, now: Now) {
         self.sets.sweep(self.sets.minute(now));
     }
 
-    /// How many are revoked.
+    /// The number of revocations.
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.sets.counts()
     }
 
-    /// Notices where the clock of this process was set back: tokens may have been issued by it as
-    /// it was before. To be called where tokens are issued and taken.
+    /// Detects that the clock of this process was set back, since tokens may have an `iat` from
+    /// before. Call it wherever tokens are issued or accepted.
     pub fn look_at_clock(&self, now: Now) {
         self.rules.look(now);
     }
@@ -442,7 +444,7 @@ pub(super) fn minute(seconds: u64) -> u32 {
     u32::try_from(seconds / 60).unwrap_or(u32::MAX)
 }
 
-/// The minute in which the last token with this expiry is taken: a verifier may be late by its
+/// The minute in which the last token with this expiry is accepted: a verifier may be late by its
 /// tolerance.
 fn until_minute(expires_at: u64) -> u32 {
     minute(expires_at.saturating_add(MAX_TOLERANCE.as_secs()))

@@ -1,4 +1,4 @@
-//! The exact sets that a check looks into.
+//! The exact sets that a check reads.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::RandomState;
@@ -13,7 +13,7 @@ use super::table::Table;
 use crate::clock::Now;
 use crate::token::Verified;
 
-/// What is revoked, by names. All methods take `&self` and may be called by many threads.
+/// The revocations, by name. All methods take `&self` and may be called by many threads.
 #[derive(Debug)]
 pub(super) struct Sets {
     forgetting: Forgetting,
@@ -21,7 +21,7 @@ pub(super) struct Sets {
     subjects: Names<SubjectEntry>,
     sessions: Names<u32>,
     keys: Names<()>,
-    /// How long tokens and sessions live at some guard, each with the minute until which that
+    /// The lifetimes of tokens and sessions at the guards, each with the last minute in which it
     /// holds.
     lifetimes: RwLock<BTreeMap<Lifetime, u32>>,
 }
@@ -33,7 +33,7 @@ struct SubjectEntry {
     until: u32,
 }
 
-/// Names, with how many there are beside the lock so that an empty map costs no lock.
+/// A map of names. Its length is outside the lock, so that an empty map costs no lock.
 #[derive(Debug)]
 struct Names<T> {
     map: RwLock<HashMap<u128, T, RandomState>>,
@@ -56,8 +56,7 @@ impl<T: Copy> Names<T> {
         self.map.read().get(&name).copied()
     }
 
-    /// Adds or changes an entry; an error where it would be one more than `most` even after `stays`
-    /// was asked of all.
+    /// Adds or changes an entry. An error if it exceeds `most`, even after a sweep by `stays`.
     fn put(
         &self,
         name: u128,
@@ -110,13 +109,13 @@ impl Sets {
         }
     }
 
-    /// The minute in which what ended before it may be forgotten.
+    /// The minute before which entries may be dropped.
     pub(super) fn minute(&self, now: Now) -> u32 {
         self.forgetting.minute(now)
     }
 
-    /// Adds `entry`. It never takes anything back: of two entries about one thing the later
-    /// `before` and the later end hold, in whatever order they come.
+    /// Applies `entry`. Nothing is ever revoked less: of two entries about one thing the later
+    /// `before` and the later end hold, in whatever order they arrive.
     pub(super) fn apply(&self, entry: &Entry, now_minute: u32) -> Result<(), RevokeError> {
         if !entry.is_needed(now_minute) {
             return Ok(());
@@ -127,7 +126,7 @@ impl Sets {
                 if self.tokens.insert(name, until, now_minute, MAX_TOKENS) {
                     return Ok(());
                 }
-                // Full: perhaps of what may be forgotten.
+                // Full, but some entries may be over.
                 self.tokens.sweep(now_minute);
                 if self.tokens.insert(name, until, now_minute, MAX_TOKENS) {
                     Ok(())
@@ -176,7 +175,7 @@ impl Sets {
         Ok(())
     }
 
-    /// The longest that some guard has said that it takes, in seconds.
+    /// The longest lifetime that a guard has published, in seconds.
     pub(super) fn longest(&self, issuer: u128, of: Lived) -> u64 {
         let of_issuer = |seconds| Lifetime { issuer, of, seconds };
         let lifetimes = self.lifetimes.read();
@@ -184,12 +183,12 @@ impl Sets {
         all.next_back().map_or(0, |(lifetime, _)| u64::from(lifetime.seconds))
     }
 
-    /// Until which minute a lifetime is known to hold.
+    /// The last minute in which a lifetime holds.
     pub(super) fn lifetime_until(&self, lifetime: &Lifetime) -> Option<u32> {
         self.lifetimes.read().get(lifetime).copied()
     }
 
-    /// Whether `token` was revoked. Empty sets cost a load each, the others a hash and a look-up.
+    /// Whether `token` was revoked. An empty set costs a load, any other a hash and a look-up.
     pub(super) fn refuse(&self, namer: &Namer, token: &Verified) -> bool {
         let name = |kind, name: Option<&str>| name.map(|name| namer.name(kind, name));
         self.tokens.contains_with(|| namer.token(token.fingerprint))
@@ -224,12 +223,12 @@ impl Sets {
         self.keys.retain(|()| false);
     }
 
-    /// Tokens, each with its minute, that are needed in `now_minute`.
+    /// The tokens that are needed in `now_minute`, each with its minute.
     pub(super) fn tokens(&self, now_minute: u32) -> HashMap<u64, u32> {
         self.tokens.to_map(now_minute)
     }
 
-    /// All that are no tokens and are needed in `now_minute`.
+    /// All entries except tokens that are needed in `now_minute`.
     pub(super) fn others(&self, now_minute: u32) -> Vec<Entry> {
         let mut all = self.keys.to_vec(|name, ()| Entry::Key { name });
         all.extend(self.sessions.to_vec(|name, until| Entry::Session { name, until }));

@@ -14,9 +14,9 @@ use crate::redis::Connector;
 use crate::store::{Reply, StoreError};
 use crate::token::{Fingerprint, MAX_MAX_LIFETIME, Verified};
 
-/// The list that processes share. All methods take `&self` and may be called by many threads, and
-/// none of them waits: what needs the store answers through a [`Reply`], called once on the store's
-/// thread.
+/// The list that processes share. All methods take `&self` and may be called by many threads. None
+/// of them blocks: a call that needs the store sends its result through a [`Reply`], called once on
+/// the store's thread.
 pub struct SharedRevocations {
     rules: Rules,
     feed: Arc<Feed>,
@@ -29,30 +29,30 @@ impl fmt::Debug for SharedRevocations {
     }
 }
 
-/// How a shared list stands, for those who watch over it.
+/// The state of a shared list, for monitoring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
-    /// Whether it has been read to its end, and is fresh enough to decide by.
+    /// Whether it was read to its end and is fresh enough to decide by.
     pub freshness: Freshness,
-    /// Why the store does not answer; `None` where it does.
+    /// The cause of the store's outage; `None` if the store answers.
     pub fault: Option<StoreError>,
-    /// How long ago it was certain that nothing is missing; `None` for never.
+    /// The age of the last proof that nothing is missing; `None` for never.
     pub age: Option<Duration>,
-    /// How many are revoked.
+    /// The number of revocations.
     pub counts: Counts,
-    /// How many entries the store has lost and has not been given again yet.
+    /// The number of entries that the store has lost and that are not republished yet.
     pub missing: usize,
 }
 
 impl SharedRevocations {
     /// The list of `issuer` at these servers and under their prefix. All guards of this process
-    /// that name the same servers and prefix have one copy, in worker threads too; it is followed
-    /// as long as somebody uses it.
+    /// with the same servers and prefix share one copy, in worker threads too. The copy follows the
+    /// stream until its last user is dropped.
     ///
-    /// `max_lifetime` is [`crate::token::Issuer::max_lifetime`]. It is told to the other processes
-    /// before anything is decided here: what any of them revokes is kept for the longest lifetime
-    /// that one of them has.
+    /// `max_lifetime` is [`crate::token::Issuer::max_lifetime`]. It is published to the other
+    /// processes before this one decides anything: each process keeps its revocations for the
+    /// longest lifetime at any of them.
     #[must_use]
     pub fn shared(
         connector: &Arc<Connector>,
@@ -63,7 +63,7 @@ impl SharedRevocations {
         Self::with(Feed::shared(connector), config, max_lifetime, issuer)
     }
 
-    /// The same, with a copy that nobody else has.
+    /// The same, with a copy that is not shared.
     #[must_use]
     pub fn new(
         connector: &Arc<Connector>,
@@ -86,7 +86,7 @@ impl SharedRevocations {
         list
     }
 
-    /// Tells the other processes how long something lives at this guard.
+    /// Publishes a lifetime of this guard to the other processes.
     fn announce(&self, of: Lived, longest: Duration) {
         let seconds = u32::try_from(longest.min(MAX_MAX_LIFETIME).as_secs()).unwrap_or(u32::MAX);
         self.feed.announce(Lifetime { issuer: self.issuer(), of, seconds });
@@ -96,7 +96,7 @@ impl SharedRevocations {
         self.rules.namer.name(Kind::Issuer, "")
     }
 
-    /// The rules by what is known now of the guards that use the list.
+    /// The rules, updated with the published lifetimes of all guards.
     fn rules(&self) -> &Rules {
         let longest = |of| Duration::from_secs(self.feed.longest(self.issuer(), of));
         self.rules.keep_for(longest(Lived::Tokens));
@@ -104,8 +104,8 @@ impl SharedRevocations {
         &self.rules
     }
 
-    /// What to do before [`Self::check`]. `wants_fresh` is the route's demand for an answer of the
-    /// store.
+    /// The action before [`Self::check`]. `wants_fresh` is true if the route requires an answer of
+    /// the store.
     #[must_use]
     pub fn gate(&self, wants_fresh: bool, now: Now) -> Gate {
         match replica::gate(&self.config, self.freshness(now), wants_fresh) {
@@ -119,19 +119,19 @@ impl SharedRevocations {
         self.rules.look(now);
     }
 
-    /// Whether the copy may be decided by.
+    /// Whether the copy is fresh enough to decide by.
     #[must_use]
     pub fn freshness(&self, now: Now) -> Freshness {
         self.feed.freshness(now, self.config.max_staleness)
     }
 
-    /// Whether `token` is still good, as far as this process knows: ask [`Self::gate`] first.
+    /// Whether `token` is still valid by the copy of this process. Call [`Self::gate`] first.
     pub fn check(&self, token: &Verified) -> Result<(), Revoked> {
         if self.feed.sets.refuse(&self.rules.namer, token) { Err(Revoked(())) } else { Ok(()) }
     }
 
-    /// Reads what is new at the store. After an `Ok`, [`Self::check`] knows of everything that was
-    /// stored before the call. Calls at one time share a round trip, each waits at most the store's
+    /// Reads new entries from the store. After an `Ok`, [`Self::check`] sees every entry that was
+    /// stored before the call. Concurrent calls share a round trip; each waits at most the store's
     /// `timeout`.
     pub fn refresh(&self, reply: Reply<()>) {
         self.feed.refresh(reply);
@@ -140,9 +140,9 @@ impl SharedRevocations {
     /// Revokes the token with this `jti`; see [`super::Revocations::revoke_token`].
     ///
     /// As with the other calls, an `Err` means that nothing was done and `reply` is not called.
-    /// Otherwise the token is refused here at once, and `reply` is called with `Ok` when the store
-    /// has it, perhaps before this returns. With an error nobody knows whether the other processes
-    /// will hear of it: revoke it again.
+    /// Otherwise this process refuses the token at once, and calls `reply` with `Ok` when the store
+    /// has the entry, perhaps before this method returns. After an error it is unknown whether the
+    /// other processes will apply it: revoke again.
     pub fn revoke_token(
         &self,
         jti: &str,
@@ -154,7 +154,7 @@ impl SharedRevocations {
         self.revoke_fingerprint(Fingerprint::of_jti(jti), expires_at, now, reply)
     }
 
-    /// As [`Self::revoke_token`], for what [`crate::token::Verifier::revocable`] found.
+    /// As [`Self::revoke_token`], for the result of [`crate::token::Verifier::revocable`].
     pub fn revoke_fingerprint(
         &self,
         fingerprint: Fingerprint,
@@ -182,14 +182,14 @@ impl SharedRevocations {
         }
         self.feed.sets.apply(&entry, self.feed.minute(now))?;
         match clocks {
-            // By our clock alone nobody knows up to when.
+            // Our clock alone does not determine the moment up to which to revoke.
             Clocks::Both(_, None) => reply(Err(StoreError::Unavailable)),
             _ => self.feed.publish_subject(cursor, entry, reply),
         }
         Ok(())
     }
 
-    /// The second up to which the tokens of `subject` are revoked, as far as this process knows.
+    /// The second up to which the tokens of `subject` are revoked, by the copy of this process.
     #[must_use]
     pub fn subject_before(&self, subject: &str) -> Option<u64> {
         self.feed.sets.subject_before(self.rules.namer.name(Kind::Subject, subject))
@@ -201,7 +201,7 @@ impl SharedRevocations {
         self.announce(Lived::Sessions, max_session);
     }
 
-    /// Whether the session `sid` is revoked, as far as this process knows.
+    /// Whether the session `sid` is revoked, by the copy of this process.
     #[must_use]
     pub fn is_session_revoked(&self, sid: &str) -> bool {
         self.feed.sets.has_session(self.rules.namer.name(Kind::Session, sid))
@@ -218,13 +218,13 @@ impl SharedRevocations {
         self.publish(self.rules().session(sid, until, self.clocks(now))?, now, reply)
     }
 
-    /// Revokes every token that the key `kid` signed or will sign, for as long as the list exists
-    /// anywhere.
+    /// Revokes every token that the key `kid` signed or will sign, for as long as any copy of the
+    /// list exists.
     pub fn revoke_key(&self, kid: &str, now: Now, reply: Reply<()>) -> Result<(), RevokeError> {
         self.publish(self.rules.key(kid)?, now, reply)
     }
 
-    /// How it stands.
+    /// The state of the list.
     #[must_use]
     pub fn status(&self, now: Now) -> Status {
         Status {

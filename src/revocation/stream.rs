@@ -1,4 +1,4 @@
-//! The stream as Redis has it: the commands, and their answers read with suspicion.
+//! The stream in Redis: the commands, and the validation of their answers.
 
 use redis::{Cmd, Pipeline, Value};
 
@@ -12,16 +12,16 @@ const FIELD: &str = "v";
 const OWN: &str = "local kept = redis.pcall('XRANGE', KEYS[1], '-', '+', 'COUNT', 1) \
     if kept.err and string.find(kept.err, 'WRONGTYPE', 1, true) then redis.call('DEL', KEYS[1]) end";
 
-/// So long a process that publishes lost entries has the say, after each of its steps.
+/// How long a process holds the restore lock after each step.
 pub(super) const RESTORE_LOCK_MS: u64 = 3_000;
 
-/// The keys that a service keeps its revocations under. They are in one slot of a cluster.
+/// The keys of a service's revocations. They are in one slot of a cluster.
 #[derive(Debug)]
 pub(super) struct Keys {
     pub(super) stream: String,
-    /// Who publishes lost entries.
+    /// The lock of the process that publishes lost entries.
     pub(super) restoring: String,
-    /// Who shortens the stream in this minute.
+    /// The lock of the process that compacts the stream in this minute.
     pub(super) compacting: String,
 }
 
@@ -37,19 +37,19 @@ impl Keys {
 
     pub(super) fn add(&self, entry: &Entry) -> Cmd {
         let mut add = Cmd::new();
-        // Without chance, two entries with one id may not be told apart.
+        // Without random bytes, two entries with one id may be indistinguishable.
         let nonce = crate::random::number().unwrap_or_default().to_be_bytes();
         add.arg("XADD").arg(&self.stream).arg("*").arg(FIELD).arg(entry.written(nonce));
         add
     }
 
-    /// Asks for what follows `cursor`, waiting up to `block_ms` for it.
+    /// The commands that read the entries after `cursor` and block up to `block_ms` for them.
     ///
-    /// The first command is a write that changes nothing. Only a primary takes it, and only one
-    /// that may take writes: a replica answers reads as well, from a past that it does not tell.
-    ///
-    /// The last one looks for the entry at `cursor`: after the wait, since the stream may be lost
-    /// and begun anew meanwhile, and what was read is then no sequel.
+    /// 1. A write that changes nothing. Only a primary that may take writes accepts it. A replica
+    ///    would also answer reads, but with data of an unknown age.
+    /// 2. The read.
+    /// 3. A look-up of the entry at `cursor`. It comes after the wait: the stream may be lost and
+    ///    begin again meanwhile, and then the entries read do not follow the cursor.
     pub(super) fn read(&self, cursor: &Cursor, block_ms: Option<u64>) -> Pipeline {
         let mut ask = Pipeline::new();
         ask.cmd("XDEL").arg(&self.stream).arg("0-1");
@@ -63,8 +63,8 @@ impl Keys {
         ask
     }
 
-    /// Asks for the first `count` entries, for the server's clock and whether somebody publishes
-    /// lost entries.
+    /// The commands that read the first `count` entries, the server's clock, and whether a process
+    /// is publishing lost entries.
     pub(super) fn head(&self, count: usize) -> Pipeline {
         let mut ask = Pipeline::new();
         ask.cmd("XRANGE").arg(&self.stream).arg("-").arg("+").arg("COUNT").arg(count);
@@ -77,7 +77,7 @@ impl Keys {
         self.head(COMPACT_PAGE + 1)
     }
 
-    /// Deletes what something else has put in the place of the stream: it is none.
+    /// Deletes the key of the stream if it holds another type.
     pub(super) fn own(&self) -> Cmd {
         let mut own = Cmd::new();
         own.arg("EVAL").arg(OWN).arg(1).arg(&self.stream);
@@ -93,21 +93,21 @@ impl Keys {
         delete
     }
 
-    /// Takes `lock` for a time, unless somebody has it.
+    /// Takes `lock` for a time, unless it is held.
     pub(super) fn lock(lock: &str, ms: u64) -> Cmd {
         let mut set = Cmd::new();
         set.arg("SET").arg(lock).arg("1").arg("NX").arg("PX").arg(ms);
         set
     }
 
-    /// Keeps a lock that was taken.
+    /// Extends a lock that is held.
     pub(super) fn keep(lock: &str, ms: u64) -> Cmd {
         let mut set = Cmd::new();
         set.arg("SET").arg(lock).arg("1").arg("PX").arg(ms);
         set
     }
 
-    /// For how long a lock is held; see [`Lock::read`].
+    /// The remaining time of a lock; see [`Lock::read`].
     pub(super) fn held(lock: &str) -> Cmd {
         let mut held = Cmd::new();
         held.arg("PTTL").arg(lock);
@@ -121,18 +121,18 @@ impl Keys {
     }
 }
 
-/// How a lock stands.
+/// The state of a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lock {
     Free,
     Held,
-    /// It has longer to go than anybody takes it for: the clock was set back, and its holder may be
-    /// gone.
+    /// Its remaining time is longer than any process takes it for: the clock was set back, and the
+    /// holder may be gone.
     Stuck,
 }
 
 impl Lock {
-    /// By the answer to [`Keys::held`], for one that is taken for `most_ms`.
+    /// Reads the answer to [`Keys::held`], for a lock that is taken for `most_ms`.
     pub(super) fn read(left: &Value, most_ms: u64) -> Self {
         match left {
             Value::Int(-1) => Self::Stuck,
@@ -154,7 +154,7 @@ pub(super) struct Head {
     pub(super) restoring: bool,
 }
 
-/// The answers to [`Keys::read`] behind `cursor`.
+/// Reads the answers to [`Keys::read`] after `cursor`.
 pub(super) fn read_answer(answers: Vec<Value>, cursor: &Cursor) -> Result<Read, StoreError> {
     let [deleted, read, at_cursor] = three(answers)?;
     if !matches!(deleted, Value::Int(_)) {
@@ -167,7 +167,7 @@ pub(super) fn read_answer(answers: Vec<Value>, cursor: &Cursor) -> Result<Read, 
     let is_whole = at_cursor.first().is_some_and(is_same);
     let listed = match read {
         Value::Nil => Vec::new(),
-        // One stream was asked for: RESP2 has a list of pairs, RESP3 a map.
+        // The read names one stream: RESP2 answers with a list of pairs, RESP3 with a map.
         Value::Array(streams) => match <[Value; 1]>::try_from(streams) {
             Ok([Value::Array(stream)]) => match <[Value; 2]>::try_from(stream) {
                 Ok([_, list]) => listed(list)?,
@@ -188,7 +188,7 @@ pub(super) fn read_answer(answers: Vec<Value>, cursor: &Cursor) -> Result<Read, 
     Ok(Read { is_whole, entries: said_by(&listed), end })
 }
 
-/// The answers to [`Keys::head`].
+/// Reads the answers to [`Keys::head`].
 pub(super) fn head_answer(answers: Vec<Value>) -> Result<Head, StoreError> {
     let [first, time, restoring] = three(answers)?;
     let Value::Array(time) = time else { return Err(StoreError::Refused) };
@@ -208,7 +208,7 @@ pub(super) fn head_answer(answers: Vec<Value>) -> Result<Head, StoreError> {
     })
 }
 
-/// The answer to [`Keys::add`].
+/// Reads the answer to [`Keys::add`].
 pub(super) fn id_answer(answer: &Value) -> Result<Id, StoreError> {
     match answer {
         Value::BulkString(id) => Id::parse(id),
@@ -224,7 +224,7 @@ fn three(answers: Vec<Value>) -> Result<[Value; 3], StoreError> {
     <[Value; 3]>::try_from(answers).map_err(|_| StoreError::Refused)
 }
 
-/// A list of entries, each with its fields. One without an id is no such list.
+/// Reads a list of entries, each with its fields. One without an id makes the list invalid.
 fn listed(list: Value) -> Result<Vec<(Id, Value)>, StoreError> {
     let Value::Array(list) = list else { return Err(StoreError::Refused) };
     let entry = |value| {
@@ -237,12 +237,12 @@ fn listed(list: Value) -> Result<Vec<(Id, Value)>, StoreError> {
     list.into_iter().map(entry).collect::<Option<_>>().ok_or(StoreError::Refused)
 }
 
-/// What they say; one that says something else than we write is `None`.
+/// Decodes the entries; `None` for one in another form than ours.
 fn said_by(listed: &[(Id, Value)]) -> Vec<(Id, Option<Entry>)> {
     listed.iter().map(|(id, fields)| (*id, value_of(fields).and_then(Entry::read))).collect()
 }
 
-/// The bytes of an entry in the form that we write.
+/// The bytes of an entry in our form.
 fn value_of(fields: &Value) -> Option<&[u8]> {
     let Value::Array(fields) = fields else { return None };
     match fields.as_slice() {

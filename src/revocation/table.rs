@@ -1,25 +1,24 @@
-//! An exact set of fingerprints, each with the minute in which it may be forgotten.
+//! An exact set of fingerprints, each with the minute of its expiry.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 
-/// A power of two: a sweep holds up the checks of one shard only.
+/// A power of two. A sweep blocks the checks of one shard only.
 const SHARDS: usize = 64;
 const LEAST_SLOTS: usize = 16;
-/// A slot that is free. A hash that happens to be zero is stored as one.
+/// A free slot. A hash of zero is stored as one.
 const FREE: u64 = 0;
 
-/// The set. It takes hashes that are already spread, and keeps them as they are.
+/// The set. Its hashes must be uniformly distributed already; it stores them as they are.
 #[derive(Debug)]
 pub(super) struct Table {
     shards: Vec<RwLock<Shard>>,
     len: AtomicUsize,
 }
 
-/// Open addressing with linear probing. The two arrays are apart so that a slot is 12 bytes and not
-/// 16.
+/// Open addressing with linear probing. The arrays are separate so that a slot is 12 bytes, not 16.
 #[derive(Debug, Default)]
 struct Shard {
     hashes: Vec<u64>,
@@ -34,18 +33,18 @@ impl Table {
         Self { shards, len: AtomicUsize::new(0) }
     }
 
-    /// How many entries there are, those that may be forgotten included.
+    /// The number of entries, including those that may be dropped.
     pub(super) fn len(&self) -> usize {
         self.len.load(Ordering::Acquire)
     }
 
-    /// Bytes of the slots.
+    /// The size of the slots, in bytes.
     pub(super) fn bytes(&self) -> usize {
         const SLOT: usize = size_of::<u64>() + size_of::<u32>();
         self.shards.iter().map(|shard| shard.read().hashes.capacity() * SLOT).sum()
     }
 
-    /// `hash` is only made where there is something to look for.
+    /// `hash` is called only if the table is not empty.
     pub(super) fn contains_with(&self, hash: impl FnOnce() -> u64) -> bool {
         if self.len() == 0 {
             return false;
@@ -55,8 +54,8 @@ impl Table {
             .is_some_and(|shard| shard.read().find(hash).is_some_and(|(_, found)| found))
     }
 
-    /// Adds `hash` until the end of `minute`, or keeps it longer where it is there. `false` where
-    /// the table holds `most` entries and this would be one more.
+    /// Adds `hash` until the end of `minute`, or extends the entry. `false` if the table already
+    /// holds `most` entries.
     pub(super) fn insert(&self, hash: u64, minute: u32, now_minute: u32, most: usize) -> bool {
         let hash = stored(hash);
         let Some(shard) = self.shard(hash) else { return false };
@@ -72,7 +71,7 @@ impl Table {
             self.count(before, shard.len);
             return true;
         }
-        // The count is exact under one writer; writers to other shards may overshoot by one each.
+        // The count is exact with one writer; writers to other shards may overshoot by one each.
         let room = self.len().saturating_sub(before) + shard.len < most;
         if room {
             if (shard.len + 1) * 8 > shard.hashes.len() * 7 {
@@ -84,7 +83,7 @@ impl Table {
         room
     }
 
-    /// All that may not be forgotten in `now_minute` yet, each with its minute.
+    /// All entries that are needed in `now_minute`, each with its minute.
     pub(super) fn to_map(&self, now_minute: u32) -> HashMap<u64, u32> {
         let mut all = HashMap::with_capacity(self.len());
         for shard in &self.shards {
@@ -96,7 +95,7 @@ impl Table {
         all
     }
 
-    /// Forgets what may be forgotten.
+    /// Drops the entries that are over.
     pub(super) fn sweep(&self, now_minute: u32) {
         for shard in &self.shards {
             let mut shard = shard.write();
@@ -132,11 +131,10 @@ impl Table {
 }
 
 impl Shard {
-    /// The slot of `hash` and true, or the slot to put it in and false; `None` where there are no
-    /// slots.
+    /// The slot of `hash` and true, or a free slot for it and false; `None` if there are no slots.
     fn find(&self, hash: u64) -> Option<(usize, bool)> {
         let slots = self.hashes.len();
-        // The shard took the top bits, so they are the same for all in here: turn them away.
+        // All hashes of a shard have the same top bits: rotate them away.
         let mut slot = scale(hash.rotate_left(6), slots);
         for _ in 0..slots {
             match *self.hashes.get(slot)? {
@@ -156,8 +154,8 @@ impl Shard {
         }
     }
 
-    /// Drops what is over, and makes room for `more`. Slots are only given back or taken where the
-    /// load asks for it.
+    /// Drops the entries that are over, and makes room for `more`. The slots are resized only if
+    /// the load requires it.
     fn rebuild(&mut self, now_minute: u32, more: usize) {
         self.swept = now_minute;
         let live = self

@@ -1,4 +1,4 @@
-//! What is revoked stays refused for as long as it could be taken, and no longer.
+//! A revoked token stays refused for as long as it could be accepted, and no longer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,8 +80,8 @@ fn a_revocation_outlives_the_token_by_the_clock_tolerance_and_then_leaves() {
 
 #[test]
 fn an_expiry_that_is_wrong_does_not_undo_a_revocation() {
-    // The caller knew the jti and guessed the expiry, too late or too early by some: it is found
-    // all the same.
+    // The caller guesses the expiry, somewhat too late or too early: the revocation is found all
+    // the same.
     let list = list();
     list.revoke_token("a", Some(NOW_S + 3_600), now()).unwrap();
     list.revoke_token("b", None, now()).unwrap();
@@ -183,7 +183,7 @@ fn a_login_between_two_logouts_everywhere_of_one_second_is_refused() {
         list.revoke_subject("42", None, now()).unwrap();
         assert!(list.check(&login).is_err());
     }
-    // What a clock has said that was far ahead grows no further by that.
+    // A time from a clock that was far ahead does not grow further.
     list.revoke_subject("43", None, at(NOW_S + 7_200)).unwrap();
     list.revoke_subject("43", None, now()).unwrap();
     assert_eq!(list.subject_before("43"), Some(NOW_S + 7_200));
@@ -214,7 +214,7 @@ fn a_session_is_refused_with_the_tokens_that_are_issued_later() {
     assert!(list.check(&later).is_err());
     list.sweep(at(NOW_S + 31 * DAY));
     assert_eq!(list.check(&later), Ok(()));
-    // A moment that is too early is made long enough for every token there is.
+    // A moment that is too early is extended to the longest lifetime of a token.
     list.revoke_session("s1", Some(NOW_S - 5), now()).unwrap();
     list.sweep(at(NOW_S + DAY));
     assert!(list.check(&token("a")).is_err());
@@ -225,7 +225,7 @@ fn an_ended_session_is_kept_as_long_as_sessions_may_go_on() {
     let list = list();
     list.keep_sessions_for(Duration::from_secs(30 * DAY));
     list.revoke_session("s1", None, now()).unwrap();
-    // A failover may bring its record back on any of these days.
+    // A failover may restore its record on any of these days.
     let later = Verified { issued_at: NOW_S + 29 * DAY, ..token("z") };
     list.sweep(at(NOW_S + 30 * DAY));
     assert!(list.check(&later).is_err() && list.is_session_revoked("s1"));
@@ -233,7 +233,7 @@ fn an_ended_session_is_kept_as_long_as_sessions_may_go_on() {
     assert!(!list.is_session_revoked("s1"));
 }
 
-/// Both clocks `by` seconds later, the wall clock set back by `step_s`.
+/// Both clocks `by` seconds later, with the wall clock set back by `step_s`.
 fn stepped(by: u64, step_s: u64) -> Now {
     Now { unix_us: (NOW_S + by - step_s) * 1_000_000, mono_us: (100 + by) * 1_000_000 }
 }
@@ -248,7 +248,7 @@ fn a_subject_is_revoked_up_to_what_a_clock_has_shown_that_was_set_back_since() {
         assert!(list.check(&issued(NOW_S)).is_err(), "{step_s}");
         assert_eq!(list.check(&issued(NOW_S + 2)), Ok(()));
     }
-    // By more than clocks may differ, nobody could log in.
+    // After a step that is larger than clocks may differ, a login would be impossible.
     for step_s in [90, 1_200] {
         let list = list();
         list.look_at_clock(stepped(0, 0));
@@ -256,7 +256,7 @@ fn a_subject_is_revoked_up_to_what_a_clock_has_shown_that_was_set_back_since() {
         assert_eq!(revoke(1), Err(RevokeError::ClockSetBack), "{step_s}");
         assert_eq!(revoke(step_s - 65), Err(RevokeError::ClockSetBack));
         assert_eq!(list.check(&issued(NOW_S)), Ok(()));
-        // It is said up to when, or the clock has caught up.
+        // `before` is explicit, or the clock has caught up.
         list.revoke_subject("42", Some(NOW_S - 1), stepped(1, step_s)).unwrap();
         assert!(list.check(&issued(NOW_S - 1)).is_err());
         revoke(step_s).unwrap();
@@ -323,7 +323,7 @@ fn two_hundred_thousand_revocations_are_all_kept_within_24_bytes_each_and_all_le
     assert_eq!(list.counts().tokens, 200_000);
     assert!((0..200_000_u64).all(|i| list.check(&token(&i.to_string())).is_err()));
     assert!((200_000..220_000_u64).all(|i| list.check(&token(&i.to_string())).is_ok()));
-    // Half of the time later, what is over has gone and what is not is there.
+    // Half of the time later, entries that are over are gone and all others are there.
     let half = NOW_S + DAY / 2;
     list.sweep(at(half));
     for i in 0..200_000_u64 {

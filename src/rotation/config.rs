@@ -14,42 +14,43 @@ use crate::rotation::MAX_RETIRED;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
-/// Others may keep the set that `guard.jwks()` serves for 5 minutes, and then look about every 5
+/// Other services may cache the set of `guard.jwks()` for 5 minutes, and then poll it about every 5
 /// minutes.
 const LEAST_OVERLAP: Duration = Duration::from_secs(600);
-/// A process looks once in that time.
+/// The interval at which a process polls the storage.
 pub(crate) const LOOK: Duration = Duration::from_secs(60);
-/// Between two looks that are further apart, the storage was away, or the process stood still.
+/// After a longer interval between two polls, the storage was unavailable or the process was
+/// suspended.
 pub(crate) const GAP: Duration = Duration::from_secs(90);
-/// All processes have read a new state by then: they look once a minute.
+/// The time after which all processes have read a new state: they poll once a minute.
 pub(crate) const SPREAD: Duration = Duration::from_secs(120);
 
-/// How signing keys change.
+/// The options of key rotation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RotationConfig {
-    /// How long a key signs: 1 hour to 366 days.
+    /// The time for which a key signs: 1 hour to 366 days.
     pub every: Duration,
-    /// How long a key is published before it signs, at least: 10 minutes to `every`.
+    /// The minimum time for which a key is published before it signs: 10 minutes to `every`.
     pub overlap: Duration,
-    /// What new keys are for. Any algorithm but those of secrets.
+    /// The algorithm of new keys. Any algorithm except HMAC.
     pub algorithm: Algorithm,
-    /// Where the keys are kept.
+    /// The storage of the keys.
     pub storage: Storage,
 }
 
-/// Where the keys are kept.
+/// The storage of the keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Storage {
-    /// In a file that nobody but its owner can read.
+    /// A file that only its owner can read.
     File(PathBuf),
-    /// By the application's functions `load` and `save`.
+    /// The application's functions `load` and `save`.
     Callbacks,
 }
 
 impl RotationConfig {
-    /// Parses `{ every?, overlap?, alg?, storage }`; `allowed` are the algorithms that the issuer's
-    /// keys may have.
+    /// Parses `{ every?, overlap?, alg?, storage }`. `allowed` lists the algorithms that the
+    /// issuer's keys may have.
     pub(crate) fn parse(
         path: &str,
         value: &Value,
@@ -77,7 +78,7 @@ impl RotationConfig {
         Ok(Self { every, overlap, algorithm, storage: storage(&options)? })
     }
 
-    /// Whether the keys of which tokens may be good at one time have room in the state.
+    /// Checks that the state has room for all keys whose tokens may be valid at one time.
     pub(crate) fn check_lifetime(
         &self,
         path: &str,

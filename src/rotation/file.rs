@@ -1,12 +1,13 @@
-//! A state in a file that processes of one machine, or of one volume, share.
+//! A state in a file that the processes of one machine, or of one volume, share.
 //!
-//! Whoever changes it holds a lock, writes a second file that only its owner can read, and puts
-//! that in the place of the first one, so that whoever reads finds the old state or the new one.
-//! The first state is put there by a rename that fails where there is one already: two processes
-//! that start at once can't each have keys of their own. `private.rs` says which file is read.
+//! 1. A writer holds a lock, writes a second file that only its owner can read, and renames it over
+//!    the first one. So a reader finds either the old state or the new one.
+//! 2. The first state is put there by a rename that fails if the file exists: two processes that
+//!    start at once cannot create separate keys.
+//! 3. A process may be killed at any step. The system releases its lock, and the next holder
+//!    deletes the second file, which contains private keys.
 //!
-//! A process may be killed at any step. The system gives its lock back, and the next one that holds
-//! the lock deletes the second file, which has private keys.
+//! `private.rs` defines the checks before a file is read.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Write as _};
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 use crate::rotation::lock::{Lock, PAUSE, TRIES};
 use crate::rotation::{MAX_BYTES, RotationError, private};
 
-/// A file with keys.
+/// The key file.
 pub(crate) struct KeyFile<'p> {
     path: &'p Path,
 }
@@ -25,10 +26,10 @@ impl<'p> KeyFile<'p> {
         Self { path }
     }
 
-    /// What is in it; `None` where there is no such file.
+    /// The content of the file; `None` if it does not exist.
     pub(crate) fn read(&self) -> Result<Option<String>, RotationError> {
         match self.read_alone() {
-            // Whoever was to take the second name away may have been killed.
+            // The process that had to remove the second name may have been killed.
             Err(RotationError::Linked) => {
                 self.sweep();
                 self.read_alone()
@@ -40,8 +41,7 @@ impl<'p> KeyFile<'p> {
     fn read_alone(&self) -> Result<Option<String>, RotationError> {
         for _ in 0..TRIES {
             let file = match private::open(self.path) {
-                // The first one may have two names for a moment, where another process puts it
-                // there.
+                // While another process creates the first file, it may have two names for a moment.
                 Err(RotationError::Linked) => {
                     std::thread::sleep(PAUSE);
                     continue;
@@ -56,8 +56,8 @@ impl<'p> KeyFile<'p> {
             if text.len() > MAX_BYTES {
                 return Err(RotationError::Invalid("it is larger than 1 MB"));
             }
-            // Nobody writes one here: a file is put in its place when it is whole. Keys were lost,
-            // and new ones would log everybody out.
+            // Processes here never write an empty file: a file is complete before its rename. The
+            // keys were lost, and new ones would log all users out.
             if text.trim().is_empty() {
                 return Err(RotationError::Invalid(
                     "the file is empty; put its keys back, or remove it to have new ones made",
@@ -68,8 +68,8 @@ impl<'p> KeyFile<'p> {
         Err(RotationError::Linked)
     }
 
-    /// Changes it while nobody else does. `change` is given what is there and says what is to be;
-    /// what is there in the end is returned.
+    /// Changes the file under the lock. `change` gets the current content and returns the new one.
+    /// The result is the final content.
     pub(crate) fn update(
         &self,
         mut change: impl FnMut(Option<&str>) -> Result<Option<String>, RotationError>,
@@ -92,7 +92,7 @@ impl<'p> KeyFile<'p> {
         Err(RotationError::Busy)
     }
 
-    /// `false` where there is one by now, and there was to be none.
+    /// Returns `false` if a file exists that was not expected.
     fn put(&self, text: &str, replaces: bool) -> Result<bool, RotationError> {
         let failed = |error: std::io::Error| RotationError::File("written", error.kind());
         let new = self.beside(&format!("{:x}{:08x}.new", std::process::id(), random()?));
@@ -106,23 +106,21 @@ impl<'p> KeyFile<'p> {
             }
             private::place_first(&new, self.path)
         });
-        // After a rename there is none.
+        // After a rename it is already gone.
         drop(fs::remove_file(&new));
         let placed = placed.map_err(failed)?;
         self.sync_folder();
         Ok(placed)
     }
 
-    /// So that the name survives a crash of the machine. Where it can't be done, the file is as
-    /// good as ever.
+    /// Makes the name survive a crash of the machine. If this fails, the file is still valid.
     fn sync_folder(&self) {
         if let Ok(folder) = File::open(self.folder()) {
             drop(folder.sync_all());
         }
     }
 
-    /// Deletes what a process that was killed has left. Where that can't be done, it is tried again
-    /// with the next change.
+    /// Deletes the files of killed processes. If this fails, the next change tries again.
     pub(crate) fn sweep(&self) {
         if self.left_behind().is_empty() {
             return;
@@ -133,7 +131,7 @@ impl<'p> KeyFile<'p> {
     }
 
     fn sweep_alone(&self, lock: &Lock) {
-        // Without a lock somebody may be writing just now.
+        // Without a lock, another process may be writing now.
         if lock.is_held() {
             for path in self.left_behind() {
                 drop(fs::remove_file(path));
@@ -172,7 +170,7 @@ impl<'p> KeyFile<'p> {
     }
 }
 
-/// A file that did not exist, and that only its owner can read.
+/// Creates a new file that only its owner can read.
 fn create(path: &Path) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);

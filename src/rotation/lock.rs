@@ -1,7 +1,8 @@
-//! Lets one process at a time change a file.
+//! A lock that lets one process at a time change a file.
 //!
-//! The lock is one of the system (`flock`), on a file beside the other one. It ends with its
-//! process, however that ends, so no process has to guess by a clock whether another one is gone.
+//! It is a lock of the operating system (`flock`) on a file beside the key file. The system
+//! releases it whenever the process ends, so no process has to infer from a clock whether another
+//! one is gone.
 
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use crate::rotation::RotationError;
 pub(crate) const TRIES: u32 = 100;
 pub(crate) const PAUSE: Duration = Duration::from_millis(5);
 
-/// The right to change a file, as long as this is.
+/// The right to change a file, until it is dropped.
 pub(crate) struct Lock {
     path: PathBuf,
     file: Option<File>,
@@ -22,12 +23,12 @@ pub(crate) struct Lock {
 enum Tried {
     Taken,
     Busy,
-    /// The file system has no locks: the rename has to do.
+    /// The file system has no locks: the rename has to suffice.
     NoLocks,
 }
 
 impl Lock {
-    /// Waits for half a second.
+    /// Waits for up to half a second.
     pub(crate) fn take(path: &Path) -> Result<Self, RotationError> {
         for _ in 0..TRIES {
             if let Some(lock) = Self::try_take(path)? {
@@ -38,7 +39,7 @@ impl Lock {
         Err(RotationError::Busy)
     }
 
-    /// `None` where somebody else has it.
+    /// Returns `None` if another process holds it.
     pub(crate) fn try_take(path: &Path) -> Result<Option<Self>, RotationError> {
         let failed = |error: std::io::Error| RotationError::File("written", error.kind());
         let Some(file) = open(path).map_err(failed)? else { return Ok(None) };
@@ -50,7 +51,7 @@ impl Lock {
         Ok(Some(Self { path: path.to_owned(), file: Some(file), is_held }))
     }
 
-    /// Whether nobody else can have it.
+    /// Whether it excludes all other processes.
     pub(crate) fn is_held(&self) -> bool {
         self.is_held
     }
@@ -59,7 +60,7 @@ impl Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         if cfg!(windows) {
-            // An open file can't be removed there.
+            // Windows cannot remove an open file.
             self.file = None;
         }
         drop(fs::remove_file(&self.path));
@@ -87,18 +88,18 @@ fn lock(file: &File, path: &Path) -> Tried {
         Err(Errno::WOULDBLOCK | Errno::INTR) => return Tried::Busy,
         Err(_) => return Tried::NoLocks,
     }
-    // Whoever had it before has removed the file: a lock on that one keeps nobody out.
+    // The previous holder may have removed the file: a lock on a removed file excludes no process.
     let is_there = |found: fs::Metadata| {
         file.metadata().is_ok_and(|own| (own.dev(), own.ino()) == (found.dev(), found.ino()))
     };
     if fs::symlink_metadata(path).is_ok_and(is_there) { Tried::Taken } else { Tried::Busy }
 }
 
-/// A file that nobody else may open meanwhile.
+/// Opens the file exclusively.
 #[cfg(windows)]
 fn open(path: &Path) -> std::io::Result<Option<File>> {
     use std::os::windows::fs::OpenOptionsExt as _;
-    /// `ERROR_ACCESS_DENIED`, while it is being removed, and `ERROR_SHARING_VIOLATION`.
+    /// `ERROR_ACCESS_DENIED` while it is being removed, and `ERROR_SHARING_VIOLATION`.
     const BUSY: [i32; 2] = [5, 32];
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false).share_mode(0);

@@ -1,4 +1,4 @@
-//! Makes keys, and reads them again.
+//! Makes keys, and parses stored ones.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::keys::key::Key;
 use crate::keys::material;
 use crate::rotation::RotationError;
 
-/// The PKCS#8 PEM text of a new private key.
+/// A new private key as PKCS#8 PEM text.
 pub(crate) fn new_pem(algorithm: Algorithm) -> Result<String, RotationError> {
     let random = SystemRandom::new();
     let unspecified = |_| RotationError::Random;
@@ -52,23 +52,23 @@ pub(crate) fn new_pem(algorithm: Algorithm) -> Result<String, RotationError> {
     Ok(pem)
 }
 
-/// The key of a PEM text, named by its thumbprint.
+/// Parses the key of a PEM text. Its `kid` is its thumbprint.
 pub(crate) fn read_pem(pem: &str, algorithm: Algorithm) -> Result<Key, ConfigError> {
     let mut key = Key::new("key", material::from_pem("key", pem, algorithm)?, algorithm)?;
     key.kid = key.public_jwk().as_ref().and_then(thumbprint).map(Arc::from);
     Ok(key)
 }
 
-/// The thumbprint of a public JWK by SHA-256 (RFC 7638 section 3).
+/// The SHA-256 thumbprint of a public JWK (RFC 7638 section 3).
 fn thumbprint(jwk: &Map<String, Value>) -> Option<String> {
-    // In the order of the alphabet.
+    // In alphabetical order.
     let members: &[&str] = match jwk.get("kty")?.as_str()? {
         "EC" => &["crv", "kty", "x", "y"],
         "OKP" => &["crv", "kty", "x"],
         "RSA" => &["e", "kty", "n"],
         _ => return None,
     };
-    // All of them are base64url or names of the specification: nothing in them has to be escaped.
+    // All values are base64url or names of the specification: none needs escaping.
     let member = |name: &&str| Some(format!("\"{name}\":\"{}\"", jwk.get(*name)?.as_str()?));
     let text = members.iter().map(member).collect::<Option<Vec<String>>>()?.join(",");
     Some(URL_SAFE_NO_PAD.encode(digest(&SHA256, format!("{{{text}}}").as_bytes())))
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn the_thumbprint_is_the_one_of_rfc_7638() {
-        // Section 3.1; members that don't count are left out of it.
+        // Section 3.1; the thumbprint ignores other members.
         let jwk = json!({
             "kty": "RSA", "e": "AQAB", "alg": "RS256", "kid": "2011-04-29",
             "n": "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw"

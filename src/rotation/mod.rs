@@ -1,46 +1,46 @@
-//! Signing keys that change by themselves.
+//! Automatic rotation of signing keys.
 //!
-//! What it stops: a signing key that is never changed signs for whoever has copied it, for years;
-//! and a change that is made by hand logs everybody out, since somebody still verifies with the old
-//! key or does not know the new one yet.
+//! It stops two failures. An attacker who has copied a signing key that never changes can sign for
+//! years. A rotation by hand logs users out: some process still verifies with the old key only, or
+//! does not have the new one yet.
 //!
-//! There is always a key that signs and a *next* key, which is published and signs nothing yet.
-//! When its time comes the next one signs, another next one is made, and the old one is *retired*:
-//! it stays until the last token that it signed has expired, which is `maxLifetime` and the largest
-//! clock tolerance later. The moments are in the state, which all processes read from one place, so
-//! they change keys at the same second without a word, and each knows every key before a token is
-//! signed with it.
+//! There is always a key that signs and a *next* key, which is published and does not sign yet.
+//! When its time comes, it signs, a new next key is made, and the old key is *retired*. A retired
+//! key stays until the last token that it signed has expired, which is `maxLifetime` and the
+//! largest clock tolerance later. The times are in the state, which all processes read from one
+//! storage. So they rotate at the same second without messages, and each has every key before a
+//! token is signed with it.
 //!
-//! | moment | what is published | what signs |
+//! | time | published | signs |
 //! |---|---|---|
 //! | first start | A, B | A |
 //! | `every` later | A, B, C | B |
 //! | and `maxLifetime` and three minutes of running time later | B, C | B |
 //!
-//! A next key is published for at least `overlap` before it signs, also after the service was down
-//! when it was due. `rotate()` does not wait for that: it is for a key that has leaked.
+//! A next key is published for at least `overlap` before it signs, even if the service was down
+//! when it was due. `rotate()` does not wait for that: it is for a leaked key.
 //!
-//! # Clocks that are wrong
+//! # Wrong clocks
 //!
-//! Any process may have a wall clock that is ahead, behind, or set while it runs, and can't see
-//! that. So a wall clock decides only what does no harm when it is decided wrongly: which of the
-//! published keys signs. A key is deleted after running time that processes have seen pass
-//! (`sight.rs`); the rules are in `plan.rs`. As long as one clock is right:
+//! Any process may have a wall clock that is ahead, behind, or set while it runs, and cannot detect
+//! it. So a wall clock decides only which of the published keys signs, where a wrong decision does
+//! no harm. A key is deleted after running time that processes have observed (`sight.rs`); the
+//! rules are in `plan.rs`. While at least one clock is right:
 //!
-//! 1. No token of a process whose clock is right is refused for want of its key before it expires.
-//! 2. A key signs when its process has seen it in the storage for two minutes, so the others, which
-//!    look once a minute, verify it. Three processes can do no more than believe the state, and the
-//!    others verify what they sign at their next look: one that has just started and is told to
-//!    `rotate()`, the first to go on after all of them were stopped, and one that has started from
-//!    an older text.
-//! 3. A retired key is deleted when processes that run for longer than a ninetieth of its time have
-//!    seen that time pass, and were able to look meanwhile.
+//! 1. A token of a process with a right clock is never refused for a missing key before it expires.
+//! 2. A key signs after its process has seen it in the storage for two minutes. The other processes
+//!    poll once a minute, so they verify its tokens. Three kinds of process must trust the state
+//!    instead, and the others verify their tokens only after the next poll: a process that has just
+//!    started and gets `rotate()`, the first process to resume after all were stopped, and a
+//!    process that has started from an older text.
+//! 3. A retired key is deleted after processes have observed its remaining time pass. Each of them
+//!    must run for longer than a ninetieth of that time and be able to poll meanwhile.
 //! 4. There are never more than a hundred keys.
 //!
-//! The files: `plan.rs` decides, with the time and with what was seen handed in and nothing else;
-//! `state.rs` is the text; `make.rs` makes keys; `file.rs` keeps the state in a file, which
-//! `private.rs` opens and `lock.rs` locks. Where the state is kept by callbacks, the edge calls
-//! them, and [`Rotation::take`] says what to save.
+//! The files: `plan.rs` decides, from the state, the time and the observations alone. `state.rs` is
+//! the stored text, and `make.rs` makes keys. `file.rs` keeps the state in a file, which
+//! `private.rs` opens and `lock.rs` locks. If callbacks store the state, the JavaScript host calls
+//! them, and [`Rotation::take`] returns the text to save.
 
 mod config;
 mod file;
@@ -72,24 +72,24 @@ use crate::error::{ConfigCode, ConfigError};
 use crate::keys::key::Key;
 use crate::keys::seal::SealKey;
 
-/// The longest text of a state: a hundred keys have a tenth of it.
+/// The maximum size of a stored state. A hundred keys take a tenth of it.
 const MAX_BYTES: usize = 1 << 20;
-/// How long a look waits for another one of this process.
+/// The maximum time that a poll waits for another one of this process.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Why keys were not read, or not changed. The texts name no key.
+/// The reason why keys were not read or not changed. The texts name no key.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum RotationError {
-    /// The file can't be read or written.
+    /// The file cannot be read or written.
     #[error("the key file can't be {0}: {1}")]
     File(&'static str, std::io::ErrorKind),
-    /// Others than the owner may read or write the file.
+    /// Users other than the owner may read or write the file.
     #[error(
         "the key file may be read by others; run: chmod 600 on it, and make new keys if somebody has read it"
     )]
     Exposed,
-    /// Somebody else may have written the file, or be able to take it away.
+    /// Another user may have written the file, or may be able to remove it.
     #[error("{0}")]
     Untrusted(&'static str),
     /// The file has more than one name.
@@ -97,16 +97,16 @@ pub enum RotationError {
         "the key file has a second name (a hard link), by which others may reach it; copy it, and put the copy in its place"
     )]
     Linked,
-    /// What was read is no set of keys.
+    /// The stored text is not a set of keys.
     #[error("what was read is no set of signing keys: {0}")]
     Invalid(&'static str),
-    /// Another process has been writing for too long.
+    /// Another process has held the lock for too long.
     #[error("another process is writing the key file; try again")]
     Busy,
-    /// This process looks at the file, and its file system does not answer.
+    /// A poll of this process hangs, because the file system does not answer.
     #[error("this process still looks at the key file, whose file system does not answer")]
     Looking,
-    /// Tokens of too many keys are still good.
+    /// Tokens of too many keys are still valid.
     #[error(
         "there are a hundred keys already, of which tokens may still be good; wait until some are deleted"
     )]
@@ -116,51 +116,52 @@ pub enum RotationError {
     Random,
 }
 
-/// Which key signs from when on.
+/// The newest key, and the time from which it signs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Turn {
-    /// What must be saved before anything changes; `None` where nothing is to change.
+    /// The text to save before the change takes effect; `None` if nothing changes.
     pub save: Option<String>,
-    /// The `kid` of the newest key that signs now or will sign by a call of `rotate()`.
+    /// The `kid` of the newest key that signs now or, after `rotate()`, will sign soon.
     pub kid: String,
     /// The second from which it signs.
     pub from_s: u64,
-    /// What the operator should know of the clocks of the processes.
+    /// A warning for the operator about the clocks of the processes.
     pub notice: Option<String>,
 }
 
-/// The keys of an issuer that signs here.
+/// The rotating keys of an issuer.
 #[derive(Debug)]
 pub struct Rotation {
     config: RotationConfig,
     rules: Rules,
     live: RwLock<Arc<State>>,
-    /// What this process has seen. One at a time reads and changes.
+    /// The observations of this process. The lock lets one thread at a time read and change the
+    /// keys.
     turning: Mutex<Turning>,
 }
 
 #[derive(Debug, Default)]
 struct Turning {
     sights: Sights,
-    /// What was not handed out yet.
+    /// A warning that was not returned yet.
     notice: Option<String>,
 }
 
 impl Rotation {
-    /// Without keys yet: see [`Self::open`].
+    /// Without keys at first: see [`Self::open`].
     pub(crate) fn new(config: RotationConfig, max_lifetime: Duration) -> Self {
         let rules = Rules::new(&config, (max_lifetime + MAX_TOLERANCE).as_secs());
         Self { config, rules, live: RwLock::default(), turning: Mutex::default() }
     }
 
-    /// Reads the keys from their file, or makes the first ones. Where callbacks keep them, nothing
-    /// is done.
+    /// Reads the keys from their file, or makes the first ones. Does nothing if callbacks store the
+    /// keys.
     pub fn open(&self, path: &str, now: Now) -> Result<(), ConfigError> {
         if let Storage::File(path) = &self.config.storage {
             KeyFile::new(path).sweep();
         }
         match self.turn(&mut self.turning.lock(), &|| now, false) {
-            // A process that may not write goes on with the keys of others.
+            // A process without write access uses the keys of other processes.
             Ok(_) => Ok(()),
             Err(RotationError::File("written", _) | RotationError::Busy) if self.is_loaded() => {
                 Ok(())
@@ -175,21 +176,23 @@ impl Rotation {
         }
     }
 
-    /// Whether callbacks keep the keys.
+    /// Whether callbacks store the keys.
     #[must_use]
     pub fn is_by_callbacks(&self) -> bool {
         matches!(self.config.storage, Storage::Callbacks)
     }
 
-    /// Looks at the file, and changes what is due; with `force` the next key signs as soon as all
-    /// processes know it. `None` where callbacks keep the keys. `clock` is read after the file was.
-    /// It waits for the file system and for other processes: not for a thread of JavaScript.
+    /// Polls the file and makes the changes that are due. With `force` the next key signs as soon
+    /// as all processes have it. Returns `None` if callbacks store the keys. `clock` is read after
+    /// the file.
+    ///
+    /// It blocks on the file system and on other processes: never call it on the JavaScript thread.
     pub fn tick(
         &self,
         clock: &dyn Fn() -> Now,
         force: bool,
     ) -> Result<Option<Turn>, RotationError> {
-        // A look that hangs in a dead file system must not gather others behind it.
+        // Polls must not queue behind one that hangs in a dead file system.
         let mut turning = self.turning.try_lock_for(TIMEOUT).ok_or(RotationError::Looking)?;
         let turn = self.turn(&mut turning, clock, force)?;
         Ok(turn.map(|turn| Turn { notice: turning.notice.take(), ..turn }))
@@ -210,7 +213,7 @@ impl Rotation {
                 turn = self.step(turning, found, clock(), force)?;
                 Ok(turn.save.take())
             })?;
-            // What counts is what the file has now.
+            // The content of the file is authoritative.
             let after = self.step(turning, Some(&written), clock(), false)?;
             turn.save = None;
             turn = if force { turn } else { after };
@@ -218,8 +221,8 @@ impl Rotation {
         Ok(Some(turn))
     }
 
-    /// Takes what `load` gave, and says what `save` must be given, if anything. What is to be saved
-    /// counts when it is handed in here again, with `force` unset.
+    /// Takes the result of `load` and returns the text for `save`, if any. The saved text takes
+    /// effect when it is passed in here again, without `force`.
     pub fn take(&self, found: Option<&str>, now: Now, force: bool) -> Result<Turn, RotationError> {
         if found.is_some_and(|text| text.len() > MAX_BYTES) {
             return Err(RotationError::Invalid("it is larger than 1 MB"));
@@ -229,7 +232,7 @@ impl Rotation {
         Ok(Turn { notice: turning.notice.take(), ..turn })
     }
 
-    /// Adopts what was found where it is whole, and plans.
+    /// Adopts the found text if it is valid, and plans the next state.
     fn step(
         &self,
         turning: &mut Turning,
@@ -248,14 +251,14 @@ impl Rotation {
             self.adopt(state.clone());
             state
         } else {
-            // The file is gone, the keys in use are not: they are written again.
+            // The file is gone but the keys are in use: write them again.
             sights.found_nothing(now);
             State::clone(&known)
         };
         let planned = plan::plan(&state, &self.rules, &turning.sights, now, force)?;
         let save = match found {
             Some(found) if planned.is_same(&found) => {
-                // Also where it does not come from what this process had.
+                // Adopt it even if it does not descend from the state of this process.
                 let mut same = planned.clone();
                 same.written = found.written;
                 self.adopt(same);
@@ -273,13 +276,13 @@ impl Rotation {
         *live = Arc::new(state);
     }
 
-    /// Whether there are keys.
+    /// Whether the keys are loaded.
     #[must_use]
     pub fn is_loaded(&self) -> bool {
         !self.live.read().is_empty()
     }
 
-    /// The key of this name. It is there as long as a token of it may be good.
+    /// The key with this `kid`. It exists while its tokens may be valid.
     pub(crate) fn find(&self, kid: &str) -> Option<Arc<Key>> {
         self.live.read().find(kid)
     }
@@ -289,24 +292,23 @@ impl Rotation {
         self.live.read().signing(now)
     }
 
-    /// What the records of sessions are sealed with; `None` while it is not loaded.
+    /// The key that seals session records; `None` while it is not loaded.
     pub(crate) fn seal_key(&self) -> Option<Arc<SealKey>> {
         self.live.read().seal_key()
     }
 
-    /// The public keys: the ones that signed what may still be good, the one that signs, and the
-    /// next.
+    /// The public keys: the retired ones, the one that signs, and the next one.
     pub(crate) fn public(&self) -> Vec<Map<String, Value>> {
         self.live.read().public()
     }
 
-    /// How many keys there are.
+    /// The number of keys.
     #[must_use]
     pub fn len(&self) -> usize {
         self.live.read().len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no keys.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

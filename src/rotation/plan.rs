@@ -1,14 +1,15 @@
-//! What is to become of the keys: a function of their state, of what this process has seen, and of
-//! the time.
+//! Decides the next state of the keys from their current state, the observations of this process,
+//! and the time.
 //!
-//! 1. A retired key has some running time left; as that was seen to pass, less is left, and then
-//!    the key is deleted. No wall clock deletes a key, however far ahead it is.
-//! 2. A key signs when its moment has come and this process has seen it for two minutes, as the
-//!    others have by then. It retires the ones before it, for all processes.
-//! 3. There is a next key. One process makes at most one in [`Rules::pace_s`], so two that disagree
-//!    about the time can't fill the state.
-//! 4. A moment that lies too far ahead was written by a clock that was wrong, or this one is.
-//!    It is drawn in only after a day: two that disagree would otherwise change keys all the time.
+//! 1. A retired key has a remaining running time. Observed time reduces it, and at zero the key is
+//!    deleted. A wall clock never deletes a key, however far ahead it is.
+//! 2. A key signs when its time has come and this process has seen it for two minutes: by then the
+//!    others have it too. It retires the keys before it, for all processes.
+//! 3. There is always a next key. One process makes at most one in [`Rules::pace_s`], so two
+//!    processes that disagree about the time cannot fill the state.
+//! 4. If the start of a key is too far ahead, the clock that wrote it was wrong, or this one is.
+//!    The start is brought forward only after [`Rules::patience_s`]: otherwise two processes that
+//!    disagree would rotate keys all the time.
 
 use crate::clock::Now;
 use crate::keys::algorithm::Algorithm;
@@ -18,16 +19,16 @@ use crate::rotation::sight::Sights;
 use crate::rotation::state::{Entry, MAX_KEYS, State};
 
 const DAY_S: u64 = 86_400;
-/// So many retired keys may be there at once: then there is room for the others and for some that
+/// The maximum number of retired keys at once. It leaves room for the other keys and for some that
 /// `rotate()` makes.
 pub(crate) const MAX_RETIRED: u64 = 90;
 
-/// What the options say, in seconds.
+/// The options, in seconds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rules {
     every_s: u64,
     overlap_s: u64,
-    /// How long a token of a key may be good.
+    /// The maximum time for which a token of a key may be valid.
     keep_s: u64,
     algorithm: Algorithm,
 }
@@ -46,12 +47,12 @@ impl Rules {
         self.keep_s
     }
 
-    /// What a retired key has left: others may sign with it until they have looked.
+    /// The initial remaining time of a retired key: others may sign with it until their next poll.
     fn retired_s(&self) -> u64 {
         self.keep_s.saturating_add(SPREAD.as_secs())
     }
 
-    /// How much of that is taken off at once: each time is a write.
+    /// The portion of that time that is subtracted at once: each subtraction is a write.
     fn share_s(&self) -> u64 {
         (self.keep_s / MAX_RETIRED).max(60)
     }
@@ -65,7 +66,7 @@ impl Rules {
     }
 }
 
-/// What is to be now. With `force` the next key signs as soon as all processes know it.
+/// Returns the next state. With `force` the next key signs as soon as all processes have it.
 pub(crate) fn plan(
     state: &State,
     rules: &Rules,
@@ -77,7 +78,8 @@ pub(crate) fn plan(
     let mut planned = state.clone();
     planned.ensure_secret()?;
     if planned.keys.is_empty() {
-        // Who starts now reads both, and nobody has a token yet: nothing has to be waited for.
+        // A process that starts now reads both keys, and no token exists yet: there is nothing to
+        // wait for.
         let published_s = now_s.saturating_sub(SPREAD.as_secs());
         let next_s = now_s.saturating_add(rules.every_s);
         for from_s in [now_s, next_s] {
@@ -98,7 +100,7 @@ pub(crate) fn plan(
     Ok(planned)
 }
 
-/// Takes off the time that was seen to pass, and deletes what has none left.
+/// Subtracts the observed time from the retired keys, and deletes those with none left.
 fn age(keys: &mut Vec<Entry>, rules: &Rules, sights: &Sights, now: Now) {
     keys.retain_mut(|entry| {
         let Some(left_s) = entry.left_s else { return true };
@@ -110,7 +112,7 @@ fn age(keys: &mut Vec<Entry>, rules: &Rules, sights: &Sights, now: Now) {
         entry.left_s = Some(rest_s);
         rest_s > 0
     });
-    // Somebody has retired all of them by hand.
+    // All keys were retired by hand: the last one signs again.
     if !keys.iter().any(Entry::may_sign)
         && let Some(last) = keys.last_mut()
     {
@@ -118,7 +120,7 @@ fn age(keys: &mut Vec<Entry>, rules: &Rules, sights: &Sights, now: Now) {
     }
 }
 
-/// The next key may sign in `every` at the latest.
+/// Limits the start of the next key to `every` from now.
 fn draw_in(planned: &mut State, rules: &Rules, sights: &Sights, now: Now) {
     let latest_s = now.unix_seconds().saturating_add(rules.every_s);
     for entry in planned.keys.iter_mut().filter(|entry| entry.may_sign()) {
@@ -130,7 +132,7 @@ fn draw_in(planned: &mut State, rules: &Rules, sights: &Sights, now: Now) {
     }
 }
 
-/// Lets the next key sign as soon as all processes know it.
+/// Lets the next key sign as soon as all processes have it.
 fn bring_forward(
     planned: &mut State,
     rules: &Rules,
@@ -141,7 +143,7 @@ fn bring_forward(
     make_next(planned, rules, now, |_| false)?;
     let i = planned.next(now).ok_or(RotationError::Full)?;
     let next = planned.keys.get_mut(i).ok_or(RotationError::Full)?;
-    // By what was seen where it was, since the moment may be of a clock that is wrong.
+    // Also use the observations, since the published time may come from a wrong clock.
     let spread_s = SPREAD.as_secs();
     let mut known_s = next.published_s.min(now_s).saturating_add(spread_s);
     let is_new = sights.is_new(next, spread_s, now) || (sights.saw_come(next) && !next.is_spread());
@@ -155,14 +157,14 @@ fn bring_forward(
     Ok(())
 }
 
-/// What signed before the key that signs now does not sign again, by whatever clock.
+/// Retires the keys before the current one, so that no clock makes them sign again.
 fn retire(planned: &mut State, rules: &Rules, current: usize) {
     for entry in planned.keys.iter_mut().take(current).filter(|entry| entry.may_sign()) {
         entry.left_s = Some(rules.retired_s());
     }
 }
 
-/// Makes a next key where there is none, unless `is_new` says that it is too early.
+/// Makes a next key if there is none, unless `is_new` reports that it is too early.
 fn make_next(
     planned: &mut State,
     rules: &Rules,

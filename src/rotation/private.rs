@@ -1,17 +1,17 @@
-//! Opens a file that grants something: who chooses what is in it signs what this service takes.
+//! Opens the key file securely: the author of its content can sign tokens that this service
+//! accepts.
 //!
-//! What it stops: a file that another user has put there is adopted. A process that runs as root
-//! could read any, and a folder that all may write into lets anybody put one there first. All is
-//! asked of the file that is open, not of its path, so nobody can put another one in its place in
-//! between.
+//! It prevents the use of a file that another user has put there. A process that runs as root can
+//! read any file, and in a folder that everyone may write to, anyone can create the file first. The
+//! file checks apply to the open file and not to its path, so it cannot be swapped in between.
 
 use std::fs::File;
 use std::path::Path;
 
 use crate::rotation::RotationError;
 
-/// Opens the file to read it, if nobody but this user can have written it and can read it; `None`
-/// where there is none.
+/// Opens the file for reading if only this user can have written it and can read it; `None` if it
+/// does not exist.
 pub(crate) fn open(path: &Path) -> Result<Option<File>, RotationError> {
     let file = match options().open(path) {
         Ok(file) => file,
@@ -36,7 +36,7 @@ fn options() -> std::fs::OpenOptions {
     use rustix::fs::OFlags;
     use std::os::unix::fs::OpenOptionsExt as _;
     let mut options = File::options();
-    // A pipe in its place must not hold the process up until somebody writes into it.
+    // Do not block on a pipe in its place until a writer comes.
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     options.read(true).custom_flags(flags.bits().cast_signed());
     options
@@ -52,7 +52,7 @@ fn options() -> std::fs::OpenOptions {
 #[cfg(unix)]
 fn is_link(error: &std::io::Error) -> bool {
     use rustix::io::Errno;
-    // FreeBSD says MLINK.
+    // FreeBSD returns `MLINK`.
     error.raw_os_error().is_some_and(|code| {
         code == Errno::LOOP.raw_os_error() || code == Errno::MLINK.raw_os_error()
     })
@@ -80,14 +80,14 @@ fn judge(metadata: &std::fs::Metadata, path: &Path) -> Result<(), RotationError>
     judge_folder(path, "read")
 }
 
-/// Whether nobody else can take the file away or put one there. It is asked before the first one is
-/// written, too. `what` says what can't be done with the file where there is no folder.
+/// Checks that no other user can remove the file or create it. Called before the first write, too.
+/// `what` names the operation that fails if there is no folder.
 #[cfg(unix)]
 pub(crate) fn judge_folder(path: &Path, what: &'static str) -> Result<(), RotationError> {
     use std::os::unix::fs::MetadataExt as _;
     const STICKY: u32 = 0o1000;
     const WRITTEN_BY_OTHERS: u32 = 0o002;
-    // Where the sticky bit is set, nobody can take away a file of another user.
+    // With the sticky bit, users cannot remove files of other users.
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = std::fs::metadata(folder.unwrap_or(Path::new(".")))
         .map_err(|error| RotationError::File(what, error.kind()))?;
@@ -99,7 +99,7 @@ pub(crate) fn judge_folder(path: &Path, what: &'static str) -> Result<(), Rotati
     Ok(())
 }
 
-/// On Windows a file has the rights of its folder.
+/// On Windows a file has the permissions of its folder.
 #[cfg(not(unix))]
 fn judge(_: &std::fs::Metadata, _: &Path) -> Result<(), RotationError> {
     Ok(())
@@ -110,8 +110,8 @@ pub(crate) fn judge_folder(_: &Path, _: &'static str) -> Result<(), RotationErro
     Ok(())
 }
 
-/// Gives a file a name that nothing has; `false` where something has it. It never has two names, as
-/// after a link.
+/// Renames a file to an unused name; returns `false` if the name is in use. Unlike with a hard
+/// link, the file never has two names.
 #[cfg(any(target_os = "linux", target_vendor = "apple"))]
 pub(crate) fn place_first(new: &Path, path: &Path) -> std::io::Result<bool> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -119,7 +119,7 @@ pub(crate) fn place_first(new: &Path, path: &Path) -> std::io::Result<bool> {
     match renameat_with(CWD, new, CWD, path, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(true),
         Err(Errno::EXIST) => Ok(false),
-        // A file system that can't do that.
+        // The file system does not support it.
         Err(_) => link(new, path),
     }
 }
@@ -133,7 +133,7 @@ fn link(new: &Path, path: &Path) -> std::io::Result<bool> {
     match std::fs::hard_link(new, path) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
-        // A file system without links: the lock has to do.
+        // A file system without links: the lock has to suffice.
         Err(_) => std::fs::rename(new, path).map(|()| true),
     }
 }

@@ -1,9 +1,9 @@
-//! How long this process has seen each key as it is now.
+//! The time for which this process has observed each key unchanged.
 //!
-//! What it stops: a decision that can't be taken back, such as deleting a key, on the word of one
-//! wall clock. A wall clock may be days off, and whoever reads it can't see that. Time that was
-//! seen to pass is different: it is counted by the monotonic clock of a process that runs, and
-//! counts only as far as the wall clock has moved too, since tokens live by that one.
+//! It prevents irrevocable decisions, such as deleting a key, that depend on one wall clock. A wall
+//! clock may be days off, and its reader cannot detect it. Observed time is different: the
+//! monotonic clock of a running process counts it. It counts only as far as the wall clock has
+//! advanced too, since tokens expire by the wall clock.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use crate::rotation::state::{Entry, State, Written};
 
 const DAY_S: u64 = 86_400;
 
-/// What this process has seen of the keys.
+/// The observations of this process.
 #[derive(Debug, Default)]
 pub(crate) struct Sights {
     by_kid: HashMap<String, Sight>,
@@ -22,9 +22,9 @@ pub(crate) struct Sights {
 
 #[derive(Debug)]
 struct Sight {
-    /// `None` where the key was there at the first look.
+    /// `None` if the key was there at the first poll.
     appeared: Option<Now>,
-    /// Since when the moments below are what they are.
+    /// The start of the time for which the two fields below are unchanged.
     since: Now,
     from_s: u64,
     left_s: Option<u64>,
@@ -37,8 +37,8 @@ struct Look {
 }
 
 impl Sights {
-    /// Remembers `state`, which was read just before `now`, as `written` says. Gives what the
-    /// operator should know of the clocks.
+    /// Records `state`, which was read just before `now`. `written` is the history of its writes.
+    /// Returns a warning about clocks for the operator.
     pub(crate) fn look(
         &mut self,
         state: &State,
@@ -47,7 +47,7 @@ impl Sights {
         now: Now,
     ) -> Option<String> {
         let is_first = self.last.is_none();
-        // The others may have missed as much, and have signed with a key that is retired.
+        // The others may have missed polls too, and may have signed with a retired key.
         let is_late = self
             .last
             .as_ref()
@@ -55,7 +55,7 @@ impl Sights {
         self.by_kid.retain(|kid, _| state.keys.iter().any(|entry| entry.kid() == kid));
         for entry in &state.keys {
             let known = self.by_kid.get(entry.kid());
-            // After a clock that was set back it is counted anew.
+            // If the wall clock was set back, count anew.
             let is_counted =
                 |sight: &Sight| sight.is_of(entry) && sight.since.unix_us <= now.unix_us;
             let is_late = is_late && entry.left_s.is_some();
@@ -79,29 +79,30 @@ impl Sights {
         })
     }
 
-    /// Nothing is stored: what others have read last may be older than what this process has.
+    /// Records that nothing is stored: the last text that the others read may be older than the
+    /// state of this process.
     pub(crate) fn found_nothing(&mut self, now: Now) {
         for sight in self.by_kid.values_mut().filter(|sight| sight.left_s.is_some()) {
             sight.since = now;
         }
     }
 
-    /// For how many seconds the moments of this key have been seen unchanged.
+    /// The number of seconds for which this key has been observed unchanged.
     pub(crate) fn unchanged_s(&self, entry: &Entry, now: Now) -> u64 {
         let sight = self.by_kid.get(entry.kid()).filter(|sight| sight.is_of(entry));
         sight.map_or(0, |sight| passed_s(sight.since, now))
     }
 
-    /// Whether this process saw the key come.
+    /// Whether this process saw the key appear.
     pub(crate) fn saw_come(&self, entry: &Entry) -> bool {
         self.by_kid.get(entry.kid()).is_some_and(|sight| sight.appeared.is_some())
     }
 
-    /// Whether this process saw the key come, and that is less than `seconds` ago.
+    /// Whether this process saw the key appear less than `seconds` ago.
     pub(crate) fn is_new(&self, entry: &Entry, seconds: u64, now: Now) -> bool {
         match self.by_kid.get(entry.kid()) {
             Some(sight) => sight.appeared.is_some_and(|since| passed_s(since, now) < seconds),
-            // The first look is still to come, or this very step makes the key.
+            // No poll yet, or the current step makes the key.
             None => self.last.is_some(),
         }
     }
@@ -113,13 +114,13 @@ impl Sight {
     }
 }
 
-/// Seconds that both clocks agree have passed.
+/// The seconds that have passed by both clocks.
 fn passed_s(since: Now, now: Now) -> u64 {
     let wall_us = now.unix_us.saturating_sub(since.unix_us);
     now.mono_us.saturating_sub(since.mono_us).min(wall_us) / 1_000_000
 }
 
-/// The wall clock of this process, from one look to the next.
+/// Compares the wall clock of this process between two polls.
 fn own_clock(last: Now, now: Now) -> Option<String> {
     let passed_s = now.mono_us.saturating_sub(last.mono_us) / 1_000_000;
     let by = distance(now.unix_seconds(), last.unix_seconds().saturating_add(passed_s), 0)?;
@@ -128,7 +129,7 @@ fn own_clock(last: Now, now: Now) -> Option<String> {
     ))
 }
 
-/// The clock of whoever wrote last, at the first look.
+/// Checks the clock of the last writer at the first poll.
 fn first_clock(at_s: u64, every_s: u64, now_s: u64) -> Option<String> {
     if at_s > now_s.saturating_add(SPREAD.as_secs()) {
         return Some(format!(
@@ -137,7 +138,7 @@ fn first_clock(at_s: u64, every_s: u64, now_s: u64) -> Option<String> {
             distance(at_s, now_s, 0)?
         ));
     }
-    // Somebody would have changed keys meanwhile.
+    // A running process would have rotated keys in the meantime.
     (now_s > at_s.saturating_add(every_s + DAY_S)).then(|| {
         format!(
             "the signing keys were last changed {} ago, which is longer than `jwt.rotation.every`: \
@@ -147,7 +148,7 @@ fn first_clock(at_s: u64, every_s: u64, now_s: u64) -> Option<String> {
     })
 }
 
-/// The clock of a process that has written between two looks.
+/// Checks the clock of a process that has written between two polls.
 fn other_clock(at_s: u64, last: Now, now: Now) -> Option<String> {
     let lapse_s = now.mono_us.saturating_sub(last.mono_us) / 1_000_000;
     let by = distance(at_s, now.unix_seconds(), lapse_s)?;
@@ -156,8 +157,8 @@ fn other_clock(at_s: u64, last: Now, now: Now) -> Option<String> {
     ))
 }
 
-/// How far `moment` is from `now`, where that is more than clocks may differ. It may be `slack`
-/// earlier.
+/// The difference between `moment_s` and `now_s` if it exceeds the allowed skew. `moment_s` may be
+/// `slack_s` earlier.
 fn distance(moment_s: u64, now_s: u64, slack_s: u64) -> Option<String> {
     let spread_s = SPREAD.as_secs();
     if moment_s > now_s.saturating_add(spread_s) {

@@ -1,4 +1,4 @@
-//! The keys with their moments, as one text. `plan.rs` says what is to become of them.
+//! The keys with their times, as one text. `plan.rs` decides the changes.
 
 use std::sync::Arc;
 
@@ -15,28 +15,28 @@ use crate::rotation::config::{GAP, LOOK, SPREAD};
 use crate::rotation::make::{new_pem, read_pem};
 
 const VERSION: u64 = 1;
-/// More are none that rotation made.
+/// The maximum number of keys. Rotation never makes more.
 pub(crate) const MAX_KEYS: usize = 100;
 const YEAR_9999: u64 = 253_370_764_800;
-/// A text names so many of the writes that it comes from.
+/// The maximum number of writes in the history of a text.
 const MAX_WRITES: usize = 32;
 
 /// All keys, in the order in which they sign.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct State {
     pub(crate) keys: Vec<Entry>,
-    /// What the records of sessions are sealed with. It stays while the keys change: a session
-    /// lives longer than they are kept.
+    /// The secret that seals session records. It outlives the keys, since a session lives longer
+    /// than they do.
     record_secret: Option<Secret>,
     pub(crate) written: Written,
 }
 
-/// The writes that a text comes from.
+/// The history of the writes that led to a text.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Written {
-    /// The second of the last one, by the clock of its process.
+    /// The second of the last write, by the clock of its process.
     pub(crate) at_s: Option<u64>,
-    /// Their random names, the last one at the end. They tell an older text from a newer one
+    /// Their random ids, the last one at the end. They distinguish an older text from a newer one
     /// without a clock.
     pub(crate) ids: Vec<String>,
 }
@@ -68,24 +68,24 @@ impl Secret {
 pub(crate) struct Entry {
     pub(crate) key: Arc<Key>,
     pem: Arc<str>,
-    /// The second since which it is in the set.
+    /// The second at which it was added to the set.
     pub(crate) published_s: u64,
     /// The second from which it signs, until the next one does.
     pub(crate) from_s: u64,
-    /// Of a retired key, which signs no more: the seconds after which it is deleted.
+    /// The remaining seconds of a retired key, which no longer signs, before it is deleted.
     pub(crate) left_s: Option<u64>,
-    /// It is in no text.
+    /// Not part of the stored text.
     seen: Seen,
 }
 
-/// When this process saw a key in the storage, in microseconds of its monotonic clock: first, from
-/// when on, and last.
+/// The times at which this process saw a key in the storage, on its monotonic clock in
+/// microseconds: for the first time, since when without a break, and for the last time.
 #[derive(Debug, Clone, Copy)]
 struct Seen {
     first: u64,
     from: u64,
     last: u64,
-    /// When another text was there without it.
+    /// The last time that the storage had a text without it.
     missed: Option<u64>,
 }
 
@@ -95,12 +95,12 @@ impl Seen {
         Self { first: now_us, from: now_us, last: now_us, missed: None }
     }
 
-    /// Whether it was there for as long as the others need to look once.
+    /// Whether it was in the storage for long enough that the others have polled once.
     fn is_spread(self) -> bool {
         self.from.saturating_add(micros(LOOK)) <= self.last
     }
 
-    /// Found there again. Where nobody could look for a while, the others may not know it yet.
+    /// Records that it was found again. After a gap between polls the others may not have it yet.
     fn again(self, now: Now) -> Self {
         if self.is_spread() || self.last.saturating_add(micros(GAP)) >= now.mono_us {
             return Self { last: now.mono_us, ..self };
@@ -108,7 +108,8 @@ impl Seen {
         self.anew(now)
     }
 
-    /// Not found there. Processes that have read the same as this one know it, the others do not.
+    /// Records that it was missing. Processes that have read the same texts have it; the others do
+    /// not.
     fn missed(self, now: Now) -> Self {
         let seen = if self.is_spread() { self } else { self.anew(now) };
         Self { missed: Some(now.mono_us), ..seen }
@@ -168,15 +169,16 @@ impl Entry {
         self.seen.is_spread()
     }
 
-    /// Whether all processes know it, whichever text they had read.
+    /// Whether all processes have it, whichever text they had read.
     pub(crate) fn is_settled(&self, now: Now) -> bool {
         let missed_us = self.seen.missed;
         missed_us.is_none_or(|missed_us| missed_us.saturating_add(micros(SPREAD)) <= now.mono_us)
     }
 
-    /// Whether it signs from now on. A process that has seen a key for less than two minutes does
-    /// not know whether the others have, nor does one that has not found it there again: what it
-    /// has written may be gone.
+    /// Whether it signs from now on.
+    ///
+    /// 1. The process must have seen it for two minutes: before that, the others may not have it.
+    /// 2. The process must have found it in the storage again: its own write may be lost.
     fn is_due(&self, now: Now) -> bool {
         self.may_sign()
             && self.from_s <= now.unix_seconds()
@@ -190,7 +192,7 @@ impl Entry {
 }
 
 impl State {
-    /// Reads what [`Self::write`] wrote. A key that `known` has stays the very same.
+    /// Parses the text of [`Self::write`]. A key that `known` has keeps its object.
     pub(crate) fn read(text: &str, known: &Self, now: Now) -> Result<Self, RotationError> {
         let invalid = RotationError::Invalid;
         let value: Value = serde_json::from_str(text).map_err(|_| invalid("it is not JSON"))?;
@@ -219,18 +221,19 @@ impl State {
         Ok(Self { keys, record_secret, written: Written::read(&value) })
     }
 
-    /// What counts of a text that was `found` by a process that has `self`.
+    /// The state of a process with the state `self` after it has `found` a text.
     ///
-    /// A text that comes from what the process has takes its place, and what is missing in it was
-    /// taken out. One that does not is older: a backup, a storage that lags, or a write that was
-    /// lost. Then nothing that verifies is given up: the keys of both count, and the result is to
-    /// be saved.
+    /// 1. A text that descends from the state of the process replaces it. Keys that it lacks were
+    ///    removed.
+    /// 2. Any other text is older: a backup, a storage that lags, or the result of a lost write.
+    ///    Then no key that verifies is dropped: the keys of both count, and the result must be
+    ///    saved.
     pub(crate) fn joined(&self, found: &Self, keep_s: u64, now: Now) -> Self {
         let comes_from_it = |last: &String| found.written.ids.contains(last);
         let mut joined = found.clone();
         if self.written.ids.last().is_none_or(comes_from_it) {
-            // This process may just have signed with a key that was retired long ago, where it has
-            // started from an older text.
+            // A process that started from an older text may just have signed with a key that was
+            // retired long ago.
             for known in self.keys.iter().filter(|known| known.may_sign()) {
                 let found = joined.keys.iter_mut().find(|entry| entry.kid() == known.kid());
                 if let Some(left_s) = found.and_then(|entry| entry.left_s.as_mut()) {
@@ -247,7 +250,7 @@ impl State {
         for known in &self.keys {
             let found = joined.keys.iter_mut().find(|entry| entry.kid() == known.kid());
             if let Some(entry) = found {
-                // Where it is retired for one of both, somebody may just have signed with it.
+                // If only one of both has retired it, a process may just have signed with it.
                 let differs = entry.may_sign() != known.may_sign();
                 entry.left_s =
                     if differs { Some(u64::MAX) } else { entry.left_s.max(known.left_s) };
@@ -256,8 +259,7 @@ impl State {
             }
         }
         joined.record_secret = self.record_secret.clone().or(joined.record_secret);
-        // Of both some are kept, each once, so that whoever has read either sees that they were
-        // joined.
+        // Keep ids of both, each once, so that a reader of either text detects the join.
         let theirs = found.written.ids.iter().filter(|id| !self.written.ids.contains(id)).cloned();
         let theirs = last_of(&theirs.collect::<Vec<_>>(), MAX_WRITES / 2 - 1);
         joined.written.ids = theirs;
@@ -265,8 +267,8 @@ impl State {
         joined
     }
 
-    /// Another text was there since the last look: others may have found that one, and may not know
-    /// a key that this process had not found again before.
+    /// The storage had another text since the last poll. Other processes may have read that one, so
+    /// they may lack a key that this process had not found again before.
     fn look_anew(&self, joined: &mut Self, now: Now) {
         for known in self.keys.iter().filter(|known| !known.is_spread()) {
             let same = joined.keys.iter_mut().find(|entry| entry.kid() == known.kid());
@@ -276,8 +278,8 @@ impl State {
         }
     }
 
-    /// An older text has brought a key back that was retired: who had deleted it does not know it
-    /// yet, so it signs as late as one that is new.
+    /// An older text has brought back a retired key. A process that had deleted it does not have it
+    /// yet, so it signs as late as a new key.
     fn see_anew(&self, joined: &mut Self, now: Now) {
         for known in self.keys.iter().filter(|known| !known.may_sign()) {
             let back = |entry: &&mut Entry| entry.kid() == known.kid() && entry.may_sign();
@@ -287,12 +289,12 @@ impl State {
         }
     }
 
-    /// Whether nothing but the names of writes differs.
+    /// Whether both are equal except for their history of writes.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.keys == other.keys && self.record_secret == other.record_secret
     }
 
-    /// Makes the secret where there is none.
+    /// Makes the secret if there is none.
     pub(crate) fn ensure_secret(&mut self) -> Result<(), RotationError> {
         if self.record_secret.is_none() {
             self.record_secret = Some(Secret::new()?);
@@ -300,7 +302,7 @@ impl State {
         Ok(())
     }
 
-    /// The text to keep, as a new write. It has the private keys.
+    /// The text to store, as a new write. It contains the private keys.
     pub(crate) fn write(&self, now_s: u64) -> Result<String, RotationError> {
         let keys: Vec<Value> = self.keys.iter().map(write_entry).collect();
         let mut ids = self.written.ids.clone();
@@ -317,30 +319,30 @@ impl State {
         Ok(text)
     }
 
-    /// The key whose moment has come, and which the others know.
+    /// The last key whose time has come and that the others have.
     pub(crate) fn due(&self, now: Now) -> Option<usize> {
         self.keys.iter().rposition(|entry| entry.is_due(now))
     }
 
     /// The key that signs at this second.
     pub(crate) fn current(&self, now: Now) -> Option<usize> {
-        // By a clock that is behind, or in a process that has just started: the oldest is the one
-        // that the others know. What came with an older text is not.
+        // No key is due by a clock that is behind, or in a process that has just started. Then the
+        // others have the key that was seen first, but not one from an older text.
         let may_sign = || self.keys.iter().enumerate().filter(|(_, entry)| entry.may_sign());
         self.due(now)
             .or_else(|| may_sign().min_by_key(|(_, entry)| entry.seen.first).map(|(i, _)| i))
             .or_else(|| self.keys.len().checked_sub(1))
     }
 
-    /// The key that signs after that one.
+    /// The key that signs after the current one.
     pub(crate) fn next(&self, now: Now) -> Option<usize> {
         let current = self.current(now)?;
         let mut later = self.keys.iter().enumerate().skip(current + 1);
         later.find(|(_, entry)| entry.may_sign()).map(|(i, _)| i)
     }
 
-    /// The name of the key that signs, or with `next` of the one that signs next where that is
-    /// soon, and its moment.
+    /// The `kid` and start of the key that signs. With `next`, those of the next key if it signs
+    /// soon.
     pub(crate) fn newest(&self, now: Now, next: bool) -> Option<(String, u64)> {
         let soon = now.unix_seconds().saturating_add(SPREAD.as_secs());
         let next = self.next(now).filter(|_| next).and_then(|i| self.keys.get(i));
@@ -351,7 +353,7 @@ impl State {
         Some((entry.kid().to_owned(), entry.from_s))
     }
 
-    /// Ends the keys that are not in `new`.
+    /// Withdraws the keys that are not in `new`.
     pub(crate) fn withdraw_for(&self, new: &Self) {
         for old in &self.keys {
             if !new.keys.iter().any(|entry| Arc::ptr_eq(&entry.key, &old.key)) {
@@ -369,7 +371,7 @@ impl State {
         self.keys.get(self.current(now)?).map(|entry| Arc::clone(&entry.key))
     }
 
-    /// What the records of sessions are sealed with.
+    /// The key that seals session records.
     pub(crate) fn seal_key(&self) -> Option<Arc<SealKey>> {
         let secret = self.record_secret.as_ref()?;
         SealKey::derive(secret.0.as_bytes(), "jwt.rotation")
@@ -388,13 +390,13 @@ impl State {
     }
 }
 
-/// The last of `ids`, `count` at most.
+/// The last `count` ids, or fewer.
 fn last_of(ids: &[String], count: usize) -> Vec<String> {
     ids.get(ids.len().saturating_sub(count)..).unwrap_or_default().to_vec()
 }
 
 impl Written {
-    /// Whether it comes from `known` and from writes beside it: the texts of two were joined.
+    /// Whether its history contains `known` and parallel writes: two texts were joined.
     fn comes_from_others(&self, known: &Self) -> bool {
         let place = known.ids.last().and_then(|last| self.ids.iter().rposition(|id| id == last));
         let Some(place) = place else { return false };

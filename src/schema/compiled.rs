@@ -1,4 +1,4 @@
-//! Schemas: compiled once, closed where the author left them open, and asked per request.
+//! Schemas: compiled once, closed unless the author opened them, and applied per request.
 
 use std::borrow::Cow;
 
@@ -29,45 +29,44 @@ use crate::schema::reserved;
 use crate::schema::rules::{DRAFTS, SchemaRules};
 use crate::schema::shape::Shapes;
 
-/// All errors are collected in documents of up to this many values; in larger ones the first is
-/// enough. Collecting is eager, and a large document that is wrong everywhere has tens of thousands
-/// of them.
+/// In documents of up to this many values all errors are collected; in larger ones only the first.
+/// Collecting is eager, and a large document with errors everywhere has tens of thousands of them.
 const EXPLAIN_NODES: u32 = 512;
-/// A choice inside a recursion multiplies the work at each level, so there all errors are collected
-/// up to this depth.
+/// A choice inside a recursion multiplies the work at each level. Such a schema collects all errors
+/// up to this depth only.
 const EXPLAIN_DEPTH: u32 = 4;
-/// No more errors than this are looked at.
+/// The maximum number of errors that are processed.
 const WALKED: usize = 100;
 
 /// A compiled JSON Schema of draft 2020-12, 2019-09, 7, 6 or 4.
 #[derive(Debug)]
 pub struct Schema {
     validator: Validator<TapeJson>,
-    /// Says yes without the validator, where the schema has the usual keywords only.
+    /// Accepts without the validator, if the schema has only the usual keywords.
     fast_path: Option<FastPath>,
     operator_like_keys: Vec<Box<str>>,
     has_choice: bool,
     is_recursive: bool,
-    /// Whether patterns may step back, so that a match may be given up.
+    /// Whether patterns may backtrack, so that a match may be given up.
     backtracks: bool,
-    /// Where strings are changed before they are checked, if anywhere.
+    /// The strings to change before the check, if any.
     sanitizers: Option<Shapes>,
 }
 
 impl Schema {
-    /// As [`Self::compile_with`], without rules of the application's own.
+    /// As [`Self::compile_with`], with the default rules.
     pub fn compile(path: &str, schema: &Value, closed: bool) -> Result<Self, ConfigError> {
         Self::compile_with(path, schema, closed, &SchemaRules::default())
     }
 
     /// Compiles `schema`, an object or a boolean, given as the option `path` (`body`).
     ///
-    /// The draft is that of `$schema`, that of `rules` without it. Formats are asserted and must be
-    /// known, patterns run in linear time (unless `x-regex` says otherwise), references stay within
-    /// the schema and those that are registered, and a keyword that is misspelt or unknown to the
-    /// draft is an error.
+    /// The draft is that of `$schema`; without it, that of `rules`. Formats are asserted, and an
+    /// unknown one is an error. Patterns run in linear time (unless `x-regex` allows backtracking).
+    /// References stay within the schema and the registered schemas. A keyword that is misspelt or
+    /// unknown to the draft is an error.
     ///
-    /// With `closed`, a schema that describes an object and says neither `additionalProperties` nor
+    /// With `closed`, a schema that describes an object and has neither `additionalProperties` nor
     /// `unevaluatedProperties` at its top refuses keys that it does not declare.
     /// `additionalProperties: true` opens it.
     pub fn compile_with(
@@ -79,7 +78,7 @@ impl Schema {
         Self::compile_whole(path, schema, closed, rules).map(|(schema, _)| schema)
     }
 
-    /// As [`Self::compile_with`]; also returns the schema as a whole, with the registered ones that
+    /// As [`Self::compile_with`]; also returns the whole schema, with the registered schemas that
     /// it refers to.
     pub(crate) fn compile_whole(
         path: &str,
@@ -92,8 +91,8 @@ impl Schema {
         Ok((compiled, whole))
     }
 
-    /// As [`Self::compile_with`], for an answer: nothing is closed, and the shapes are returned, by
-    /// which its members leave or stay. Every reference must be one that they follow.
+    /// As [`Self::compile_with`], for an answer. Nothing is closed. The returned shapes decide
+    /// which members stay. They must be able to follow every reference.
     pub(crate) fn compile_answer(
         path: &str,
         schema: &Value,
@@ -102,7 +101,8 @@ impl Schema {
         Self::build(path, schema, false, true, rules).map(|(schema, shapes, _)| (schema, shapes))
     }
 
-    /// `walked`: somebody other than the validator has to find every schema that applies.
+    /// `walked`: other code than the validator walks the schema and must find every part that
+    /// applies.
     fn build(
         path: &str,
         schema: &Value,
@@ -168,15 +168,15 @@ impl Schema {
         Ok((compiled, shapes, whole))
     }
 
-    /// Where strings are changed before they are checked.
+    /// The strings to change before the check.
     pub(crate) fn sanitizers(&self) -> Option<&Shapes> {
         self.sanitizers.as_ref()
     }
 
-    /// Compiles `schema` as the specification has it, for running outside conformance suites:
-    /// nothing is closed, misspellings pass, and formats are asserted only with `formats`. `draft`
-    /// is `4`, `6`, `7`, `2019-09` or `2020-12`, the default of schemas without `$schema`;
-    /// `registry` holds documents by URI, the only ones a `$ref` may lead to.
+    /// Compiles `schema` as the specification defines it, for conformance suites: nothing is
+    /// closed, misspellings pass, and formats are asserted only with `formats`. `draft` is `4`,
+    /// `6`, `7`, `2019-09` or `2020-12`, the default of schemas without `$schema`; `registry` holds
+    /// documents by URI, the only ones that a `$ref` may reach.
     pub fn conformance(
         schema: &Value,
         draft: &str,
@@ -221,13 +221,12 @@ impl Schema {
         })
     }
 
-    /// The keys that look like operators but are declared under a `properties`, sorted.
+    /// The declared keys (under a `properties`) that look like operators, sorted.
     pub(crate) fn operator_like_keys(&self) -> &[Box<str>] {
         &self.operator_like_keys
     }
 
-    /// Whether `bytes` are JSON within the limits of `limits` that matches for certain, and nothing
-    /// else is to be done with them.
+    /// Whether `bytes` are JSON within `limits` that certainly matches and needs no change.
     pub(crate) fn accepts_bytes(&self, bytes: &[u8], limits: &Limits) -> bool {
         bytes.len() <= limits.max_bytes
             && self.sanitizers.is_none()
@@ -237,7 +236,7 @@ impl Schema {
             })
     }
 
-    /// Whether `bytes` are JSON that matches; a refusal otherwise, 400, 413 or 422.
+    /// Whether `bytes` are JSON that matches. If not, the refusal is 400, 413 or 422.
     pub fn validate(&self, bytes: &[u8], limits: &Limits) -> Result<(), Refusal> {
         if self.accepts_bytes(bytes, limits) {
             return Ok(());
@@ -249,7 +248,7 @@ impl Schema {
         if found.is_empty() { Ok(()) } else { Err(found.into_refusal()) }
     }
 
-    /// Runs `check`, and says whether a match was given up.
+    /// Runs `check`, and returns whether a match was given up.
     #[inline]
     fn within_budget<T>(&self, share: Share, check: impl FnOnce() -> T) -> (T, bool) {
         if self.backtracks { backtrack::within_budget(share, check) } else { (check(), false) }
@@ -265,8 +264,8 @@ impl Schema {
         self.within_budget(Share::Check, check) == (true, false)
     }
 
-    /// What the fast path says, if there is one, and what the crate says: for holding one against
-    /// the other.
+    /// The result of the fast path, if there is one, and the result of the crate. Tests compare the
+    /// two.
     pub(crate) fn both_say(&self, document: &Document<'_>) -> (Option<bool>, bool) {
         let quick = self.fast_path.as_ref();
         let quick = quick
@@ -275,8 +274,8 @@ impl Schema {
         (quick, self.within_budget(Share::Check, slow) == (true, false))
     }
 
-    /// Adds what is wrong with the document, which came as `location`, to `found`. Adds nothing
-    /// only if it matches.
+    /// Adds the errors of the document, which came as `location`, to `found`. A document that does
+    /// not match adds at least one, unless `found` is full.
     pub(crate) fn check(
         &self,
         document: &Document<'_>,
@@ -289,7 +288,7 @@ impl Schema {
         let before = found.len();
         let explain = || self.explain(document, location, found);
         let ((), gave_up) = self.within_budget(Share::Explain, explain);
-        // Refused is refused, also where nobody can say why.
+        // A refused document gets an error even if the cause was not found.
         if found.len() == before && !found.is_full() {
             let (code, detail) = if gave_up {
                 ("pattern", "must match a pattern that could not be checked")
@@ -308,8 +307,8 @@ impl Schema {
         let shallow = !(self.has_choice && self.is_recursive) || document.depth() <= EXPLAIN_DEPTH;
         if small && shallow {
             let errors: Vec<_> = self.validator.iter_errors(node).take(WALKED).collect();
-            // Where a schema beside it fails, what that one declares counts as unevaluated: an echo
-            // of the real errors.
+            // If a schema beside it fails, the properties declared there count as unevaluated.
+            // Those errors only repeat the real ones.
             let has_cause = errors.iter().any(|error| !is_unevaluated(error));
             for error in errors.iter().filter(|error| !(has_cause && is_unevaluated(error))) {
                 found.add(location, error);
@@ -322,8 +321,8 @@ impl Schema {
         }
     }
 
-    /// The errors about the member `key` of an object, for judging a default value when the guard
-    /// is built.
+    /// Whether the member at `pointer` has no errors. Checks a default value when the guard is
+    /// built.
     pub(crate) fn accepts_member(&self, document: &Document<'_>, pointer: &str) -> bool {
         let every = || self.validator.iter_errors(TapeNode::Value(document, 0));
         let (errors, gave_up) = self.within_budget(Share::Explain, every);
@@ -340,7 +339,7 @@ fn is_unevaluated(error: &ValidationError<'_>) -> bool {
     matches!(error.kind(), UnevaluatedItems { .. } | UnevaluatedProperties { .. })
 }
 
-/// The formats that the drafts have in common and [`formats`] adds, for a did-you-mean.
+/// The formats that all drafts share or [`formats`] adds, for a did-you-mean.
 const FORMATS: &[&str] = &[
     "date-time",
     "date",
@@ -367,8 +366,8 @@ fn strict_options<'i>(
     backtracks: bool,
 ) -> jsonschema::ValidationOptions<'i, std::sync::Arc<dyn jsonschema::Retrieve>, TapeJson> {
     let options = jsonschema::options_for::<TapeJson>().with_draft(draft);
-    // The default engine backtracks. This one takes linear time, and refuses what it can't when
-    // compiling.
+    // The default engine backtracks. This one takes linear time, and refuses unsupported patterns
+    // when compiling.
     let mut options = options
         .with_pattern_options(pattern::options())
         .with_keyword("pattern", move |_, value, _| backtrack::keyword(value, backtracks))
@@ -407,7 +406,7 @@ pub(crate) fn draft_of(
     }
 }
 
-/// The crate's own reasons, without any value of the schema but its patterns.
+/// The crate's own reasons. Of the schema's values they contain only patterns.
 fn refused(path: &str, error: &ValidationError<'_>) -> ConfigError {
     let at = error.instance_path().as_str();
     match error.kind() {
@@ -427,7 +426,7 @@ fn refused(path: &str, error: &ValidationError<'_>) -> ConfigError {
     }
 }
 
-/// What is wrong with a `pattern`, if that is what the error is about.
+/// The fault of a `pattern`, if the error is about one.
 fn refused_pattern(
     path: &str,
     error: &ValidationError<'_>,
@@ -444,7 +443,7 @@ fn refused_pattern(
     Some(error_at(path, at, &fault.problem).suggest(advice))
 }
 
-/// Keywords whose schemas apply to the same object as the schema they stand in.
+/// Keywords whose schemas apply to the same object as the schema that contains them.
 pub(crate) const IN_PLACE: &[&str] = &[
     "$ref",
     "$dynamicRef",
@@ -459,8 +458,8 @@ pub(crate) const IN_PLACE: &[&str] = &[
     "dependencies",
 ];
 
-/// Refuses functions that nobody would ask: the shim asks them behind the core, where the schema
-/// applies in every case.
+/// Refuses functions that would never run: the shim runs them after the core, and only where the
+/// schema always applies.
 fn judge_functions(path: &str, survey: &Survey, is_answer: bool) -> Result<(), ConfigError> {
     if let Some((at, _)) = survey.functions.first().filter(|_| is_answer) {
         return Err(error_at(path, at, "asks a function, which answers are not judged by")
@@ -474,8 +473,8 @@ fn judge_functions(path: &str, survey: &Survey, is_answer: bool) -> Result<(), C
     }
 }
 
-/// Adds the closing keyword to a schema that describes an object and does not say what becomes of
-/// other keys.
+/// Adds the closing keyword to a schema that describes an object and does not decide about other
+/// keys.
 fn close<'s>(path: &str, schema: &'s Value, draft: Draft) -> Result<Cow<'s, Value>, ConfigError> {
     const SAID: &[&str] = &["additionalProperties", "unevaluatedProperties"];
     let Value::Object(map) = schema else { return Ok(Cow::Borrowed(schema)) };
@@ -486,11 +485,11 @@ fn close<'s>(path: &str, schema: &'s Value, draft: Draft) -> Result<Cow<'s, Valu
     let keyword = if !IN_PLACE.iter().any(|key| map.contains_key(*key)) {
         "additionalProperties"
     } else if !is_old(draft) {
-        // Unlike `additionalProperties` it sees what the schemas beside it declare.
+        // Unlike `additionalProperties`, this keyword covers the declarations of schemas beside it.
         "unevaluatedProperties"
     } else {
-        // Drafts 7, 6 and 4 have no such keyword. It is fine if the schema refers to one that says
-        // it.
+        // Drafts 7, 6 and 4 have no such keyword. A schema that refers to a closed or opened one
+        // passes.
         let target =
             map.get("$ref").and_then(local_pointer).and_then(|pointer| schema.pointer(&pointer));
         if target.and_then(Value::as_object).is_some_and(says) {
@@ -513,7 +512,7 @@ fn close<'s>(path: &str, schema: &'s Value, draft: Draft) -> Result<Cow<'s, Valu
     Ok(Cow::Owned(Value::Object(map)))
 }
 
-/// Whether the schema, or one that applies to the same object, names properties.
+/// Whether the schema, or one that applies to the same object, declares properties.
 fn declares_properties(root: &Value, schema: &Value, depth: u32) -> bool {
     if depth > 16 {
         return true;
@@ -529,7 +528,7 @@ fn declares_properties(root: &Value, schema: &Value, depth: u32) -> bool {
         )
 }
 
-/// The schemas that an in-place keyword applies; `None` if they can't be told without the crate.
+/// The schemas that an in-place keyword applies; `None` if only the crate can resolve them.
 pub(crate) fn in_place_schemas<'v>(
     root: &'v Value,
     keyword: &str,

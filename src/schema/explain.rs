@@ -1,5 +1,5 @@
-//! From the crate's errors to what a client is told: which member, which keyword, what it must be,
-//! in plain words and without any submitted value.
+//! Turns the crate's errors into those for the client: the member, the keyword, and the
+//! requirement, in plain words and without any submitted value.
 
 use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
 use jsonschema::{JsonType, ValidationError};
@@ -17,16 +17,15 @@ pub(crate) struct Found<'m> {
     bytes: usize,
     truncated: bool,
     full: bool,
-    /// The application's own texts, where it has some.
+    /// The application's own texts, if it has some.
     messages: Option<Chosen<'m>>,
 }
 
-/// What the listed errors may take in the answer, so that with what is around them it stays within
-/// 8 kB.
+/// The maximum size of the listed errors, so that the whole answer stays within 8 kB.
 const MAX_BYTES: usize = 7 << 10;
 
 impl<'m> Found<'m> {
-    /// Nothing found yet; errors will be told in these words.
+    /// An empty list whose errors will use these texts.
     pub(crate) fn told_in(messages: Chosen<'m>) -> Self {
         Self { messages: Some(messages), ..Self::default() }
     }
@@ -50,12 +49,12 @@ impl<'m> Found<'m> {
         self.errors.len()
     }
 
-    /// Says that there may be more errors than are listed.
+    /// Marks the list as incomplete: there may be more errors.
     pub(crate) fn truncate(&mut self) {
         self.truncated = true;
     }
 
-    /// No more is listed; whoever walks errors may stop.
+    /// Whether no more errors are listed, so that the caller may stop.
     pub(crate) fn is_full(&self) -> bool {
         self.full
     }
@@ -87,7 +86,7 @@ impl<'m> Found<'m> {
         messages.text(code, key, limit().as_deref())
     }
 
-    /// Takes in one error of the crate.
+    /// Adds one error of the crate.
     pub(crate) fn add(&mut self, location: &'static str, error: &ValidationError<'_>) {
         let here = || Pointer::from_escaped(error.instance_path().as_str());
         match error.kind() {
@@ -154,8 +153,8 @@ impl<'m> Found<'m> {
     }
 }
 
-/// The branch of a choice that the client meant, if that can be told: the only one that the value
-/// fits in its type, or in the constant that tells the branches apart.
+/// The branch of a choice that the client probably meant: the only one whose type fits the value,
+/// or whose discriminating constant does, or else the closest one.
 fn meant<'e>(
     choice: &ValidationError<'_>,
     branches: &'e [Vec<ValidationError<'static>>],
@@ -177,8 +176,7 @@ fn meant<'e>(
         .or_else(|| closest(branches, &wrong_type))
 }
 
-/// The branch with the fewest errors, of those that the value fits in its type, if there is only
-/// one such.
+/// The branch with the fewest errors among those whose type fits the value. `None` on a tie.
 fn closest<'e>(
     branches: &'e [Vec<ValidationError<'static>>],
     is_other: &dyn Fn(&ValidationError<'_>) -> bool,
@@ -192,14 +190,14 @@ fn closest<'e>(
     }
 }
 
-/// What an error takes in the answer.
+/// The size of an error in the answer.
 fn written(error: &FieldError) -> usize {
     let escaped = |text: &str| {
         text.bytes()
             .map(|b| if matches!(b, b'"' | b'\\') || b < 0x20 { 6 } else { 1 })
             .sum::<usize>()
     };
-    // The names of the members and what stands between them.
+    // The names of the members and the punctuation.
     60 + error.location.len() + error.code.len() + escaped(&error.pointer) + escaped(&error.detail)
 }
 
@@ -258,8 +256,8 @@ fn keyword(kind: &Kind) -> &'static str {
     }
 }
 
-/// What the value must be, to go on after its name. It may name what the schema says, never what
-/// the client sent.
+/// The requirement on the value, as a phrase that follows its name. It may contain values of the
+/// schema, but never of the client.
 pub(crate) fn words(kind: &Kind) -> String {
     match kind {
         Kind::AdditionalItems { limit } => {
@@ -320,11 +318,11 @@ pub(crate) fn words(kind: &Kind) -> String {
     }
 }
 
-/// The number or pattern in a schema that an error is about, for the application's own text.
+/// The number or pattern in the schema that the error is about, for the application's own text.
 fn limit(kind: &Kind) -> Option<String> {
     Some(match kind {
         Kind::AdditionalItems { limit } => limit.to_string(),
-        // The text of ours is the limit or the name, and nothing else.
+        // The message of these keywords is the limit or the name alone.
         Kind::Custom { keyword, message }
             if [UTF16_MIN, UTF16_MAX, FOREIGN_FORMAT].contains(&keyword.as_str()) =>
         {
@@ -353,7 +351,7 @@ fn count(n: u64, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
-/// A limit as the schema's author wrote it: JavaScript's `12` may have become `12.0` on its way.
+/// A limit as the schema's author wrote it: JavaScript's `12` may have become `12.0` in transit.
 fn limit_text(limit: &Value) -> String {
     match limit.as_f64() {
         Some(number) => number.to_string(),

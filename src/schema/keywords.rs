@@ -1,6 +1,6 @@
-//! A schema as written, looked over before it is compiled: keywords that are misspelt or that its
-//! draft ignores, and references that lead outside. JSON Schema itself lets an unknown keyword pass
-//! in silence, and with it the check that its author believes in.
+//! Checks a schema before it is compiled. It refuses keywords that are misspelt or that the draft
+//! ignores, and references that lead outside. JSON Schema itself ignores an unknown keyword
+//! silently, and the check that its author relies on never runs.
 
 use std::collections::HashSet;
 
@@ -12,18 +12,18 @@ use crate::json::fault::{Pointer, shown_key};
 use crate::schema::SchemaRules;
 use crate::schema::references::refuse_endless;
 
-/// What a keyword holds, as far as the walk has to know.
+/// The content of a keyword, as far as the walk needs it.
 #[derive(Clone, Copy, PartialEq)]
 enum Holds {
     /// No schema.
     Data,
     /// A schema, or a list of schemas.
     Schema,
-    /// An object of which every value is a schema (or, under `dependencies`, a list of names).
+    /// An object whose values are all schemas (or, under `dependencies`, lists of names).
     Schemas,
 }
 
-/// Keywords of JSON Schema that say nothing about whether a value matches.
+/// Keywords of JSON Schema that do not affect whether a value matches.
 pub(crate) const SILENT: &[&str] = &[
     "$schema",
     "$comment",
@@ -49,15 +49,15 @@ enum In {
     From7,
     /// Not in drafts 4, 6 and 7.
     From2019,
-    /// In 2020-12 alone.
+    /// Only in 2020-12.
     From2020,
     /// Not in 2020-12.
     Until2019,
     Only2019,
 }
 
-/// The keywords, in the order of the specification. Annotations of `OpenAPI` and of common
-/// libraries are in it so that they are not taken for misspellings.
+/// The keywords, in the order of the specification. The list includes annotations of `OpenAPI` and
+/// of common libraries, so that they are not taken for misspellings.
 const KEYWORDS: &[(&str, Holds, In)] = &[
     ("$schema", Holds::Data, In::All),
     ("$id", Holds::Data, In::From6),
@@ -131,7 +131,7 @@ const KEYWORDS: &[(&str, Holds, In)] = &[
     ("meta", Holds::Data, In::All),
     ("name", Holds::Data, In::All),
     ("label", Holds::Data, In::All),
-    // What the shim writes for libraries that count the units of JavaScript's strings.
+    // Keywords that the shim writes for libraries that count string lengths in UTF-16 code units.
     (UTF16_MIN, Holds::Data, In::All),
     (UTF16_MAX, Holds::Data, In::All),
     (FOREIGN_FORMAT, Holds::Data, In::All),
@@ -143,31 +143,31 @@ const KEYWORDS: &[(&str, Holds, In)] = &[
 pub(crate) const SANITIZERS: &[&str] = &["x-trim", "x-nfc", "x-lowercase", "x-normalize-email"];
 /// The keyword that chooses the engine of a schema's patterns.
 pub(crate) const ENGINE: &str = "x-regex";
-/// `minLength` and `maxLength` in units of UTF-16, as JavaScript's `length` counts.
+/// `minLength` and `maxLength` in UTF-16 code units, as JavaScript's `length` counts.
 pub(crate) const UTF16_MIN: &str = "~minLength";
 pub(crate) const UTF16_MAX: &str = "~maxLength";
-/// A format as another library understands it.
+/// A format as another library defines it.
 pub(crate) const FOREIGN_FORMAT: &str = "~format";
-/// `TypeBox`'s refinements, which the shim asks, and its codecs, which nobody carries out.
+/// `TypeBox`'s refinements, which the shim runs, and its codecs, which are refused.
 const REFINE: &str = "~refine";
 const CODEC: &str = "~codec";
-/// Keywords whose schemas apply in every case where the schema that they stand in does, as far as
-/// the shim follows them.
+/// Keywords whose schemas apply whenever the schema that contains them applies, as far as the shim
+/// follows them.
 const CERTAIN: &[&str] = &["properties", "items", "prefixItems", "additionalProperties", "allOf"];
 
-/// What the walk learns about a schema.
+/// The results of the walk over a schema.
 #[derive(Debug, Default)]
 pub(crate) struct Survey {
-    /// Keys under any `properties` that would count as operators, sorted.
+    /// Keys under any `properties` that look like operators, sorted.
     pub(crate) operator_like_keys: Vec<Box<str>>,
-    /// Whether there is a choice (`anyOf`, `oneOf`) in it.
+    /// Whether it contains a choice (`anyOf`, `oneOf`).
     pub(crate) has_choice: bool,
     /// Whether a part of it refers to itself.
     pub(crate) is_recursive: bool,
-    /// Whether a string is changed anywhere in it.
+    /// Whether it changes any string.
     pub(crate) sanitizes: bool,
-    /// The schemas that ask a function, with the pointers to them and whether they apply in every
-    /// case.
+    /// Pointers to the schemas that call a function, each with a flag: whether the schema always
+    /// applies.
     pub(crate) functions: Vec<(String, bool)>,
     /// Every `format`, with the pointer to it.
     pub(crate) formats: Vec<(String, String)>,
@@ -181,13 +181,14 @@ struct Walk<'a> {
     root: &'a Value,
     draft: Draft,
     has_ids: bool,
-    /// Where each reference stands, and where it leads; `None` for one that is not a plain pointer.
+    /// The pointer of each reference, and its target; `None` for a target that is not a plain
+    /// pointer.
     refs: Vec<(String, Option<String>)>,
     visited: HashSet<String>,
     survey: Survey,
 }
 
-/// Looks over `schema`; `path` is the option it was given as.
+/// Surveys `schema`, which was given as the option `path`.
 pub(crate) fn survey(
     path: &str,
     schema: &Value,
@@ -210,7 +211,7 @@ pub(crate) fn survey(
     refuse_endless(path, schema, draft)?;
     let Walk { refs, mut survey, .. } = walk;
     for (at, sure) in &mut survey.functions {
-        // The shim follows none.
+        // The shim follows no references.
         *sure &= !refs
             .iter()
             .any(|(_, target)| target.as_ref().is_some_and(|target| is_inside(at, target)));
@@ -230,7 +231,7 @@ pub(crate) fn error_at(path: &str, pointer: &str, problem: &str) -> ConfigError 
 const MAX_DEPTH: u32 = 100;
 
 impl Walk<'_> {
-    /// `sure`: the schema applies in every case.
+    /// `sure`: the schema always applies.
     fn schema(
         &mut self,
         schema: &Value,
@@ -250,7 +251,7 @@ impl Walk<'_> {
                     Ok(())
                 }
             }),
-            // Anything else is the metaschema's to judge.
+            // The metaschema checks everything else.
             _ => Ok(()),
         }
     }
@@ -270,7 +271,7 @@ impl Walk<'_> {
         if self.asks(map) {
             self.survey.functions.push((at.to_owned(), sure));
         }
-        // Which members are left for `additionalProperties`, only the core could tell.
+        // Only the core could determine which members are left for `additionalProperties`.
         let all_named = !map.contains_key("patternProperties");
         self.has_ids |= map.contains_key("$id") || map.contains_key("id");
         self.survey.has_choice |= map.contains_key("anyOf") || map.contains_key("oneOf");
@@ -328,7 +329,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Whether a schema asks a function: one of the application's, or a refinement.
+    /// Whether a schema calls a function: one of the application's, or a refinement.
     fn asks(&self, map: &Map<String, Value>) -> bool {
         let format = map.get("format").and_then(Value::as_str);
         format.is_some_and(|name| self.rules.is_function(name))
@@ -336,7 +337,7 @@ impl Walk<'_> {
             || map.contains_key(REFINE)
     }
 
-    /// Whether a schema asks a function anywhere in it.
+    /// Whether a schema calls a function anywhere in it.
     fn asks_within(&self, value: &Value) -> bool {
         match value {
             Value::Object(map) => {
@@ -347,7 +348,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Looks over what stands under names of the author's own and only references lead to.
+    /// Walks the schemas under names of the author's own, which only references reach.
     fn behind_references(&mut self) -> Result<(), ConfigError> {
         let root = self.root;
         let mut next = 0;
@@ -383,7 +384,8 @@ impl Walk<'_> {
                 )
             })
             .min_by_key(|(_, distance)| *distance);
-        // Two slips of the finger, but not so many that one short word becomes another.
+        // Allows two typing errors, but only one in a short word, so that it does not become
+        // another word.
         let slips = if key.len() >= 6 { 2 } else { 1 };
         match near {
             Some((name, distance)) if distance <= slips => {
@@ -400,8 +402,8 @@ impl Walk<'_> {
         }
     }
 
-    /// A keyword with `x-`: one of ours, a slip in one of ours, or somebody else's, which is left
-    /// alone.
+    /// A keyword with `x-`: one of the core's, a misspelling of one, or a foreign one, which is
+    /// ignored.
     fn extension(&mut self, key: &str, value: &Value, here: &str) -> Result<(), ConfigError> {
         if SANITIZERS.contains(&key) {
             if let Value::Bool(on) = value {
@@ -421,7 +423,7 @@ impl Walk<'_> {
                 _ => Err(error_at(self.path, here, "must be 'linear' or 'backtracking'")),
             };
         }
-        // `x-normalizeEmail` and `x_trim` mean ours, whoever writes them.
+        // `x-normalizeEmail` and `x-Trim` count as misspellings of the core's keywords.
         let plain = |text: &str| text.to_ascii_lowercase().replace(['-', '_'], "");
         let near = SANITIZERS.iter().chain([&ENGINE]).find(|name| {
             strsim::damerau_levenshtein(&plain(key), &plain(name)) <= usize::from(name.len() >= 6)
@@ -435,7 +437,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Drafts 4, 6 and 7 ignore whatever stands beside `$ref`.
+    /// Drafts 4, 6 and 7 ignore every keyword beside `$ref`.
     fn ignored_beside_ref(&self, map: &Map<String, Value>, here: &str) -> Result<(), ConfigError> {
         if !is_old(self.draft) {
             return Ok(());
@@ -470,8 +472,8 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Where a schema gives itself or its parts names (`$id`), the crate tells inside from outside,
-    /// offline.
+    /// Whether a reference leads out of the schema. With names (`$id`) in the schema, the crate
+    /// decides that, offline.
     fn leads_out(&self, at: &str) -> bool {
         let target = self.root.pointer(at).and_then(Value::as_str).unwrap_or_default();
         !target.starts_with('#') && !self.has_ids
@@ -490,7 +492,7 @@ fn has(since: In, draft: Draft) -> bool {
     }
 }
 
-/// Pointers to the schemas that stand in the schema at `at`.
+/// Pointers to the schemas directly inside the schema at `at`.
 pub(crate) fn inner_schemas(map: &Map<String, Value>, at: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (key, value) in map {
@@ -512,19 +514,19 @@ pub(crate) fn inner_schemas(map: &Map<String, Value>, at: &str) -> Vec<String> {
     found
 }
 
-/// Whether a keyword holds schemas by names of the author's.
+/// Whether a keyword holds schemas under names of the author's own.
 pub(crate) fn holds_names(key: &str) -> bool {
     KEYWORDS.iter().any(|(name, holds, _)| *name == key && *holds == Holds::Schemas)
 }
 
-/// Whether JSON Schema, or we, have a keyword of this name.
+/// Whether `name` is a keyword of JSON Schema or of the core.
 pub(crate) fn is_keyword(name: &str) -> bool {
     KEYWORDS.iter().any(|(known, _, _)| *known == name)
         || SANITIZERS.contains(&name)
         || name == ENGINE
 }
 
-/// Whether a draft ignores what stands beside `$ref`, and knows no `unevaluatedProperties`.
+/// Whether a draft ignores keywords beside `$ref` and has no `unevaluatedProperties`.
 pub(crate) fn is_old(draft: Draft) -> bool {
     matches!(draft, Draft::Draft4 | Draft::Draft6 | Draft::Draft7)
 }
@@ -562,14 +564,14 @@ fn is_inside(at: &str, target: &str) -> bool {
     at.strip_prefix(target).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Whether a reference can be reached from where it leads.
+/// Whether a reference can be reached from its own target.
 fn is_recursive(refs: &[(String, Option<String>)]) -> bool {
     let mut done = vec![false; refs.len()];
     (0..refs.len()).any(|start| {
         done.fill(false);
         let mut open = vec![start];
         while let Some(from) = open.pop() {
-            // One that is no plain pointer may lead anywhere.
+            // A reference that is not a plain pointer may lead anywhere.
             let target = refs.get(from).and_then(|(_, target)| target.as_deref()).unwrap_or("");
             for (to, (at, _)) in refs.iter().enumerate() {
                 if !is_inside(at, target) {

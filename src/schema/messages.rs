@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::config::options::{Options, nearest, string_at};
 use crate::error::ConfigError;
 
-/// The codes that the core gives the errors of a schema.
+/// The core's codes for errors of a schema.
 pub(crate) const CODES: &[&str] = &[
     "additionalItems",
     "additionalProperties",
@@ -42,12 +42,12 @@ pub(crate) const CODES: &[&str] = &[
     "uniqueItems",
 ];
 
-/// The longest text, in characters.
+/// The maximum length of a text, in characters.
 const LONGEST: usize = 200;
 
 type Texts = BTreeMap<&'static str, Box<str>>;
 
-/// Texts by code: those of no language in particular, and those by language tag.
+/// Texts by code: the default ones, and those by language tag.
 #[derive(Debug, Default)]
 pub(crate) struct Messages {
     default: Texts,
@@ -55,7 +55,7 @@ pub(crate) struct Messages {
 }
 
 impl Messages {
-    /// Reads `messages`: texts by code, and under a language tag (RFC 5646) the same again.
+    /// Reads `messages`: texts by code, and under a language tag (RFC 5646) further texts by code.
     pub(crate) fn parse(path: &str, value: Option<&Value>) -> Result<Self, ConfigError> {
         let mut messages = Self::default();
         let map = match value {
@@ -92,14 +92,14 @@ impl Messages {
         Ok(messages)
     }
 
-    /// The texts for a client that asks for `accepted`, the value of its `Accept-Language`.
+    /// The texts for a client whose `Accept-Language` is `accepted`.
     pub(crate) fn choose(&self, accepted: Option<&str>) -> Chosen<'_> {
         let language = accepted.and_then(|accepted| self.language(accepted));
         Chosen { messages: self, language }
     }
 
-    /// The language that the client likes best, of those there are: RFC 9110 section 12.5.4 with
-    /// the lookup of RFC 4647 section 3.4, and for a plain `de` also the texts of `de-AT`.
+    /// The available language that the client prefers most: RFC 9110 section 12.5.4 with the lookup
+    /// of RFC 4647 section 3.4. A plain `de` also selects the texts of `de-AT`.
     fn language(&self, accepted: &str) -> Option<&(Box<str>, Texts)> {
         let mut best: Option<(u16, &(Box<str>, Texts))> = None;
         for range in accepted.split(',').take(20) {
@@ -141,8 +141,8 @@ pub(crate) struct Chosen<'a> {
 }
 
 impl Chosen<'_> {
-    /// The application's text for an error, with `{key}` and `{limit}` filled in; `None` where it
-    /// has none.
+    /// The application's text for an error, with `{key}` and `{limit}` filled in; `None` if it has
+    /// none.
     pub(crate) fn text(
         &self,
         code: &str,
@@ -152,7 +152,7 @@ impl Chosen<'_> {
         let own = self.language.and_then(|(_, texts)| texts.get(code));
         let text = own.or_else(|| self.messages.default.get(code))?;
         let text = text.replace("{limit}", limit.unwrap_or_default());
-        // The key comes last: it is the client's, and may look like a placeholder.
+        // The key is filled in last: the client chose it, and it may look like a placeholder.
         Some(text.replace("{key}", key.unwrap_or_default()))
     }
 
@@ -161,12 +161,12 @@ impl Chosen<'_> {
         self.messages.default.is_empty() && self.language.is_none()
     }
 
-    /// The language of the texts, where there are several.
+    /// The language of the texts, if there are several.
     pub(crate) fn tag(&self) -> Option<&str> {
         self.language.map(|(tag, _)| &**tag)
     }
 
-    /// Whether the answer depends on what languages the client asks for.
+    /// Whether the answer depends on the client's `Accept-Language`.
     pub(crate) fn varies(&self) -> bool {
         !self.messages.languages.is_empty()
     }

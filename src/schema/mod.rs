@@ -1,11 +1,11 @@
-//! JSON Schema over the tape: compiled strictly, judged within a budget, explained without what was
-//! sent.
+//! JSON Schema over the tape: compiled strictly, checked within a budget, explained without
+//! submitted values.
 //!
-//! [`Schema`] is one compiled schema. `keywords` refuses what is misspelt or unknown to the draft,
-//! `references` and `registry` find what `$ref` names, `pattern` writes regular expressions so that
-//! they run in linear time. The `jsonschema` crate validates the tape (`tape_json`); `fast_path`
-//! says a quick yes to most of what matches, before it. `explain` finds the words for what does not
-//! match.
+//! [`Schema`] is one compiled schema. `keywords` refuses keywords that are misspelt or unknown to
+//! the draft. `references` and `registry` resolve `$ref`. `pattern` rewrites regular expressions so
+//! that they run in linear time. The `jsonschema` crate validates the tape (`tape_json`). Before
+//! it, `fast_path` quickly accepts most documents that match. `explain` writes the errors of those
+//! that do not.
 
 mod compiled;
 pub(crate) mod explain;

@@ -1,4 +1,5 @@
-//! Parsing with what a schema declares: its keys that look like operators, and its sanitizers.
+//! Parsing with the declarations of a schema: its keys that look like operators, and its
+//! sanitizers.
 
 use crate::json::Limits;
 use crate::json::fault::Fault;
@@ -9,9 +10,9 @@ use crate::schema::Schema;
 use crate::schema::sanitize::sanitize;
 
 impl Limits {
-    /// Parses `bytes` strictly and hands the document to `run`. What is not clean JSON is a
+    /// Parses `bytes` strictly and hands the document to `run`. Anything but clean JSON is a
     /// refusal: 413 if it is larger than `max_bytes`, 400 otherwise. `declared` is the schema whose
-    /// own keys may look like operators.
+    /// declared keys may look like operators.
     ///
     /// The document lives in buffers of this thread, so a small body costs no allocation.
     pub fn with_document<T>(
@@ -27,8 +28,9 @@ impl Limits {
             .map_err(|fault| fault.refusal("body"))
     }
 
-    /// As [`Self::with_document`], for a text that we wrote: a fault's offset means nothing to the
-    /// client. `run` is also told whether a sanitizer of the schema has changed the document.
+    /// As [`Self::with_document`], for a text that the core wrote: the offset of a fault means
+    /// nothing to the client. `run` also receives whether a sanitizer of the schema changed the
+    /// document.
     pub(crate) fn with_text<T>(
         &self,
         text: &str,

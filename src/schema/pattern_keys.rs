@@ -1,5 +1,5 @@
-//! The keys of `patternProperties` are patterns as well, and the crate compiles them itself. So
-//! they are written for its engine before it sees them.
+//! The keys of `patternProperties` are patterns too, and the crate compiles them itself. So they
+//! are translated for its engine first.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use crate::pattern::{Matcher, Pattern};
 use crate::schema::keywords::{error_at, escaped, local_pointer};
 use crate::schema::references::percent;
 
-/// The schema with its keys for the engine. `keyed` has the pointers to each `patternProperties`.
+/// The schema with translated keys. `keyed` has the pointers to each `patternProperties`.
 pub(crate) fn translated<'s>(
     path: &str,
     schema: Cow<'s, Value>,
@@ -30,7 +30,7 @@ pub(crate) fn translated<'s>(
             let here = format!("{at}/{}", escaped(&source));
             let mut key = key(path, &here, &source)?;
             while keys.contains_key(&key) {
-                // Two patterns that say the same.
+                // Two patterns with the same translation.
                 key.push_str("(?:)");
             }
             moved.push((here, format!("{at}/{}", escaped(&key))));
@@ -58,7 +58,7 @@ fn key(path: &str, at: &str, source: &str) -> Result<String, ConfigError> {
     })
 }
 
-/// Lets references to what was moved lead there.
+/// Redirects references to the moved schemas.
 fn lead(value: &mut Value, moved: &[(String, String)]) {
     match value {
         Value::Array(list) => list.iter_mut().for_each(|item| lead(item, moved)),

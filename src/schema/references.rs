@@ -1,7 +1,7 @@
 //! References in one form. A schema may refer to a part of itself by names: `$id`, `$anchor`,
-//! relative URIs. Before anybody reads it, every one of them becomes a JSON Pointer from the top
-//! and the names go, so that the validator and all that walk a schema (closing, types of a query,
-//! sanitizers, answers) are certain to find the same place.
+//! relative URIs. This module replaces each of them by a JSON Pointer from the top and removes the
+//! names. So the validator and all code that walks a schema (closing, types of a query, sanitizers,
+//! answers) resolve a reference to the same schema.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
@@ -16,13 +16,13 @@ use crate::schema::keywords::{error_at, escaped, inner_schemas, is_old, local_po
 /// The base of a schema that has no URI of its own.
 pub(crate) const NO_BASE: &str = "json-schema:///";
 
-/// Points every reference of `schema` by its place from the top, and takes away the names of its
-/// parts. `base` is its URI, `registry` holds the schemas outside of it: what leads to one of those
-/// becomes its URI as it is registered.
+/// Rewrites every reference of `schema` as a pointer from the top, and removes the names of its
+/// parts. `base` is the schema's URI. `registry` holds the schemas outside of it: a reference to
+/// one of those becomes its registered URI.
 ///
-/// Returns where a reference stands of which nobody can say where it leads (`$dynamicRef`,
-/// `$recursiveRef`, a name that is not there or is there twice). Then nothing was changed: the
-/// validator is asked alone.
+/// Returns the pointer to a reference that can't be resolved (`$dynamicRef`, `$recursiveRef`, a
+/// name that is missing or duplicate). In that case nothing is changed, and only the validator
+/// resolves the references.
 pub(crate) fn settle(
     schema: &mut Value,
     base: &str,
@@ -59,7 +59,7 @@ pub(crate) fn settle(
     let id = id_key(draft);
     for at in named {
         let Some(Value::Object(map)) = schema.pointer_mut(&at) else { continue };
-        // That of the top is the base of nothing but pointers.
+        // The name at the top stays: once all references are pointers, it has no effect.
         if !at.is_empty() && map.get(id).is_some_and(Value::is_string) {
             map.remove(id);
         }
@@ -75,17 +75,17 @@ struct Walk<'a> {
     root: &'a Value,
     draft: Draft,
     registry: &'a Map<String, Value>,
-    /// Pointers to the schemas with a URI of their own.
+    /// Pointers to the schemas that have a URI of their own.
     resources: HashMap<String, String>,
-    /// Pointers to what has a name in one of those.
+    /// Pointers to the named parts of those.
     anchors: HashMap<(String, String), String>,
     bases: Vec<Url>,
-    /// Where each reference stands, its base and its text.
+    /// The pointer of each reference, its base and its text.
     refs: Vec<(String, usize, String)>,
     /// Schemas with names.
     named: Vec<String>,
     visited: HashSet<String>,
-    /// Where something stands that makes references uncertain.
+    /// The pointer to a keyword that makes references uncertain.
     unknown: Option<String>,
 }
 
@@ -95,7 +95,7 @@ enum Target {
 }
 
 impl Walk<'_> {
-    /// Reads the schema at `at` and all that stand in it.
+    /// Reads the schema at `at` and all schemas inside it.
     fn reach(&mut self, at: String, base: usize) {
         let mut open = vec![(at, base)];
         while let Some((at, mut base)) = open.pop() {
@@ -118,11 +118,11 @@ impl Walk<'_> {
         }
     }
 
-    /// Takes in the names of a schema; `None` where they can't be told apart.
+    /// Records the names of a schema; `None` if they are ambiguous.
     fn names(&mut self, map: &Map<String, Value>, at: &str, base: &mut usize) -> Option<()> {
         let old = is_old(self.draft);
         let id = map.get(id_key(self.draft)).and_then(Value::as_str);
-        // Old drafts ignore what stands beside `$ref`.
+        // Old drafts ignore keywords beside `$ref`.
         if let Some(id) = id.filter(|_| !(old && map.contains_key("$ref"))) {
             self.named.push(at.to_owned());
             let (uri, fragment) = id.split_once('#').unwrap_or((id, ""));
@@ -134,7 +134,7 @@ impl Walk<'_> {
                 self.bases.push(url);
             }
             if !fragment.is_empty() {
-                // Up to draft 7 an `$id` of a fragment alone is what `$anchor` became.
+                // Up to draft 7, an `$id` with only a fragment is the predecessor of `$anchor`.
                 (old && uri.is_empty()).then_some(())?;
                 self.anchor(fragment, at, *base)?;
             }
@@ -154,11 +154,11 @@ impl Walk<'_> {
         known.is_none_or(|known| known == at).then_some(())
     }
 
-    /// What each reference is to say instead, where that is something else; where one stands that
+    /// The new text of each reference that changes. The error is the pointer to a reference that
     /// leads nowhere.
     fn targets(&mut self) -> Result<Vec<(String, String)>, String> {
-        // What only a reference leads to, such as a list of schemas under a name of the author's,
-        // has references as well.
+        // Parts that only a reference reaches, such as a list of schemas under a name of the
+        // author's, contain references as well.
         let mut from = 0;
         while from < self.refs.len() {
             let until = self.refs.len();
@@ -191,7 +191,7 @@ impl Walk<'_> {
         Ok(targets)
     }
 
-    /// Where a reference leads, with the base of what is there.
+    /// The target of a reference, with the base at the target.
     fn target(&self, base: usize, text: &str) -> Option<(Target, usize)> {
         let (uri, fragment) = text.split_once('#').unwrap_or((text, ""));
         let own = self.bases.get(base)?;
@@ -215,10 +215,11 @@ impl Walk<'_> {
     }
 }
 
-/// Refuses a schema that refers to itself for the same value: it would check nothing. One that
-/// refers to itself for a part of the value, as a tree does, ends with the value.
+/// Refuses a schema that refers to itself for the same value: it would check nothing. A schema that
+/// refers to itself for a part of the value, such as a tree, ends with the value.
 pub(crate) fn refuse_endless(path: &str, root: &Value, draft: Draft) -> Result<(), ConfigError> {
-    // Those whose references were followed to the end, and those that are being followed.
+    // `done`: schemas whose references were followed to the end. `open`: schemas on the current
+    // path.
     let (mut done, mut open) = (HashSet::new(), HashSet::new());
     let mut schemas = vec![String::new()];
     let mut known: HashSet<String> = schemas.iter().cloned().collect();
@@ -252,7 +253,7 @@ pub(crate) fn refuse_endless(path: &str, root: &Value, draft: Draft) -> Result<(
     Ok(())
 }
 
-/// Pointers to the schemas that the one at `at` applies to the very value that it is asked about.
+/// Pointers to the schemas that the one at `at` applies to the same value.
 fn same_value(root: &Value, at: &str, draft: Draft) -> Vec<String> {
     let Some(Value::Object(map)) = root.pointer(at) else { return Vec::new() };
     let reference = map.get("$ref").and_then(local_pointer);
@@ -280,7 +281,7 @@ fn id_key(draft: Draft) -> &'static str {
     if draft == Draft::Draft4 { "id" } else { "$id" }
 }
 
-/// A JSON Pointer, or a key in one, as a URI fragment carries it.
+/// A JSON Pointer, or a key of one, encoded for a URI fragment.
 pub(crate) fn percent(pointer: &str) -> String {
     let mut out = String::with_capacity(pointer.len());
     for byte in pointer.bytes() {

@@ -1,5 +1,5 @@
-//! Registered schemas: what a `$ref` to a URI stands for, put into the schema that refers to it. So
-//! everything that walks a schema (types of a query, defaults, sanitizers, closing) sees one
+//! Embeds registered schemas, the targets of a `$ref` to a URI, into the schema that refers to
+//! them. So all code that walks a schema (types of a query, defaults, sanitizers, closing) gets one
 //! document, and nothing is ever fetched.
 
 use jsonschema::Draft;
@@ -11,13 +11,13 @@ use crate::schema::compiled::draft_of;
 use crate::schema::keywords::{draft_name, error_at, escaped, holds_names};
 use crate::schema::references::{NO_BASE, percent, settle};
 
-/// Deeper than any schema that `survey` lets pass.
+/// Deeper than any schema that `survey` accepts.
 const DEPTH: u32 = 120;
 
-/// Puts every registered schema that `schema` refers to, directly or through others, into its
-/// `$defs` and points the references there, all of them as JSON Pointers. References to URIs that
-/// are not registered stay as they are, for `survey` to refuse. Returns where a reference stands
-/// that can't be followed, if there is one.
+/// Embeds every registered schema that `schema` refers to, directly or through others, into its
+/// `$defs`. The references there become JSON Pointers. References to URIs that are not registered
+/// stay unchanged, for `survey` to refuse. Returns the pointer to a reference that can't be
+/// followed, if there is one.
 pub(crate) fn embed(
     path: &str,
     schema: &mut Value,
@@ -50,7 +50,7 @@ pub(crate) fn embed(
             lost.get_or_insert_with(|| format!("{}{at}", place_of(&uri)));
         }
         if let Value::Object(map) = &mut copy {
-            // Embedded, it has no base of its own, and its draft is that of the whole.
+            // An embedded schema has no base of its own, and its draft is that of the whole.
             for key in ["$id", "id", "$schema"] {
                 if map.get(key).is_some_and(Value::is_string) {
                     map.remove(key);
@@ -72,13 +72,13 @@ pub(crate) fn embed(
     Ok(lost)
 }
 
-/// Where a registered schema is put.
+/// The pointer under which a registered schema is embedded.
 pub(crate) fn place_of(uri: &str) -> String {
     format!("/$defs/{}", escaped(uri))
 }
 
-/// Rewrites the references of a schema, which is the registered one `base` or the one that the
-/// others are put into.
+/// Rewrites the references of a schema: the registered one `base`, or the one that embeds the
+/// others.
 fn point_inside(
     schema: &mut Value,
     base: Option<&str>,
@@ -105,7 +105,7 @@ fn point_inside(
                         }
                     }
                     ("const" | "enum" | "default" | "examples" | "example", _) => {}
-                    // The names in there are the author's, `default` and `$ref` too.
+                    // These names are the author's, even `default` and `$ref`.
                     (key, Value::Object(schemas)) if holds_names(key) => {
                         for inner in schemas.values_mut() {
                             point_inside(inner, base, rules, wanted, depth + 1);
@@ -119,7 +119,7 @@ fn point_inside(
     }
 }
 
-/// The registered schema that a reference leads to, and the pointer in it.
+/// The registered schema of a reference, and the pointer in it.
 fn registered(
     reference: &str,
     base: Option<&str>,

@@ -1,14 +1,13 @@
-//! Keywords that the shim writes for schemas of other libraries, where JSON Schema's own would
-//! judge otherwise.
+//! Keywords that the shim writes for schemas of other libraries, where JSON Schema's own keywords
+//! would give another result.
 //!
-//! - `~minLength`, `~maxLength`: the length of a string as JavaScript counts it, in units of
-//!   UTF-16. JSON Schema counts characters; a schema of zod or valibot must not be judged by
-//!   another measure.
-//! - `~format`: a format as the library understands it, `{ name, pattern }`; it is told of like the
-//!   format of that name.
+//! - `~minLength`, `~maxLength`: the length of a string in UTF-16 code units, as JavaScript counts
+//!   it. JSON Schema counts characters; a schema of zod or valibot must keep its own measure.
+//! - `~format`: a format as the library defines it, `{ name, pattern }`. Its errors are reported
+//!   like those of the format of that name.
 //!
-//! The text of their errors is the limit or the name of the format alone; `explain` makes words of
-//! it.
+//! The text of their errors is the limit or the name of the format alone; `explain` makes a phrase
+//! of it.
 
 use jsonschema::{Keyword, ValidationError};
 use serde_json::Value;
@@ -30,7 +29,7 @@ impl Length {
     }
 
     pub(crate) fn accepts(&self, text: &str) -> bool {
-        // A unit takes one to three bytes, so the number of bytes often decides.
+        // A code unit takes one to three bytes, so the number of bytes often decides.
         if self.least {
             text.len() >= self.limit.saturating_mul(3)
                 || text.len() >= self.limit && units(text) >= self.limit

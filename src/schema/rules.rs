@@ -1,5 +1,5 @@
-//! What all schemas of a guard share: the default draft, registered schemas, formats and keywords
-//! of the application's own, and its texts for errors.
+//! The settings that all schemas of a guard share: the default draft, registered schemas, the
+//! application's formats and keywords, and its texts for errors.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::schema::messages::Messages;
 use crate::schema::registry::{embed, place_of};
 
 /// The options under `payload` that are about schemas; the limits of bodies are
-/// [`super::PayloadConfig`].
+/// [`crate::payload::PayloadConfig`].
 #[derive(Debug, Default)]
 pub struct SchemaRules {
     draft: Option<Draft>,
@@ -31,7 +31,7 @@ pub struct SchemaRules {
 pub(crate) enum Format {
     /// A pattern, in linear time.
     Pattern(Arc<Matcher>),
-    /// A function, which the shim asks behind the core.
+    /// A function, which the shim runs after the core.
     Function,
 }
 
@@ -44,7 +44,7 @@ impl Format {
     }
 }
 
-/// The drafts, by the names that the option `draft` takes.
+/// The drafts, by their names in the option `draft`.
 pub(crate) const DRAFTS: &[(&str, Draft)] = &[
     ("4", Draft::Draft4),
     ("6", Draft::Draft6),
@@ -54,20 +54,20 @@ pub(crate) const DRAFTS: &[(&str, Draft)] = &[
 ];
 
 impl SchemaRules {
-    /// The options of `payload` that this reads, which belong to the guard alone.
+    /// The options of `payload` that this type reads. They belong to the guard alone.
     pub const KEYS: &[&str] = &["draft", "schemas", "formats", "keywords", "messages"];
 
-    /// Reads them from the option `payload`; without it, the defaults.
+    /// Reads the options from `payload`; without it, the defaults apply.
     ///
-    /// - `draft`: `'4'`, `'6'`, `'7'`, `'2019-09'` or `'2020-12'`, of schemas without `$schema`
+    /// - `draft`: `'4'`, `'6'`, `'7'`, `'2019-09'` or `'2020-12'`, for schemas without `$schema`
     /// - `schemas`: schemas by their absolute URI, for `$ref`; nothing is ever fetched
-    /// - `formats`: by name a function, a pattern, or `{ source, flags }` as the shim writes a
-    ///   `RegExp`
-    /// - `keywords`: by name a function
-    /// - `messages`: texts by the code of an error, and the same again by language
+    /// - `formats`: maps a name to a function, a pattern, or `{ source, flags }` as the shim writes
+    ///   a `RegExp`
+    /// - `keywords`: maps a name to a function
+    /// - `messages`: texts by error code, and by language with texts by code
     ///
     /// # Errors
-    /// The first thing that is wrong with them.
+    /// The first fault in the options.
     pub fn parse(path: &str, value: Option<&Value>) -> Result<Self, ConfigError> {
         let Some(Value::Object(payload)) = value else { return Ok(Self::default()) };
         let own: Map<String, Value> = payload
@@ -103,7 +103,7 @@ impl SchemaRules {
         Ok(rules)
     }
 
-    /// These rules, for a guard that takes tokens from the query under these names.
+    /// These rules, for a guard that accepts tokens in the query under these names.
     #[must_use]
     pub fn with_token_names<'n>(self, names: impl Iterator<Item = &'n str>) -> Self {
         Self { token_names: names.map(Into::into).collect(), ..self }
@@ -124,17 +124,17 @@ impl SchemaRules {
         }
     }
 
-    /// A registered schema is looked over by itself: a fault in it should not be found by the one
-    /// who refers to it.
+    /// Surveys each registered schema by itself, so that its faults do not surface only in a schema
+    /// that refers to it.
     fn judge_registry(&self, path: &str) -> Result<(), ConfigError> {
         for (uri, schema) in &self.registry {
             let path = format!("{path}['{uri}']");
             let draft = draft_of(&path, schema, self)?;
-            // Where its references lead is known once somebody refers to it.
+            // The targets of its references are checked when another schema refers to it.
             let mut alone = schema.clone();
             embed(&path, &mut alone, draft, self)?;
             let survey = survey(&path, &alone, draft, self)?;
-            // What it refers to is looked over by itself, too.
+            // Its targets are surveyed by themselves, too.
             let own = |at: &str| !self.registry.keys().any(|uri| at.starts_with(&place_of(uri)));
             if let Some((at, _)) = survey.functions.iter().find(|(at, _)| own(at)) {
                 let error = error_at(
@@ -154,7 +154,7 @@ impl SchemaRules {
         self.draft.unwrap_or(Draft::Draft202012)
     }
 
-    /// The names under which a token may come in the query.
+    /// The names of query parameters that may carry a token.
     pub(crate) fn token_names(&self) -> &[Box<str>] {
         &self.token_names
     }
@@ -167,7 +167,7 @@ impl SchemaRules {
         &self.formats
     }
 
-    /// Whether the format of that name is a function, which the shim asks.
+    /// Whether the format of that name is a function, which the shim runs.
     pub(crate) fn is_function(&self, format: &str) -> bool {
         let is_it = |(name, format_of): &(Box<str>, Format)| {
             **name == *format && matches!(format_of, Format::Function)

@@ -1,6 +1,6 @@
-//! Sanitizers: a string is put into one spelling before it is checked, where the schema asks for it
-//! by name. Nothing is escaped or made harmless: what is harmless depends on where it goes, and is
-//! done there (OWASP ASVS 5.0, 1.1.2).
+//! Sanitizers: a string is normalized before it is checked, if the schema requests it by keyword.
+//! Nothing is escaped or made harmless: that depends on the destination, and is done there (OWASP
+//! ASVS 5.0, 1.1.2).
 
 use icu_normalizer::ComposingNormalizerBorrowed;
 use serde_json::{Map, Value};
@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::json::tape::{Item, Kind, Rec, Tape};
 use crate::schema::shape::Shapes;
 
-/// What is done to a string, in this order.
+/// The changes to a string, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Ops(u8);
 
@@ -42,13 +42,13 @@ impl Ops {
         Self(self.0 | other.0)
     }
 
-    /// The string in its one spelling; `None` where it has it already.
+    /// The normalized string; `None` if nothing changes.
     ///
-    /// - trim: without the white space around it that JavaScript's `trim` takes away
+    /// - trim: without the surrounding white space that JavaScript's `trim` removes
     /// - nfc: composed as in Unicode Standard Annex 15, so that one character has one spelling
     /// - lowercase: in lower case, by Unicode's rules
-    /// - email: without white space around it, and the domain in lower case (RFC 5321 section 2.4:
-    ///   the part before the `@` is the receiver's own affair)
+    /// - email: without surrounding white space, and the domain in lower case (RFC 5321 section
+    ///   2.4: only the receiver interprets the part before the `@`)
     pub(crate) fn apply(self, text: &str) -> Option<String> {
         let mut now = text;
         if self.has(TRIM | EMAIL) {
@@ -77,12 +77,12 @@ impl Ops {
     }
 }
 
-/// Changes the strings of a parsed document as the schema says. Returns whether any is another now.
+/// Changes the strings of a parsed document as the schema requests. Returns whether any changed.
 pub(crate) fn sanitize(shapes: &Shapes, tape: &mut Tape, source: &str) -> bool {
     walk(shapes, tape, source, 0, &[0])
 }
 
-/// `applying`: the shapes of the value at `at`. Recursive, which is safe: no tape is deeper than
+/// `applying`: the shapes of the value at `at`. The recursion is safe: no tape is deeper than
 /// `maxDepth`.
 fn walk(shapes: &Shapes, tape: &mut Tape, source: &str, at: u32, applying: &[usize]) -> bool {
     let all = shapes.in_place(applying, false);
@@ -128,7 +128,7 @@ fn walk(shapes: &Shapes, tape: &mut Tape, source: &str, at: u32, applying: &[usi
     changed
 }
 
-/// Puts another text in the place of a string. The side buffer is where strings are that are not in
+/// Replaces a string. The new text goes into the side buffer, which holds strings that are not in
 /// the source.
 fn replace(tape: &mut Tape, at: u32, text: &str) -> bool {
     let start = tape.side.len();

@@ -1,6 +1,6 @@
-//! The shape of a schema, as a graph: which schema applies to which member. Whoever changes a
-//! document before it is judged (`sanitize`) or before it leaves (`respond`) walks this beside the
-//! document.
+//! The shape of a schema, as a graph: which schema applies to which member. Code that changes a
+//! document before the check (`sanitize`) or before it is sent (`respond`) walks this graph beside
+//! the document.
 
 use std::collections::HashMap;
 
@@ -15,22 +15,22 @@ use crate::schema::sanitize::Ops;
 /// One schema.
 #[derive(Debug, Default)]
 pub(crate) struct Shape {
-    /// What happens to a string that it applies to.
+    /// The changes to a string that it applies to.
     pub(crate) ops: Ops,
     /// Members by name, sorted.
     pub(crate) properties: Vec<(Box<str>, usize)>,
     pub(crate) patterns: Vec<(Matcher, usize)>,
-    /// What applies to members that are not named, where the schema says so.
+    /// The schema of members that are not named, if there is one.
     pub(crate) additional: Option<usize>,
     /// Whether it has `properties` or `patternProperties`.
     pub(crate) declares: bool,
-    /// Whether nothing is valid: the schema is `false`.
+    /// Whether no value is valid: the schema is `false`.
     pub(crate) never: bool,
-    /// Whether it says that other members are welcome.
+    /// Whether it explicitly accepts other members.
     pub(crate) open: bool,
     pub(crate) prefix: Vec<usize>,
     pub(crate) items: Option<usize>,
-    /// Schemas that apply to the same value in any case.
+    /// Schemas that always apply to the same value.
     pub(crate) also: Vec<usize>,
     /// Schemas that may apply to the same value.
     pub(crate) maybe: Vec<usize>,
@@ -49,11 +49,11 @@ impl Shape {
     }
 }
 
-/// The shapes of one document of schemas; the first is that of its root.
+/// The shapes of one schema document; the first is that of its root.
 #[derive(Debug, Default)]
 pub(crate) struct Shapes(Vec<Shape>);
 
-/// References and compositions are followed this often without a member in between.
+/// The maximum length of a chain of references and compositions on one value.
 const HOPS: u32 = 16;
 
 impl Shapes {
@@ -67,8 +67,9 @@ impl Shapes {
         self.0.get(at)
     }
 
-    /// All that apply to a value to which `applying` do: with those that they refer to or are
-    /// composed of, and with `maybe` also those that may apply.
+    /// All shapes that apply to a value to which `applying` apply: also the targets of their
+    /// references and the parts of their compositions. With `maybe`, the ones that may apply are
+    /// included.
     pub(crate) fn in_place(&self, applying: &[usize], maybe: bool) -> Vec<&Shape> {
         let mut all = applying.to_vec();
         let (mut from, mut hops) = (0, 0);
@@ -89,7 +90,7 @@ impl Shapes {
         all.iter().filter_map(|shape| self.get(*shape)).collect()
     }
 
-    /// Whether any of them changes strings.
+    /// Whether any shape changes strings.
     pub(crate) fn sanitizes(&self) -> bool {
         self.0.iter().any(|shape| !shape.ops.is_empty())
     }
@@ -99,21 +100,21 @@ struct Build<'a> {
     path: &'a str,
     root: &'a Value,
     draft: Draft,
-    /// Shapes by the pointer of their schema and whether it may apply only.
+    /// Shapes by the pointer of their schema, and whether it is conditional.
     known: HashMap<(String, bool), usize>,
     shapes: Vec<Shape>,
 }
 
-/// Keywords whose schemas apply to a value only where others do, or only to some of its parts.
+/// Keywords whose schemas apply to a value only if others do, or only to some of its parts.
 const CONDITIONAL: &[&str] =
     &["anyOf", "oneOf", "if", "then", "else", "dependentSchemas", "dependencies"];
-/// Those that say nothing of where a member comes from.
+/// Keywords whose schemas declare no members. They are read to refuse sanitizers in them.
 const NEVER: &[&str] =
     &["not", "contains", "propertyNames", "unevaluatedItems", "unevaluatedProperties"];
 
 impl Build<'_> {
-    /// `conditional`: the schema may apply, or not; a sanitizer in it can't be carried out before
-    /// that is known.
+    /// `conditional`: the schema may apply or not. A sanitizer in it is refused, because it would
+    /// have to run before that is decided.
     fn shape(&mut self, schema: &Value, at: &str, conditional: bool) -> Result<usize, ConfigError> {
         if let Some(known) = self.known.get(&(at.to_owned(), conditional)) {
             return Ok(*known);
@@ -137,7 +138,7 @@ impl Build<'_> {
     ) -> Result<Shape, ConfigError> {
         let mut shape = Shape::default();
         if let Some(reference) = map.get("$ref") {
-            // One that is no pointer is refused where this matters: `references.rs`.
+            // A reference that is not a pointer is refused where it matters: `references.rs`.
             if let Some(pointer) = local_pointer(reference)
                 && let Some(target) = self.root.pointer(&pointer)
             {
@@ -201,7 +202,7 @@ impl Build<'_> {
         for (pattern, schema) in object(map.get("patternProperties")) {
             let here = format!("{at}/patternProperties/{}", escaped(pattern));
             let shape_of = self.shape(schema, &here, true)?;
-            // What is wrong with it, whoever compiles it says.
+            // The compiler of the pattern reports its fault.
             if let Ok(matcher) = Matcher::new(pattern) {
                 shape.patterns.push((matcher, shape_of));
             } else {

@@ -13,20 +13,20 @@ use crate::keys::key_options::secret_at;
 use crate::keys::material::Material;
 use crate::keys::seal::SealKey;
 
-/// The old ones are taken until the last session that they have sealed is over.
+/// Old secrets are accepted until the last session that they sealed is over.
 const MAX_SECRETS: usize = 10;
 const KNOWN: [&str; 4] = ["lifetime", "idle", "reuseWindow", "secret"];
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// How refresh tokens live.
+/// The lifetimes of refresh tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RefreshConfig {
-    /// How long after the login the last token of a family may be used: 1 minute to 366 days.
+    /// The maximum time from the login to the use of a family's last token: 1 minute to 366 days.
     pub lifetime: Duration,
-    /// How long a family lives without being used; `None` where that does not matter.
+    /// The maximum time between two uses of a family; `None` for no limit.
     pub idle: Option<Duration>,
-    /// For so long after its use a token gives the same successor again: 0 to 60 seconds.
+    /// The time after its use in which a token returns the same successor again: 0 to 60 seconds.
     pub reuse_window: Duration,
 }
 
@@ -38,7 +38,7 @@ impl Default for RefreshConfig {
 
 impl RefreshConfig {
     /// Parses `true`, `false` or `{ lifetime?, idle?, reuseWindow?, secret? }`; see [`secrets`].
-    /// `None` where there are to be no refresh tokens.
+    /// `None` if refresh tokens are off.
     pub fn parse(path: &str, value: Option<&Value>) -> Result<Option<Self>, ConfigError> {
         let default = Self::default();
         let value = match value {
@@ -62,8 +62,8 @@ impl RefreshConfig {
     }
 }
 
-/// The keys of the option `secret`, with which records in a shared store are sealed: one secret of
-/// at least 32 bytes, or a list with the newest first. Empty where it is not there.
+/// The keys of the option `secret`, which seal records in a shared store: one secret of at least 32
+/// bytes, or a list with the newest first. Empty if the option is not set.
 pub(crate) fn secrets(path: &str, value: Option<&Value>) -> Result<Vec<Arc<SealKey>>, ConfigError> {
     let Some(value @ Value::Object(_)) = value else { return Ok(Vec::new()) };
     let options = Options::read(path, value, &KNOWN)?;
@@ -82,7 +82,7 @@ pub(crate) fn secrets(path: &str, value: Option<&Value>) -> Result<Vec<Arc<SealK
 
 fn seal_key(path: &str, value: &Value) -> Result<Arc<SealKey>, ConfigError> {
     let secret = secret_at(path, value)?;
-    // As strong as a secret that signs tokens: what it seals is signed.
+    // It must be as strong as a secret that signs tokens: the sealed claims get signed.
     Key::new(path, Material::Secret(secret.clone()), Algorithm::Hs256)?;
     SealKey::derive(&secret, "jwt.refresh.secret")
         .ok_or_else(|| ConfigError::invalid(path, "can't be used as a key"))

@@ -1,4 +1,4 @@
-//! What becomes of a token that is presented.
+//! The decision about a refresh token that is presented.
 
 use serde_json::{Map, Value};
 
@@ -7,10 +7,10 @@ use crate::clock::micros;
 use crate::session::config::RefreshConfig;
 use crate::session::secret::FamilyKey;
 
-/// A family that begins.
+/// A new family.
 #[derive(Clone, PartialEq, Eq)]
 pub struct NewFamily {
-    /// Where its record is.
+    /// The key of its record.
     pub place: FamilyKey,
     /// A hash of its name.
     pub mark: [u8; 16],
@@ -22,10 +22,10 @@ pub struct NewFamily {
     pub kept: Vec<u8>,
 }
 
-/// A token that is used, as the store sees it.
+/// A use of a token, as the store sees it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct RefreshAttempt {
-    /// Where the record of its family is.
+    /// The key of its family's record.
     pub place: FamilyKey,
     /// A hash of the name of its family.
     pub mark: [u8; 16],
@@ -33,45 +33,45 @@ pub struct RefreshAttempt {
     pub audience: [u8; 16],
     /// Its own hash.
     pub presented: [u8; 32],
-    /// What its successor is to be made with, where this is its first use.
+    /// The salt of its successor, if this is its first use.
     pub salt: [u8; 32],
     /// The hash of that successor.
     pub successor: [u8; 32],
-    /// By the clock of whoever uses it, no session can have begun later than this second.
+    /// By the caller's clock, no session can have begun later than this second.
     pub latest_born_s: u64,
-    /// By the same clock, one that began before this second is over.
+    /// By the same clock, a session that began before this second is over.
     pub earliest_born_s: u64,
 }
 
 impl RefreshAttempt {
-    /// The same, by a clock that says which seconds are the earliest and the latest.
+    /// The same with the bounds of a clock: the earliest and the latest second.
     #[must_use]
     pub fn by_clock(self, earliest_born_s: u64, latest_born_s: u64) -> Self {
         Self { latest_born_s, earliest_born_s, ..self }
     }
 }
 
-/// What came of it.
+/// The result of a use.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// There is no such family, or none any more.
+    /// The family does not exist, is over, or is for another audience.
     Unknown,
-    /// The successor is the one by this salt.
+    /// The successor is derived with this salt.
     Next {
-        /// The caller's own, or that of who came first.
+        /// The caller's own salt, or that of the first caller.
         salt: [u8; 32],
-        /// What the family keeps.
+        /// The data of the family.
         kept: Vec<u8>,
     },
-    /// It was used before: the family has ended, and its session is to be revoked.
+    /// The token was used before: the family has ended, and its session must be revoked.
     Reused {
         /// The `sid`.
         session: String,
     },
-    /// There is a record, and no key of the servers has sealed it.
+    /// A record exists, but none of the servers' keys has sealed it.
     Unsealed,
-    /// The session began in the future of whoever asks, who could issue no access token for it, or
-    /// is over by their clock and not by that of the store. Nothing was used.
+    /// The session began in the future by the caller's clock, so no access token can be issued for
+    /// it. Or it is over by that clock but not by the store's. Nothing was used.
     Ahead,
 }
 
@@ -98,14 +98,14 @@ impl std::fmt::Debug for Outcome {
     }
 }
 
-/// A family, on the clock of whoever keeps it.
+/// A family, with times on the clock of its keeper: this process or the store.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Family {
     pub(super) mark: [u8; 16],
     pub(super) current: [u8; 32],
     pub(super) used: Option<Used>,
     pub(super) session: String,
-    /// `None` where it has ended by a replay.
+    /// `None` after a replay has ended it.
     pub(super) kept: Option<Vec<u8>>,
     pub(super) ends_us: u64,
     pub(super) forgotten_us: u64,
@@ -120,7 +120,7 @@ pub(super) struct Used {
 }
 
 impl Family {
-    /// A family that begins at `now_us` of a clock that never goes back.
+    /// A family that begins at `now_us` on the clock of its keeper.
     #[must_use]
     pub fn open(opening: NewFamily, config: &RefreshConfig, now_us: u64) -> Self {
         let ends_us = now_us.saturating_add(micros(config.lifetime));
@@ -135,20 +135,20 @@ impl Family {
         }
     }
 
-    /// For how many milliseconds it is worth keeping from now on.
+    /// The remaining time for which to keep it, in milliseconds.
     #[must_use]
     pub fn left_ms(&self, now_us: u64) -> u64 {
         self.forgotten_us.saturating_sub(now_us).div_ceil(1_000)
     }
 
-    /// Whether nothing can come of it any more.
+    /// Whether no token of it can succeed any more.
     #[must_use]
     pub fn is_over(&self, now_us: u64) -> bool {
         now_us >= self.forgotten_us
     }
 
-    /// Uses a token. `remembered_us` is how long a family that ends here is remembered, so that who
-    /// presents its tokens then is told the same, and its session is revoked again if need be.
+    /// Uses a token. `remembered_us` is how long a family that ends here is remembered. A later use
+    /// of its tokens then gets the same outcome, and its session is revoked again if necessary.
     pub fn present(
         &mut self,
         presented: &RefreshAttempt,
@@ -160,8 +160,8 @@ impl Family {
             return Outcome::Unknown;
         }
         if let Some(kept) = &self.kept {
-            // Its next access token would be good where the login was not meant for. Nothing is
-            // used up.
+            // The next access token would be valid at a guard for which the login was not meant.
+            // Nothing is used up.
             if !kept.starts_with(&presented.audience) {
                 return Outcome::Unknown;
             }
@@ -185,7 +185,7 @@ impl Family {
                 used.hash == presented.presented && used.at_us.abs_diff(now_us) < window_us
             });
             if let Some(used) = again {
-                // The clock was set back by less than the window: it does not open twice.
+                // The clock was set back by less than the window: the window does not open twice.
                 used.at_us = used.at_us.min(now_us);
                 return Outcome::Next { salt: used.salt, kept: kept.clone() };
             }
@@ -195,21 +195,21 @@ impl Family {
         Outcome::Reused { session: self.session.clone() }
     }
 
-    /// What it takes in memory, in about so many bytes.
+    /// The approximate size in memory, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        // The map has room for one and a half.
+        // The map has up to one and a half slots for each entry.
         let entry = size_of::<FamilyKey>() + size_of::<Self>();
         entry * 3 / 2 + self.session.len() + self.kept.as_ref().map_or(0, Vec::len)
     }
 }
 
-/// After so many seconds a session is over by any clock.
+/// The age in seconds after which a session is over by any clock.
 pub(crate) fn longest_s(config: &RefreshConfig) -> u64 {
     (config.lifetime + 2 * MAX_TOLERANCE).as_secs()
 }
 
-/// The second of the login, which [`SessionData::encode`] has written behind the audience.
+/// The second of the login, which [`SessionData::encode`] writes after the audience.
 fn born_s(kept: &[u8]) -> Option<u64> {
     let (_, rest) = kept.split_first_chunk::<16>()?;
     rest.first_chunk::<8>().map(|born| u64::from_be_bytes(*born))
@@ -219,15 +219,15 @@ fn forgotten(ends_us: u64, config: &RefreshConfig, now_us: u64) -> u64 {
     config.idle.map_or(ends_us, |idle| ends_us.min(now_us.saturating_add(micros(idle))))
 }
 
-/// What a family keeps for the access tokens to come.
+/// The data of a family for its next access tokens.
 #[derive(Clone, PartialEq)]
 pub struct SessionData {
     /// The [`audience_mark`](crate::session::audience_mark) of the guard that began the session.
     pub audience: [u8; 16],
-    /// The second of the login: a revocation of its subject that is not before this ends the
+    /// The second of the login. A revocation of its subject at or after this second ends the
     /// family.
     pub born_s: u64,
-    /// How long its access tokens live, in seconds; `None` for the default.
+    /// The lifetime of its access tokens, in seconds; `None` for the default.
     pub expires_in_s: Option<u64>,
     /// The claims, `sid` among them.
     pub claims: Map<String, Value>,
@@ -237,7 +237,7 @@ impl SessionData {
     /// The bytes for a store.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        // `Family::present` looks for the audience at the start.
+        // `Family::present` expects the audience at the start.
         let mut bytes = self.audience.to_vec();
         bytes.extend(self.born_s.to_be_bytes());
         bytes.extend(self.expires_in_s.unwrap_or(0).to_be_bytes());
@@ -245,7 +245,7 @@ impl SessionData {
         bytes
     }
 
-    /// Reads what [`Self::encode`] wrote.
+    /// Reads the output of [`Self::encode`].
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (audience, rest) = bytes.split_first_chunk::<16>()?;

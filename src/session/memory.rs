@@ -12,24 +12,24 @@ use crate::session::config::RefreshConfig;
 use crate::session::family::{Family, NewFamily, Outcome, RefreshAttempt};
 use crate::session::secret::FamilyKey;
 
-/// The most families there can be at one time.
+/// The maximum number of families at one time.
 pub const MAX_FAMILIES: usize = 1_000_000;
-/// The most bytes that families can take.
+/// The maximum size of all families, in bytes.
 pub const MAX_FAMILY_BYTES: usize = 1 << 30;
 const SHARDS: usize = 64;
 const MINUTE_US: u64 = 60_000_000;
 
-/// There is no room for one more family. None is dropped for it.
+/// There is no room for one more family. No other is dropped to make room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("there are too many sessions with a refresh token at one time")]
 pub struct CapacityError;
 
-/// Families by their place. All methods take `&self` and may be called by many threads; what races
-/// is decided under the lock of the family's shard.
+/// Families by key. All methods take `&self` and may be called by many threads. Concurrent calls
+/// are ordered by the lock of the family's shard.
 #[derive(Debug)]
 pub struct MemoryFamilies {
     keyed: RandomState,
-    /// The most families, and the most bytes, in a shard.
+    /// The maximum number of families, and of bytes, in a shard.
     room: (usize, usize),
     shards: Vec<Mutex<Shard>>,
 }
@@ -48,14 +48,13 @@ impl Default for MemoryFamilies {
 }
 
 impl MemoryFamilies {
-    /// Room for about so many families and bytes.
+    /// Room for approximately this number of families and bytes.
     pub(super) fn with_room(families: usize, bytes: usize) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         Self { keyed: RandomState::new(), room: (families / SHARDS, bytes / SHARDS), shards }
     }
 
-    /// The families that all guards of this process have which give the same `name`, in worker
-    /// threads too.
+    /// The families of all guards of this process with the same `name`, in worker threads too.
     #[must_use]
     pub fn shared(name: &str) -> Arc<Self> {
         static SHARED: Mutex<BTreeMap<String, Weak<MemoryFamilies>>> = Mutex::new(BTreeMap::new());
@@ -69,7 +68,7 @@ impl MemoryFamilies {
         families
     }
 
-    /// Begins a family; the one that its session had before ends.
+    /// Begins a family, which replaces the earlier family of its session.
     pub fn open(
         &self,
         opening: NewFamily,
@@ -132,26 +131,26 @@ impl MemoryFamilies {
         }
     }
 
-    /// How many there are, those included that are over and not forgotten yet.
+    /// The number of families, including those that are over but not dropped yet.
     #[must_use]
     pub fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().families.len()).sum()
     }
 
-    /// Whether there are none.
+    /// Whether there are no families.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     fn shard(&self, place: FamilyKey) -> Option<&Mutex<Shard>> {
-        // The high bits: the map uses a hash of its own.
+        // The high bits: the map uses its own hash.
         self.shards.get(usize::try_from(self.keyed.hash_one(place) >> 58).ok()?)
     }
 }
 
 impl Shard {
-    /// Forgets what is over, once in so long.
+    /// Drops the families that are over, at most once in `every_us`.
     fn sweep(&mut self, now_us: u64, every_us: u64) {
         if now_us.saturating_sub(self.swept_us) < every_us {
             return;

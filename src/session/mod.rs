@@ -1,40 +1,41 @@
-//! Refresh tokens: a session goes on without a password, and a stolen token shows itself.
+//! Refresh tokens: a session continues without a password, and the use of a stolen token is
+//! detected.
 //!
-//! What it stops: a long-lived token that is copied is good for its thief as long as for its owner.
-//! Here a refresh token is good for one use, which gives its successor (rotation, RFC 9700 section
-//! 4.14.2). All successors of one login are a *family*. Where a token is presented that has been
-//! used before, two hold it, and nobody can tell which of them is the thief: the family ends, and
-//! its session is revoked, so that its access tokens end too.
+//! It stops the reuse of a copied token: a long-lived token serves a thief as long as its owner.
+//! Here a refresh token is valid for one use, which returns its successor (rotation, RFC 9700
+//! section 4.14.2). All successors of one login are a *family*. If a used token is presented again,
+//! two parties hold it, and the server can't determine which is the thief. So the family ends, and
+//! its session is revoked, which also ends its access tokens.
 //!
-//! What that must not do is log people out: two tabs refresh at once, and an answer is lost on its
-//! way. So within `reuseWindow` of its use a token gives the *same* successor again. Whoever races
-//! gets one token, not branches.
+//! That must not log users out when two tabs refresh at once or an answer is lost. So within
+//! `reuseWindow` of its use a token returns the *same* successor again. All concurrent callers get
+//! one token, not branches.
 //!
-//! # What a token is
+//! # The form of a token
 //!
-//! `ksr_` and 64 bytes in base64url: the place of the family's record (a hash of issuer and `sid`),
-//! a random name of the family and a secret of 256 bits. The first secret is random. A successor's
-//! is an HMAC of a random salt, keyed with the secret before it; the salt is drawn by whoever uses
-//! a token first, and kept in the record until the next use. So:
+//! `ksr_` and 64 bytes in base64url: the key of the family's record (a hash of issuer and `sid`), a
+//! random name of the family, and a secret of 256 bits. The first secret is random. A successor's
+//! secret is an HMAC of a random salt, keyed with the previous secret. The first caller that uses a
+//! token draws the salt, and the record keeps it until the next use. So:
 //!
-//! - the store has hashes and one salt, and none of them gives a token that can be used;
-//! - who has stolen a token can't compute its successors: the salts are not in it, and the old ones
-//!   are not anywhere;
-//! - who asks again gets the very same successor, from any process, though no token was ever
-//!   stored.
+//! - the store has hashes and one salt, and none of them yields a usable token;
+//! - a thief of a token can't compute its successors: the salts are not in it, and old salts are
+//!   not stored anywhere;
+//! - a caller that repeats a use gets the very same successor, from any process, though no token
+//!   was ever stored.
 //!
-//! A `sid` is no secret, so a place can be guessed. The name of the family can't: a made-up token
-//! is unknown, and ends no family. One with the right name was cut from a real one.
+//! A `sid` is not secret, so a key can be guessed. The name of the family can't: a made-up token is
+//! unknown and ends no family. A token with the right name was derived from a real one.
 //!
 //! # Revocation
 //!
 //! A session is revoked by its `sid`: its record is deleted, and its access tokens are on the list
-//! as long as they live. A subject's entry on the list is kept as long as a family may live, and a
-//! family that began before it is refused.
+//! for as long as they live. The list keeps a subject's entry for as long as a family may live, and
+//! a family that began before the entry is refused.
 //!
-//! [`Family`] decides, in memory (`memory.rs`) and over Redis (`redis.rs`). There a record is read,
-//! judged here, and changed if it is still the one that was read; `record.rs` has its form, and the
-//! seal without which nothing in it counts.
+//! [`Family`] decides, in memory (`memory.rs`) and over Redis (`redis.rs`). With Redis, the record
+//! is read, decided here, and replaced if it is still the record that was read. `record.rs` has its
+//! form and the seal; an unsealed record is not trusted.
 
 mod config;
 mod family;

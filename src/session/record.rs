@@ -1,31 +1,32 @@
-//! A family as it lies in a shared store: all that decides what is granted, and a seal over it.
+//! A family in a shared store: all data that decides about a grant, and a seal.
 //!
-//! The seal is a MAC with a key of the servers. It covers where the record lies (prefix, issuer and
-//! place) and everything in it, so whoever can write into the store can neither change a record nor
-//! move it to another session. What remains is to take it away, or to put back an older one of the
-//! same session, with which only the token that was current then can be used.
+//! The seal is a MAC with a key of the servers. It covers the location of the record (prefix,
+//! issuer and key) and all of its content. So an attacker with write access to the store can
+//! neither change a record nor move it to another session. The attacker can still delete it, or
+//! restore an older record of the same session, with which only the token that was current then can
+//! be used.
 
 use crate::keys::seal::{SEAL_BYTES, Seals};
 use crate::session::family::{Family, Used};
 use crate::session::secret::FamilyKey;
 
-/// No record is longer: a token, and so the claims in it, has no more than 8 KiB.
+/// The maximum length of a record: a token, and so its claims, has at most 8 KiB.
 pub const MAX_RECORD_BYTES: usize = 32 << 10;
 
 const LABEL: &[u8] = b"keepstone session record";
 const VERSION: u8 = 2;
 
-/// Where a record lies.
+/// The location of a record.
 #[derive(Debug, Clone, Copy)]
 pub struct Where<'w> {
-    /// What the keys of the store begin with.
+    /// The prefix of the store's keys.
     pub prefix: &'w str,
-    /// The place of the session.
+    /// The key of the session.
     pub place: FamilyKey,
 }
 
 impl Family {
-    /// The sealed record; `None` where it would be too long, or nothing can seal it.
+    /// The sealed record; `None` if it is too long or no key can seal it.
     #[must_use]
     pub fn seal(&self, at: &Where<'_>, seals: &Seals) -> Option<Vec<u8>> {
         let mut record = vec![VERSION, u8::from(self.kept.is_some())];
@@ -50,7 +51,7 @@ impl Family {
         (record.len() <= MAX_RECORD_BYTES).then_some(record)
     }
 
-    /// Reads a record that one of `seals` was put on, at this place; `None` for anything else.
+    /// Reads a record at this location that has a seal of `seals`; `None` for anything else.
     #[must_use]
     pub fn unseal(record: &[u8], at: &Where<'_>, seals: &Seals) -> Option<Self> {
         if record.len() > MAX_RECORD_BYTES {

@@ -1,4 +1,4 @@
-//! A sealed record is read as it was written, at its own place, and no other bytes are read at all.
+//! A sealed record is read as it was written, at its own location, and no other bytes are accepted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,7 +81,7 @@ fn a_record_that_would_be_too_long_is_not_made_and_not_read() {
     assert!(Family::unseal(&vec![0; MAX_RECORD_BYTES + 1], &place("mine"), &ours).is_none());
 }
 
-/// What the servers themselves seal and is no record of this version.
+/// Bytes that the servers seal and that are not a record of this version.
 fn sealed(body: &[u8], seals: &Seals) -> Vec<u8> {
     let at = place("mine");
     let parts: [&[u8]; 4] = [b"keepstone session record", at.prefix.as_bytes(), &at.place.0, body];
@@ -119,7 +119,7 @@ proptest! {
         let ours = seals("issuer", "a");
         prop_assert!(Family::unseal(&bytes, &place("mine"), &ours).is_none());
         let _ = Family::unseal(&sealed(&bytes, &ours), &place("mine"), &ours);
-        // And such as look like one.
+        // The same for bytes in the form of a record.
         let body = [&[2, lives][..], &[7; 64], &[used], &length.to_be_bytes(), &bytes].concat();
         if let Some(family) = Family::unseal(&sealed(&body, &ours), &place("mine"), &ours) {
             let again = family.seal(&place("mine"), &ours).unwrap();

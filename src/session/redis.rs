@@ -1,9 +1,9 @@
-//! Families of refresh tokens in Redis: one key each. A record is read, judged here by [`Family`],
-//! and changed by a script that does so only if it is still the record that was read; its seal says
-//! what may be believed.
+//! Families of refresh tokens in Redis, one key each. A record is read, decided here by [`Family`],
+//! and replaced by a script if it is still the record that was read. A record is trusted only with
+//! a valid seal.
 //!
-//! A refresh is no part of a request's way through the layers, so it has a connection of its own,
-//! which is made when it is first needed, and more patience than a limit has.
+//! A refresh is not part of a request's way through the layers. So it has its own connection, made
+//! on the first use, and a longer timeout than a limit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,27 +23,27 @@ use crate::store::runtime;
 
 const READ: &str = include_str!("lua/read.lua");
 const CHANGE: &str = include_str!("lua/change.lua");
-/// How often a record is read again that somebody else has changed in between.
+/// The maximum number of tries when other callers change the record in between.
 const MAX_TRIES: usize = 8;
 /// In seconds since 1970.
 const YEAR_9999: u64 = 253_402_300_800;
-/// The longest that a call may take.
+/// The timeout of a call.
 const TIMEOUT: Duration = Duration::from_secs(1);
-/// The longest that an answer may take. A connection that is later is given up.
+/// The timeout of an answer. A slower connection is closed.
 const ANSWER: Duration = Duration::from_millis(800);
 
 /// Families that processes share.
 #[derive(Debug)]
 pub struct RedisFamilies {
     connector: Arc<Connector>,
-    /// Held while it is made, so that calls at one time share it.
+    /// Locked while connecting, so that concurrent calls share the connection.
     link: Mutex<Option<Link>>,
     read: Script,
     change: Script,
 }
 
 impl RedisFamilies {
-    /// The families at these servers, under their prefix. It connects when it is first asked.
+    /// The families at these servers, under their prefix. The first call connects.
     #[must_use]
     pub fn new(connector: &Arc<Connector>) -> Arc<Self> {
         Arc::new(Self {
@@ -54,9 +54,9 @@ impl RedisFamilies {
         })
     }
 
-    /// Begins a family; the one that its session had before ends. The reply, as those of the other
-    /// calls, comes once, on the store's thread; an error means that nobody knows whether it was
-    /// done.
+    /// Begins a family, which replaces the earlier family of its session. As with the other calls,
+    /// the reply is called once, on the store's thread. After an error it is unknown whether the
+    /// call took effect.
     pub fn open(
         self: &Arc<Self>,
         opening: NewFamily,
@@ -78,8 +78,8 @@ impl RedisFamilies {
         });
     }
 
-    /// Uses a token; see [`Family::present`]. Asked again after an error it answers as if it had
-    /// not been asked before, as long as the window is open.
+    /// Uses a token; see [`Family::present`]. A retry after an error gets the same answer as a
+    /// first try would, as long as the reuse window is open.
     pub fn present(
         self: &Arc<Self>,
         presented: RefreshAttempt,
@@ -89,8 +89,8 @@ impl RedisFamilies {
         reply: Reply<Outcome>,
     ) {
         self.spawn(reply, move |families| async move {
-            // Whoever loses the race finds the token used, and most of the time has nothing to
-            // change then.
+            // A caller that loses the race finds the token used; then there is usually nothing to
+            // change.
             for _ in 0..MAX_TRIES {
                 let (now_us, record) = families.read(presented.place).await?;
                 let Some(record) = record else { return Ok(Outcome::Unknown) };
@@ -129,7 +129,7 @@ impl RedisFamilies {
         });
     }
 
-    /// The server's clock, and the record of a family where there is one.
+    /// The server's clock, and the record of a family if it exists.
     async fn read(
         self: &Arc<Self>,
         place: FamilyKey,
@@ -141,8 +141,8 @@ impl RedisFamilies {
         clock_and_record(answer).ok_or(StoreError::Refused)
     }
 
-    /// Puts `family` in the place of the record that was read; `false` where that is not there any
-    /// more.
+    /// Replaces the record that was read with `family`; `false` if the record is another one by
+    /// now.
     async fn change(
         self: &Arc<Self>,
         read: &[u8],
@@ -190,8 +190,8 @@ impl RedisFamilies {
         });
     }
 
-    /// The connection. Where it has to be made, that goes on though the call that began it has no
-    /// patience left: a handshake that takes longer than a call would never end otherwise.
+    /// The connection. A connection attempt continues after the timeout of the call that started
+    /// it: otherwise a handshake that is slower than a call would never end.
     async fn link(self: &Arc<Self>) -> Result<Link, RedisError> {
         let families = Arc::clone(self);
         let connecting = runtime::spawn_beside(async move {
@@ -235,10 +235,10 @@ impl RedisFamilies {
                 || error.is_timeout()
                 || error.is_connection_dropped()
                 || error.is_unrecoverable_error()
-                // A primary that became a replica: the next connection finds the new one.
+                // The primary became a replica: the next connection finds the new primary.
                 || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
         });
-        // Of a cluster one node may be away: the others are asked by the same connections.
+        // In a cluster one node may be away: the same connections reach the others.
         if is_broken && !matches!(link, Link::Cluster(_)) {
             *self.link.lock().await = None;
         }

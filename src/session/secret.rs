@@ -1,4 +1,4 @@
-//! What a refresh token consists of, and how its successor comes of it.
+//! The parts of a refresh token, and the derivation of its successor.
 
 use std::fmt;
 
@@ -9,17 +9,16 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::session::family::{NewFamily, RefreshAttempt};
 
-/// Tells a refresh token from everything else, for people and for scanners that look for secrets in
-/// code.
+/// Marks a refresh token, for people and for secret scanners.
 const PREFIX: &str = "ksr_";
 const LENGTH: usize = 64;
 
-/// Where the record of a session's family is: a hash of issuer and `sid`.
+/// The key of a session's family record: a hash of issuer and `sid`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FamilyKey(pub [u8; 16]);
 
 impl FamilyKey {
-    /// The place of a session.
+    /// The key of a session.
     #[must_use]
     pub fn of(issuer: &str, session: &str) -> Self {
         Self(first_16(&sha256(&[
@@ -65,13 +64,13 @@ impl fmt::Debug for RefreshToken {
 }
 
 impl RefreshToken {
-    /// The first one of a family at `place`; `None` where the system gives no random numbers.
+    /// The first token of the family at `place`; `None` if the system has no random numbers.
     #[must_use]
     pub fn first(place: FamilyKey) -> Option<Self> {
         Some(Self { place, family: random()?, secret: random()? })
     }
 
-    /// Reads what [`Self::text`] wrote, in exactly that form.
+    /// Reads the output of [`Self::text`], in exactly that form.
     #[must_use]
     pub fn read(text: &str) -> Option<Self> {
         let mut bytes = [0; LENGTH];
@@ -83,7 +82,7 @@ impl RefreshToken {
         Some(Self { place: FamilyKey(*place), family: *family, secret: *secret })
     }
 
-    /// What the client gets.
+    /// The text for the client.
     #[must_use]
     pub fn text(&self) -> String {
         let bytes = [&self.place.0[..], &self.family, &self.secret].concat();
@@ -104,8 +103,8 @@ impl RefreshToken {
         }
     }
 
-    /// What is asked when this token is used at a guard of this [`audience_mark`], with a salt of
-    /// its own; `None` where there are no random numbers.
+    /// The use of this token at a guard with this [`audience_mark`], with a fresh salt; `None` if
+    /// the system has no random numbers.
     #[must_use]
     pub fn presentation(&self, audience: [u8; 16]) -> Option<RefreshAttempt> {
         let salt = random()?;
@@ -121,7 +120,7 @@ impl RefreshToken {
         })
     }
 
-    /// The successor by a salt.
+    /// The successor with a salt.
     #[must_use]
     pub fn successor(&self, salt: &[u8; 32]) -> Self {
         let message = [b"keepstone refresh\0", &self.family[..], salt].concat();

@@ -18,7 +18,7 @@ fn place() -> FamilyKey {
     FamilyKey::of("https://id.example", "s1")
 }
 
-/// What a guard for this audience keeps.
+/// The session data of a guard for this audience.
 const AUDIENCE: [u8; 16] = [7; 16];
 const KEPT: &[u8] = &AUDIENCE;
 
@@ -43,7 +43,7 @@ impl Client {
         token
     }
 
-    /// The successor, `Err(true)` for a replay, `Err(false)` for a token that is none.
+    /// The successor, `Err(true)` for a replay, `Err(false)` for an unknown token.
     fn use_at(&self, token: &RefreshToken, now: Now) -> Result<RefreshToken, bool> {
         let presented = token.presentation(AUDIENCE).unwrap();
         match self.families.present(&presented, &self.config, REMEMBERED, now) {
@@ -132,7 +132,7 @@ fn a_family_that_nobody_uses_ends_when_it_has_been_idle() {
 #[test]
 fn a_made_up_token_ends_no_family() {
     let (client, token) = Client::new(config());
-    // Whoever sees an access token knows the session, and so where its record is.
+    // An access token contains the session, from which the key of its record can be computed.
     let made_up = RefreshToken::first(place()).unwrap();
     assert_eq!(client.use_at(&made_up, at(1)), Err(false));
     assert_eq!(
@@ -163,7 +163,7 @@ fn a_stolen_token_does_not_give_the_tokens_after_its_successor() {
     let (client, first) = Client::new(config());
     let second = client.use_at(&first, at(1)).unwrap();
     let third = client.use_at(&second, at(2)).unwrap();
-    // All that the thief of the first can do is to draw salts of their own.
+    // The thief of the first token can only draw other salts.
     let guess = first.successor(&[0; 32]);
     assert!(guess != second && guess.successor(&[0; 32]) != third);
     assert_eq!(client.use_at(&guess, at(3)), Err(true));
@@ -202,7 +202,7 @@ fn there_is_a_most_and_nothing_is_dropped_for_one_more() {
         let token = RefreshToken::first(FamilyKey::of("i", session)).unwrap();
         families.open(token.opening(session, kept), &config(), at(0)).map(|()| token)
     };
-    // Shards are chosen at random: two such families fit nowhere together.
+    // Shards are chosen at random: no shard has room for two such families.
     let kept: Vec<_> = (0..200).filter_map(|i| open(&i.to_string(), big.clone()).ok()).collect();
     assert!(kept.len() <= 64 && families.len() == kept.len(), "{}", kept.len());
     let small = MemoryFamilies::with_room(64, 1 << 20);
@@ -298,10 +298,9 @@ fn options_are_judged() {
     }
 }
 
-/// The rules in the words of the docs: what a family is to a client that remembers all of its
-/// tokens.
+/// The rules of the docs: a family as seen by a client that remembers all of its tokens.
 struct Model {
-    /// All tokens that were given, the current one last, with the second of their first use.
+    /// All tokens that were returned, the current one last, with the second of their first use.
     tokens: Vec<(RefreshToken, Option<u64>)>,
     killed: bool,
     ends: u64,

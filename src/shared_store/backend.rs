@@ -12,21 +12,21 @@ use crate::store::{MemoryConfig, Status};
 
 /// A kind of store that processes share.
 pub trait Backend: Sized {
-    /// What `health()` calls it.
+    /// Its name in `health()`.
     const KIND: &'static str;
 
-    /// What tells two configurations apart: guards with the same one share a store.
+    /// Identifies the configuration: guards with equal digests share a store.
     fn digest(&self) -> [u8; 32];
 
-    /// What is kept in this process.
+    /// The configuration of the store in this process.
     fn local(&self) -> &MemoryConfig;
 
-    /// How many processes share the limits at least while it is away.
+    /// The least number of processes that divide the limits during an outage.
     fn processes(&self) -> u32 {
         1
     }
 
-    /// Answers what comes until nobody can ask any more, and says how it is doing. It runs on the
+    /// Executes commands until all senders are gone, and keeps `status` current. It runs on the
     /// thread of [`crate::store::runtime`].
     fn run(
         self,
@@ -34,8 +34,8 @@ pub trait Backend: Sized {
         asks: UnboundedReceiver<Vec<QueuedCommand>>,
     ) -> impl Future<Output = ()> + Send + 'static;
 
-    /// How to reach its servers, where it is one that keeps all that it is given: revocations, and
-    /// who is listed.
+    /// The connector to its servers, if it is a store that never drops data: for revocations and
+    /// listed clients.
     fn connector(&self) -> Option<Arc<Connector>> {
         None
     }

@@ -9,7 +9,7 @@ use crate::redis::RedisConfig;
 use crate::store::MemoryConfig;
 use crate::store::config::max_bytes;
 
-/// Where counts are kept.
+/// The store of all counts.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum StoreConfig {
@@ -22,8 +22,8 @@ pub enum StoreConfig {
 }
 
 impl StoreConfig {
-    /// Reads `value`, what the user wrote at `path` (`store`); without it, a memory store of the
-    /// default size.
+    /// Reads `value`, the option at `path` (`store`). Without it, a memory store of the default
+    /// size.
     pub fn parse(path: &str, value: Option<&Value>) -> Result<Self, ConfigError> {
         let memory_path = format!("{path}.memory");
         let Some(value) = value else { return Ok(Self::Memory(MemoryConfig::new(&memory_path))) };
@@ -40,8 +40,8 @@ impl StoreConfig {
             let memcached = MemcachedConfig::parse(&options.path_of("memcached"), memcached)?;
             return Ok(Self::Memcached(Box::new(memcached)));
         }
-        // `{ redis: process.env.REDIS_URL }` without that variable must not count in this process
-        // alone.
+        // `{ redis: process.env.REDIS_URL }` without that variable must not silently count in this
+        // process alone.
         let memory = options.get("memory").ok_or_else(|| {
             ConfigError::new(
                 ConfigCode::MissingOption,

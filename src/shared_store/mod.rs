@@ -1,5 +1,4 @@
-//! The store that all processes of a service share, as the rest of the core sees it: one handle for
-//! Redis and Memcached.
+//! The store that all processes of a service share: one handle for Redis and Memcached.
 
 mod backend;
 mod config;

@@ -1,18 +1,21 @@
-//! Slots of requests under way, as this process holds them in a shared store.
+//! Slots of concurrent requests that this process holds in a shared store.
 //!
-//! Every slot has a name of its own, and an end: the store frees it at its end by itself. While
-//! the request lives, this process moves the end on, for all slots together and before half of
-//! their time is over: so a request may take as long as it likes, a process that died frees its
-//! slots after one span, and one that only could not reach the store for a while takes its slots
-//! again. It is the store's own thread that does so: it goes on while JavaScript is busy.
+//! Every slot has a name of its own and an end, when the store frees it. While the request lives,
+//! this process renews the slot, together with all others and before half of the span is over. So
 //!
-//! One batch for all slots of a process was chosen over a time for each request: there is one
-//! timer, most requests end before they are renewed once, and the cost is one command for each key
-//! in that time, however many requests there are.
+//! 1. a request may take any time;
+//! 2. the slots of a process that died are freed after one span;
+//! 3. a process that could not reach the store for a while takes its slots again.
 //!
-//! A slot is given back with what else is told to the store in that tick. Where that gets lost, it
-//! is told again until the slot has come free by itself: a store that was away for a moment must
-//! not refuse for a whole span.
+//! The store's own thread renews, so it continues while JavaScript is busy.
+//!
+//! One batch for all slots of a process was chosen over a timer for each request. There is one
+//! timer, most requests end before their first renewal, and the cost is one command for each key in
+//! that time, however many requests there are.
+//!
+//! A slot is given back with the other commands of that event-loop turn. A lost release is retried
+//! until the slot has ended by itself: a store that was away for a moment must not refuse requests
+//! for a whole span.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,31 +33,31 @@ use crate::quota::{Action, SlotCommand, SlotId, StoreCommand, SubjectKey};
 use crate::store::ask::{QueuedCommand, Responder};
 use crate::store::runtime;
 
-/// A slot is renewed after this part of its span, and looked at twice as often: before 3/8 of the
-/// span are over. The script that judges takes slots with less than half of it left for those of
-/// processes that are gone.
+/// A slot is renewed after this part of its span. The check runs twice as often, so the renewal is
+/// sent before 3/8 of the span are over. The script that judges treats slots with less than half of
+/// their span left as those of dead processes.
 const RENEWED: u32 = 4;
-/// Slots that one command renews at most.
+/// The most slots that one command renews.
 const MAX_SLOTS: usize = 500;
-/// Commands that leave together.
+/// The most commands that are sent together.
 const MAX_COMMANDS: usize = 64;
-/// Until what was not acknowledged is told again.
+/// Delay before retrying an unacknowledged release.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
-/// More than this is not told again: it comes free by itself.
+/// Releases beyond this number are not retried: their slots end by themselves.
 const MAX_UNACKNOWLEDGED: usize = 100_000;
 
 /// The slots that this process holds in one store.
 #[derive(Debug)]
 pub(super) struct ProcessSlots {
-    /// What the names of this process begin with; `None` where there was no chance to be had.
+    /// The start of the slot names of this process; `None` without randomness.
     process: Option<u64>,
     next: AtomicU64,
     held: Mutex<HashMap<SlotId, HeldSlot>>,
-    /// Given back, but the store may not have acknowledged it; with when that is over anyway.
+    /// Slots given back without acknowledgement, and the ends of their spans.
     unacknowledged: Mutex<Vec<(SlotCommand, u64)>>,
     /// The shortest span of all limits, in milliseconds.
     shortest_ms: AtomicU64,
-    /// Whether the task that renews runs.
+    /// Whether the renewal task runs.
     renewing: AtomicBool,
     changed: Notify,
 }
@@ -62,9 +65,9 @@ pub(super) struct ProcessSlots {
 #[derive(Debug, Clone, Copy)]
 struct HeldSlot {
     ask: SlotCommand,
-    /// When the store was last asked and did hear it; at first, when the slot was made.
+    /// When the last acknowledged command was sent; at first, when the slot was made.
     asked_us: u64,
-    /// Whether the store may have it.
+    /// Whether the store may have the slot.
     sent: bool,
 }
 
@@ -89,7 +92,7 @@ impl ProcessSlots {
         Some(SlotId((u128::from(self.process?) << 64 | u128::from(number)).to_le_bytes()))
     }
 
-    /// What was given back, and the store has not acknowledged of.
+    /// Notes slots that were given back without acknowledgement.
     pub(super) fn not_acknowledged(&self, slots: &[SlotCommand]) {
         let now_us = Now::read().mono_us;
         self.keep_unacknowledged(slots.iter().map(|slot| (*slot, now_us + span_us(slot))));
@@ -102,16 +105,16 @@ impl ProcessSlots {
         unacknowledged.extend(slots.take(room));
     }
 
-    /// What is to be told again, as of `now_us`, and until when; what has come free by itself is
-    /// not.
+    /// Takes the releases to retry, with the ends of their spans. Slots that ended by `now_us` are
+    /// dropped.
     fn take_unacknowledged(&self, now_us: u64) -> Vec<(SlotCommand, u64)> {
         let mut unacknowledged = std::mem::take(&mut *self.unacknowledged.lock());
         unacknowledged.retain(|(_, until)| *until > now_us);
         unacknowledged
     }
 
-    /// The slots whose time is a quarter over, by key; they stay due until the store has
-    /// acknowledged their renewal.
+    /// The slots that are due for renewal, by key: a quarter of their span is over. They stay due
+    /// until the store acknowledges the renewal.
     fn due(&self, now_us: u64) -> Vec<Vec<SlotCommand>> {
         let mut by_key: HashMap<SubjectKey, Vec<SlotCommand>> = HashMap::new();
         for kept in self.held.lock().values() {
@@ -123,8 +126,8 @@ impl ProcessSlots {
         chunks.map(<[SlotCommand]>::to_vec).collect()
     }
 
-    /// What the store was asked to hold at `now_us`, and whether it did. Answers what nobody holds
-    /// any more: that was given back meanwhile, and may have been taken again.
+    /// Applies the result of a renewal that was sent at `now_us`. Returns the slots that are no
+    /// longer held: they were given back meanwhile, and the renewal may have taken them again.
     fn renewed(&self, slots: &[SlotCommand], acknowledged: bool, now_us: u64) -> Vec<SlotCommand> {
         let mut held = self.held.lock();
         let mut gone = Vec::new();
@@ -142,13 +145,13 @@ impl ProcessSlots {
         gone
     }
 
-    /// How long until somebody has to look again: often enough that some attempts may fail before a
-    /// slot is lost.
+    /// The pause until the next check: short enough that some attempts may fail before a slot is
+    /// lost.
     fn pause(&self) -> Duration {
         let shortest =
             Duration::from_millis(self.shortest_ms.load(Ordering::Acquire)) / (2 * RENEWED);
         let unacknowledged = !self.unacknowledged.lock().is_empty();
-        // Longer than a timer may be is never.
+        // A timer has a longest duration, so an hour stands for never.
         shortest.min(if unacknowledged { RETRY_DELAY } else { Duration::from_secs(3600) })
     }
 }
@@ -158,13 +161,13 @@ fn span_us(slot: &SlotCommand) -> u64 {
 }
 
 impl SharedStore {
-    /// Whether it holds slots: Redis does.
+    /// Whether it holds slots: only Redis does.
     #[must_use]
     pub fn holds_places(&self) -> bool {
         self.connector().is_some()
     }
 
-    /// Some limit has slots with this span, in milliseconds: they are renewed from now on.
+    /// Renews slots from now on. `span_ms` is the span of a limit with slots, in milliseconds.
     pub fn renew_slots(self: &Arc<Self>, span_ms: u32) {
         let slots = self.slots();
         slots.shortest_ms.fetch_min(u64::from(span_ms), Ordering::AcqRel);
@@ -175,8 +178,8 @@ impl SharedStore {
         }
     }
 
-    /// A slot of `key`, of which there are `most`. The store is not asked for it yet; `None` where
-    /// no name can be found.
+    /// A slot of `key`, which has `most` of them. No command is sent yet. `None` if no name can be
+    /// made.
     #[must_use]
     pub fn slot(
         self: &Arc<Self>,
@@ -192,7 +195,7 @@ impl SharedStore {
         Some(SharedSlot { store: Arc::clone(self), ask, over: false })
     }
 
-    /// Puts together what nobody waits for. A slot that is given back so is given back in the end.
+    /// A command without a receiver. A release made by it is retried until acknowledged.
     #[must_use]
     pub fn command_without_reply(&self, question: StoreCommand) -> QueuedCommand {
         if question.action != Action::Release {
@@ -204,18 +207,18 @@ impl SharedStore {
                 slots.not_acknowledged(&given_back);
             }
         };
-        // It is not refused where too many wait: it makes room for others.
+        // A release is sent even if too many commands are in flight: it makes room for others.
         QueuedCommand { question, waiter: Responder::new(Box::new(reply)) }
     }
 
-    /// Asks, and waits: whether the store has acknowledged it.
+    /// Sends commands and waits. Returns for each whether the store acknowledged it.
     async fn send_all(&self, questions: Vec<StoreCommand>) -> Vec<bool> {
         let (asks, answers): (Vec<QueuedCommand>, Vec<_>) = questions
             .into_iter()
             .map(|question| {
                 let (reply, answer) = oneshot::channel();
                 let reply = move |acknowledged: Result<_, _>| {
-                    // Nobody is there to hear it where the task was ended.
+                    // The receiver is gone if the task was ended.
                     let _ = reply.send(acknowledged.is_ok());
                 };
                 (QueuedCommand { question, waiter: Responder::new(Box::new(reply)) }, answer)
@@ -261,11 +264,11 @@ impl SharedStore {
     }
 }
 
-/// Renews for as long as somebody uses the store.
+/// Renews for as long as the store has users.
 async fn renew(store: Weak<SharedStore>, slots: Arc<ProcessSlots>) {
     let mut next_telling = Instant::now();
     loop {
-        // Whoever changes something does not want to wait for a pause that was too long.
+        // A change ends the pause early: it may need a shorter one.
         let _ = timeout(slots.pause(), slots.changed.notified()).await;
         let Some(store) = store.upgrade() else { return };
         if !store.status().is_available() {
@@ -273,10 +276,11 @@ async fn renew(store: Weak<SharedStore>, slots: Arc<ProcessSlots>) {
             tokio::time::sleep(RETRY_DELAY).await;
             continue;
         }
-        // Who holds a slot loses it where this is late; what was given back comes free in any
-        // case.
+        // Renewals go first. A late renewal loses a slot, while a slot that was given back ends by
+        // itself.
         store.renew_due().await;
-        // A store that misses many of them would otherwise be told all of them for each one more.
+        // Without this, a store that misses many releases would get all of them again for each new
+        // one.
         if Instant::now() >= next_telling {
             store.release_again().await;
             next_telling = Instant::now() + RETRY_DELAY;
@@ -284,17 +288,17 @@ async fn renew(store: Weak<SharedStore>, slots: Arc<ProcessSlots>) {
     }
 }
 
-/// A slot that this process wants, or holds, in a shared store. Dropping it gives it back.
+/// A slot that this process requests or holds in a shared store. Dropping it gives it back.
 #[derive(Debug)]
 pub struct SharedSlot {
     store: Arc<SharedStore>,
     ask: SlotCommand,
-    /// Nobody has to be told any more.
+    /// Whether no release is needed any more.
     over: bool,
 }
 
 impl SharedSlot {
-    /// What to ask the store for it. From here on the store may have it.
+    /// The store command for the slot. From here on the store may have it.
     #[must_use]
     pub fn ask(&self) -> SlotCommand {
         if let Some(kept) = self.store.slots().held.lock().get_mut(&self.ask.id) {
@@ -303,8 +307,9 @@ impl SharedSlot {
         self.ask
     }
 
-    /// The request was refused, though the store may have had this slot (`fits`): in a cluster
-    /// each slot is judged by itself, elsewhere all of a request are, and none is taken.
+    /// Handles a refused request whose slot the store may have taken (`fits`). A cluster judges
+    /// each slot by itself. Other stores judge all slots of a request together, and take none on
+    /// refusal.
     pub fn was_refused(mut self, fits: bool) {
         let apart = self.store.connector().is_some_and(|connector| connector.is_cluster());
         if !(fits && apart) {
@@ -313,7 +318,7 @@ impl SharedSlot {
         }
     }
 
-    /// Gives it back: what to tell the store, if it may have it.
+    /// Gives the slot back: returns the release to send, if the store may have the slot.
     #[must_use]
     pub fn give_back(mut self) -> Option<(Arc<SharedStore>, StoreCommand)> {
         self.over = true;
@@ -323,7 +328,7 @@ impl SharedSlot {
         })
     }
 
-    /// It is not renewed any more; whether the store may have it.
+    /// Stops its renewal; returns whether the store may have it.
     fn forget(&self) -> bool {
         let kept = self.store.slots().held.lock().remove(&self.ask.id);
         kept.is_some_and(|kept| kept.sent)
@@ -353,7 +358,7 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_secs(20);
 
-    /// A store that says what it is asked and hears of no slot that is given back.
+    /// A store that reports the commands it gets and acknowledges no release.
     struct Deaf {
         name: u8,
         local: MemoryConfig,
@@ -410,7 +415,7 @@ mod tests {
         for number in 0..200 {
             let question = StoreCommand::of_slots(Action::Release, vec![slot(number)]);
             store.submit(vec![store.command_without_reply(question)]);
-            // It, and what may have been told again with it.
+            // The release, and possibly a retried one with it.
             for _ in 0..2 {
                 told += usize::from(hears.recv_timeout(Duration::from_millis(2)).is_ok());
             }

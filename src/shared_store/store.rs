@@ -1,6 +1,5 @@
-//! A store that all processes of a service share, as the limiter sees it: questions go out in
-//! batches, answers come back by a callback, and no request ever waits longer than the store's
-//! timeout.
+//! A store that all processes of a service share, as the limiter sees it: commands are sent in
+//! batches, results arrive by callback, and no request waits longer than the store's timeout.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, Weak};
@@ -19,27 +18,24 @@ use crate::store::ask::{QueuedCommand, Responder};
 use crate::store::runtime;
 use crate::store::{MemoryConfig, MemoryStore, Notice, Reply, Status, StoreError};
 
-/// A shared store, one for all guards and threads of the process that name the same servers and
-/// prefix.
+/// A shared store: one for all guards and threads of the process with the same servers and prefix.
 #[derive(Debug)]
 pub struct SharedStore {
     kind: &'static str,
     asks: UnboundedSender<Vec<QueuedCommand>>,
     status: Arc<Status>,
-    /// What the store said last, and what is counted here while it is away. It is on the store's
-    /// clock.
+    /// The last results of the store, and the counts of an outage. It is on the store's clock.
     local: Arc<MemoryStore>,
     connector: Option<Arc<Connector>>,
     slots: Arc<ProcessSlots>,
-    /// Where what is said to all processes goes; `None` where it stays in this one.
+    /// The channel of notices to all processes; `None` if they stay in this one.
     said: Option<UnboundedSender<Publication>>,
     /// See [`Self::used_proofs`].
     used_proofs: OnceLock<Arc<MemoryStore>>,
 }
 
 impl SharedStore {
-    /// The store of a configuration. It returns at once: the servers are connected to in the
-    /// background.
+    /// The store of a configuration. It returns at once and connects in the background.
     pub fn open<B: Backend>(backend: B) -> Result<Arc<Self>, ConfigError> {
         type Stores = HashMap<(&'static str, [u8; 32]), Weak<SharedStore>>;
         static STORES: Mutex<Option<Stores>> = Mutex::new(None);
@@ -57,7 +53,7 @@ impl SharedStore {
         let said = connector.as_ref().map(|connector| {
             let (said, publications) = unbounded_channel();
             let copy = Arc::downgrade(&local);
-            // Without a thread, whoever says something is told that nobody hears it.
+            // Without a thread, `publish` replies with an error.
             let _ = runtime::spawn(notices::run(Arc::clone(connector), copy, publications));
             said
         });
@@ -78,13 +74,13 @@ impl SharedStore {
         Ok(store)
     }
 
-    /// What `health()` calls it.
+    /// Its name in `health()`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         self.kind
     }
 
-    /// How to reach its servers, where it keeps revocations: Redis does.
+    /// The connector to its servers, if it keeps revocations: only Redis does.
     #[must_use]
     pub fn connector(&self) -> Option<&Arc<Connector>> {
         self.connector.as_ref()
@@ -94,46 +90,46 @@ impl SharedStore {
         &self.slots
     }
 
-    /// How it is doing.
+    /// Its state.
     #[must_use]
     pub fn status(&self) -> &Status {
         &self.status
     }
 
-    /// What is kept of it in this process.
+    /// The store in this process, see `local` of [`Backend`].
     #[must_use]
     pub fn local(&self) -> &Arc<MemoryStore> {
         &self.local
     }
 
-    /// The proofs that this process knows to be used in it. They are on the clock of this process,
-    /// and a proof that was used in another store is not among them.
+    /// The used proofs of the shared store that this process has seen. They are on the clock of
+    /// this process. Proofs used in another store are not among them.
     #[must_use]
     pub fn used_proofs(&self) -> &Arc<MemoryStore> {
         self.used_proofs.get_or_init(|| Arc::new(MemoryStore::new(MemoryConfig::DEFAULT_BYTES)))
     }
 
-    /// Puts a question together; [`Self::submit`] sends it. Dropping it answers it with
+    /// Makes a command; [`Self::submit`] sends it. Dropping it completes it with
     /// [`StoreError::Unavailable`].
     #[must_use]
     pub fn ask(&self, question: StoreCommand, reply: Reply<CommandResult>) -> QueuedCommand {
         self.ask_for(question, Responder::new(reply))
     }
 
-    /// As [`Self::ask`], for whoever else waits.
+    /// As [`Self::ask`], for any receiver.
     #[must_use]
     pub fn ask_for(&self, question: StoreCommand, waiter: Responder) -> QueuedCommand {
         if self.status.enter() {
             return QueuedCommand { question, waiter: waiter.entered(&self.status) };
         }
-        // It is not sent: it would only make the others late.
+        // It is not sent: it would only delay the others.
         let mut ask = QueuedCommand { question, waiter };
         ask.waiter.settle(Err(StoreError::Overloaded));
         ask
     }
 
-    /// Says something to all processes; the reply comes when the store keeps it, or at once where
-    /// it keeps no such thing.
+    /// Publishes a notice to all processes. The reply comes when the store keeps it, or at once if
+    /// this kind of store keeps no notices.
     pub fn publish(&self, notice: Notice, reply: Reply<()>) {
         let Some(said) = &self.said else { return reply(Ok(())) };
         if let Err(SendError(Publication { reply, .. })) = said.send(Publication { notice, reply })
@@ -142,10 +138,10 @@ impl SharedStore {
         }
     }
 
-    /// Sends questions, those of one tick together: they leave as one pipeline.
+    /// Sends commands. Those of one event-loop turn are sent together, as one pipeline.
     pub fn submit(&self, mut asks: Vec<QueuedCommand>) {
         asks.retain(|ask| ask.waiter.waits());
-        // Where nobody receives, they are dropped and so answered.
+        // Without a receiver they are dropped, and so completed.
         drop(self.asks.send(asks));
     }
 }

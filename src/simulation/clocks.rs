@@ -1,4 +1,4 @@
-//! What is revoked by processes, and beside processes, whose clocks are wrong.
+//! Revocations by processes, and next to processes, whose clocks are wrong.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ fn config() -> Value {
     })
 }
 
-/// A process that may decide about tokens, with a clock that is wrong by `skew_us`.
+/// A process that may decide about tokens, with a clock that is off by `skew_us`.
 async fn started(world: &Arc<World>, skew_us: i64) -> Process {
     let process = Process::start_at(world, config(), skew_us);
     while !process.is_ready() {
@@ -71,7 +71,7 @@ fn what_a_process_revokes_whose_clock_is_wrong_is_refused_by_the_others() {
             assert_eq!(wrong.revoke_subject("eve").await, Err(RevokeError::Clock));
             sleep(Duration::from_secs(2)).await;
             assert_eq!(code(&right, &token).await, "token_revoked");
-            // The others go on without trouble.
+            // The other processes are not affected.
             let token = right.issue_after("eve").unwrap();
             assert_eq!(code(&right, &token).await, "passed");
         });
@@ -90,7 +90,7 @@ fn a_subject_is_revoked_by_the_later_clock_where_they_differ_by_seconds() {
             sleep(Duration::from_secs(2)).await;
             assert_eq!(code(&right, &token).await, "token_revoked", "{seconds}");
             assert_eq!(right.refresh(&login).await.unwrap_err(), RefreshError::Revoked);
-            // A login is good, or it is said which clock is in its way.
+            // A login succeeds, or the error names the clock that prevents it.
             match right.issue_after("ada") {
                 Ok(token) => assert_eq!(code(&right, &token).await, "passed"),
                 Err(error) => assert_eq!((error, seconds), (IssueError::Ahead, 50)),
@@ -131,7 +131,7 @@ fn a_subject_that_is_revoked_twice_in_a_second_has_no_login_of_between() {
     simulate(async {
         let (world, _ending) = World::begin_calm(1, 1);
         let (one, other) = (started(&world, 0).await, started(&world, 0).await);
-        // The first process hears of nothing in time, so it has to ask.
+        // The first process receives no revocation in time, so it has to read the stream.
         for revokes in [&other, &one] {
             sleep(Duration::from_millis(1_010 - world.true_us() / 1_000 % 1_000)).await;
             other.revoke_subject("ada").await.unwrap().unwrap();
@@ -168,7 +168,7 @@ fn a_lock_of_a_process_that_died_before_the_clock_was_set_back_holds_nobody_up()
         let late = started(&world, 0).await;
         assert!(world.true_us() - began_us < 10_000_000);
         assert_eq!(code(&late, &token).await, "token_revoked");
-        // And whoever has something to put back puts it back.
+        // A process with entries to restore restores them.
         let mut delete = redis::cmd("DEL");
         delete.arg("keepstone:{rev}");
         send(delete).await;

@@ -1,4 +1,4 @@
-//! What goes wrong in histories of any kind.
+//! The faults of histories of any kind.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,8 +9,7 @@ use super::redis::{EPOCH_US, Server};
 use super::service::{SERVERS, Service};
 use super::world::World;
 
-/// One thing that goes wrong, or is set right. Numbers name a process by its place, modulo how many
-/// there are.
+/// One fault, or its repair. A number selects a process by index, modulo the number of processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
     /// A process dies, and another one starts in its place.
@@ -18,29 +17,29 @@ pub(super) enum Fault {
     CutOff(usize),
     Heal(usize),
     SkewProcess(usize, i64),
-    /// The primary hangs, or goes on.
+    /// The primary hangs, or continues.
     Hang,
     Wake,
-    /// What the primary writes reaches the replicas late, or not at all.
+    /// Writes of the primary reach the replicas late, or not at all.
     HoldReplicas,
     ReleaseReplicas,
-    /// The primary dies, and a replica takes over in so many milliseconds.
+    /// The primary dies, and a replica takes over after this many milliseconds.
     FailOver(u64),
-    /// The primary dies, and is started again in so many milliseconds: with all that it had, or
-    /// without.
+    /// The primary dies, and starts again after this many milliseconds: with all its data if true,
+    /// or empty.
     Restart(u64, bool),
-    /// The primary has lost what it had, and is there at once.
+    /// The primary has lost its data, and is up at once.
     Flush,
-    /// The primary has no memory left, and throws a key away: that at this place of all.
+    /// The primary is out of memory and evicts the key at this index.
     Evict(usize),
     SkewServers(i64),
-    /// The wall clock of a process, or of all servers, goes too fast by so many parts of a million.
+    /// The wall clock of a process, or of all servers, runs fast by this many parts per million.
     DriftProcess(usize, i64),
     DriftServers(i64),
 }
 
 impl Fault {
-    /// One of all, by chance.
+    /// A random fault.
     pub(super) fn draw(world: &World) -> Self {
         let number = usize::try_from(world.roll(64)).unwrap_or_default();
         let skew = i64::try_from(world.roll(240_000_000)).unwrap_or(0) - 120_000_000;
@@ -60,47 +59,48 @@ impl Fault {
     }
 }
 
-/// What has gone wrong so far, for those who judge. Times are microseconds since the beginning.
+/// The faults so far, for the verdict. Times are microseconds since the beginning.
 #[derive(Debug, Default)]
 pub(super) struct Troubles {
-    /// Processes that have died or were cut off, and since when.
+    /// Processes that died or were cut off, with the time.
     pub(super) unreliable: Vec<(u64, usize)>,
-    /// When the servers may have lost something that was stored.
+    /// The times at which the servers may have lost stored data.
     pub(super) lost_us: Vec<u64>,
-    /// When the clocks of all servers were set, and by how much.
+    /// The times at which the clocks of all servers were set, with the step.
     pub(super) clock_steps: Vec<(u64, i64)>,
-    /// When the clocks of processes were set that had not met the servers yet.
+    /// The times at which a process's clock was set before it had met the servers.
     pub(super) set_alone: Vec<(u64, usize)>,
-    /// When processes started, but for the first ones.
+    /// The start times of processes, except the first ones.
     pub(super) started: Vec<(u64, usize)>,
-    /// When a server threw a key away that was not over.
+    /// The times at which a server evicted a live key.
     pub(super) evicted_us: Vec<u64>,
-    /// When processes died.
+    /// The times at which processes died.
     pub(super) died: Vec<(u64, usize)>,
-    /// When any server or way to it changed, for the worse or the better.
+    /// The times at which a server, or a connection to one, failed or recovered.
     pub(super) changed_us: Vec<u64>,
-    /// From when to when any of them was away; the last one may not be over.
+    /// The spans in which any of them was away; the last one may be open.
     pub(super) away_us: Vec<(u64, Option<u64>)>,
 }
 
 impl Troubles {
-    /// Whether a process has died or was cut off.
+    /// Whether the process has died or was cut off.
     pub(super) fn is_unreliable(&self, process: usize) -> bool {
         self.unreliable.iter().any(|(_, other)| *other == process)
     }
 
-    /// Whether a process has died.
+    /// Whether the process has died.
     pub(super) fn has_died(&self, process: usize) -> bool {
         self.died.iter().any(|(_, other)| *other == process)
     }
 
-    /// How often servers have changed since, or the ways to them.
+    /// The number of changes to servers and connections since `since_us`.
     pub(super) fn changes_since(&self, since_us: u64) -> u64 {
         self.changed_us.iter().filter(|us| **us >= since_us).count() as u64
     }
 
-    /// How often a process may have been away from the servers since, and for `least_us` at least.
-    /// What comes in quick succession is one time: connecting again takes a moment, too.
+    /// The number of spans since `since_us`, of at least `least_us`, in which a process may have
+    /// been away from the servers. Spans in quick succession count as one, since reconnecting takes
+    /// a moment too.
     pub(super) fn outages_since(&self, since_us: u64, least_us: u64, now_us: u64) -> u64 {
         let mut spells: Vec<(u64, u64)> = Vec::new();
         for (from_us, to_us) in &self.away_us {
@@ -116,22 +116,22 @@ impl Troubles {
         spells.iter().filter(counts).count() as u64
     }
 
-    /// How often the servers may have lost something since.
+    /// The number of times since `since_us` at which the servers may have lost data.
     pub(super) fn losses_since(&self, since_us: u64) -> u64 {
         self.lost_us.iter().filter(|us| **us >= since_us).count() as u64
     }
 
-    /// How often the clocks of servers were set since.
+    /// The number of steps of the servers' clocks since `since_us`.
     pub(super) fn steps_since(&self, since_us: u64) -> u64 {
         self.clock_steps.iter().filter(|(us, _)| *us >= since_us).count() as u64
     }
 
-    /// When a process started.
+    /// The start time of a process.
     pub(super) fn started_us(&self, process: usize) -> u64 {
         self.started.iter().find(|(_, number)| *number == process).map_or(0, |(us, _)| *us)
     }
 
-    /// By how much the clock of the servers was ahead: from when to when, and how far.
+    /// The lead of the servers' clock: from, to, and by how much.
     pub(super) fn skews(&self) -> impl Iterator<Item = (u64, u64, i64)> {
         let mut skew_us = 0;
         let begins = std::iter::once(&(0, 0)).chain(&self.clock_steps);
@@ -142,8 +142,8 @@ impl Troubles {
         })
     }
 
-    /// In how many windows of `window_us` by the clock of the servers something in this time may
-    /// count: where that was set, another one begins.
+    /// The number of windows of `window_us`, by the clock of the servers, that `time` may touch.
+    /// Another window begins at each step of that clock.
     pub(super) fn windows(&self, window_us: u64, time: Range<u64>) -> u64 {
         let within = |(from_us, to_us, skew_us): (u64, u64, i64)| {
             let (from_us, to_us) = (from_us.max(time.start), to_us.min(time.end));
@@ -153,7 +153,7 @@ impl Troubles {
         self.skews().filter_map(within).sum()
     }
 
-    /// Whether the servers may have lost what was stored at `stored_us`.
+    /// Whether the servers may have lost data that was stored at `stored_us`.
     pub(super) fn has_lost(&self, stored_us: u64) -> bool {
         self.lost_us.iter().any(|lost_us| *lost_us >= stored_us)
     }
@@ -219,7 +219,7 @@ impl Service {
         }
     }
 
-    /// A server, or a way to one, is not as it was.
+    /// Records that a server, or a connection to one, has changed.
     pub(super) fn changed(&self) {
         let (now_us, is_well) = (self.world.true_us(), self.is_well());
         let mut troubles = self.troubles.lock();
@@ -246,7 +246,7 @@ impl Service {
         }
     }
 
-    /// The replica that has most takes over; the old primary comes back as its replica.
+    /// The most complete replica takes over; the old primary returns as its replica.
     async fn fail_over(&self, ms: u64) {
         let world = &self.world;
         let old = *world.primary.lock();
@@ -266,13 +266,14 @@ impl Service {
             }
             next
         };
-        // It may have been started again meanwhile: it is no primary beside the next one.
+        // The old primary may have been started again meanwhile: it is not a primary next to the
+        // new one.
         world.change(old, |server| server.is_alive = false);
         world.promote(next);
         self.changed();
         sleep(Duration::from_millis(world.roll(3_000))).await;
         let run = world.roll(u64::MAX);
-        // It may be the primary once more: another failover has come in between.
+        // It may be the primary again, after another failover in between.
         if *world.primary.lock() != old {
             world.demote(old, run);
         }

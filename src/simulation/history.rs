@@ -1,5 +1,5 @@
-//! Histories: what clients do and what goes wrong, drawn by a seed, played, and made short. They
-//! are of several kinds, each with its own options, clients and promises; a seed picks one of them.
+//! Histories: actions of clients and faults, drawn with a seed, played, and shrunk. There are
+//! several kinds, each with its own options, clients and promises; the seed picks one of them.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -13,22 +13,22 @@ use super::sessions::Sessions;
 use super::world::World;
 use crate::binding::Nonces;
 
-/// What happens after a step, before the next one: up to so many milliseconds.
+/// The maximum pause before a step.
 const LONGEST_PAUSE_MS: u64 = 1_500;
-/// Some histories are in a hurry: their pauses are shorter by this.
+/// Some histories divide their pauses by this.
 const HASTES: [u64; 3] = [1, 3, 10];
 
-/// A promise: its id in the documentation, and what it says.
+/// A promise: its id in the documentation, and its text.
 pub(super) type Promise = (&'static str, &'static str);
 
-/// What was promised and did not hold.
+/// A promise that did not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Violation {
     pub(super) promise: &'static str,
     pub(super) seen: String,
 }
 
-/// One thing that happens.
+/// One event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step<A> {
     Act(A),
@@ -40,23 +40,23 @@ pub(super) type Steps<K> = Vec<(u64, Step<<K as Kind>::Act>)>;
 
 /// A kind of history.
 pub(super) trait Kind: Send + Sync + Sized + 'static {
-    /// What clients and the application do. Numbers in it name a process, a token or an address by
-    /// its place, modulo how many there are.
+    /// An action of the clients or the application. A number in it selects a process, a token or an
+    /// address by index, modulo their count.
     type Act: Debug + Copy + Send + 'static;
     const NAME: &'static str;
     const PROMISES: &'static [Promise];
-    /// How many steps it has.
+    /// The number of steps.
     const STEPS: usize = 40;
 
-    /// The options of its processes, and how many of them are there.
+    /// The options of the processes, and the number of processes.
     fn config(seed: u64) -> (serde_json::Value, usize);
-    /// How long nothing happens before the next step, in milliseconds.
+    /// The pause before the next step, in milliseconds.
     fn pause(world: &World) -> u64 {
         world.roll(if world.once_in(8) { LONGEST_PAUSE_MS * 4 } else { LONGEST_PAUSE_MS })
     }
-    /// One step, by chance.
+    /// A random step.
     fn draw(world: &World) -> Step<Self::Act>;
-    /// All steps, by chance.
+    /// All steps, at random.
     fn draw_all(world: &World) -> Steps<Self> {
         let haste = haste(world);
         (0..Self::STEPS).map(|_| (Self::pause(world) / haste, Self::draw(world))).collect()
@@ -64,19 +64,20 @@ pub(super) trait Kind: Send + Sync + Sized + 'static {
     /// Begins with a service whose processes are ready.
     fn begin(service: Arc<Service>, seed: u64) -> Self;
     fn act(self: Arc<Self>, act: Self::Act) -> impl Future<Output = ()> + Send;
-    /// Everything is well again, and has had some time: asks for what has to hold then.
+    /// Called after all faults are repaired and some time has passed: checks the promises that must
+    /// hold then.
     fn settle(&self) -> impl Future<Output = ()> + Send;
     fn verdict(&self) -> Result<(), Violation>;
 }
 
-/// By how much the pauses of a history are shorter.
+/// The divisor of the pauses of a history.
 pub(super) fn haste(world: &World) -> u64 {
     HASTES[usize::try_from(world.roll(3)).unwrap_or_default()]
 }
 
-/// Plays a history; `seed` draws what the network does.
+/// Plays a history; `seed` drives the network.
 pub(super) fn play<K: Kind>(seed: u64, steps: &[(u64, Step<K::Act>)]) -> Result<(), Violation> {
-    // Drawn once for all histories: it must not change what the seed of the first one draws.
+    // Drawn once for all histories: it must not change the random numbers of the first one.
     let _ = Nonces::here();
     super::simulate(async {
         let (world, _ending) = World::begin(seed, SERVERS);
@@ -87,7 +88,7 @@ pub(super) fn play<K: Kind>(seed: u64, steps: &[(u64, Step<K::Act>)]) -> Result<
         let mut begun = Vec::with_capacity(steps.len());
         for (pause, step) in steps {
             sleep(Duration::from_millis(*pause)).await;
-            // Nobody waits for what has begun before something else does.
+            // The next step does not wait for the end of this one.
             begun.push(match *step {
                 Step::Act(act) => tokio::spawn(Arc::clone(&kind).act(act)),
                 Step::Fault(fault) => tokio::spawn(Arc::clone(&service).go_wrong(fault)),
@@ -102,7 +103,7 @@ pub(super) fn play<K: Kind>(seed: u64, steps: &[(u64, Step<K::Act>)]) -> Result<
     })
 }
 
-/// Takes steps away as long as what remains violates the same promise.
+/// Removes steps as long as the rest violates the same promise.
 pub(super) fn shrink<K: Kind>(
     seed: u64,
     steps: &[(u64, Step<K::Act>)],
@@ -125,15 +126,15 @@ pub(super) fn shrink<K: Kind>(
     steps
 }
 
-/// A kind of which nothing but this has to be known.
+/// A kind with its types erased.
 pub(super) struct AnyKind {
     pub(super) name: &'static str,
     pub(super) promises: &'static [Promise],
-    /// Draws and plays the history of a seed: what did not hold, with the shortest history.
+    /// Draws and plays the history of a seed: the violation, with the shortest history.
     pub(super) find: fn(u64) -> Option<(Violation, Vec<String>)>,
 }
 
-/// Every kind; the history of a seed is of the kind `seed % KINDS.len()`.
+/// Every kind. The history of a seed has the kind `seed % KINDS.len()`.
 pub(super) const KINDS: &[AnyKind] = &[any::<Sessions>(), any::<Limits>()];
 
 const fn any<K: Kind>() -> AnyKind {

@@ -1,10 +1,10 @@
-//! A deterministic simulation: several processes with the real code of the product, a store and its
-//! replicas, and a network between them, on one thread and in virtual time. A seed repeats a
+//! A deterministic simulation: several processes with the real code of the product, a store with
+//! replicas, and the network between them, on one thread and in virtual time. A seed reproduces a
 //! history.
 //!
-//! What is real: guards, limits, leases, the list of revocations, sessions, what is said of
-//! clients, the drivers that speak to Redis, and its Lua scripts. What is a model: Redis itself
-//! ([`redis`]), the network ([`network`]), clocks and chance ([`world`]).
+//! Real code: guards, limits, leases, the list of revocations, sessions, runtime overrides, the
+//! Redis drivers, and the Lua scripts. Models: Redis itself ([`redis`]), the network ([`network`]),
+//! clocks and random numbers ([`world`]).
 
 mod clocks;
 mod faults;

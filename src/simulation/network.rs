@@ -1,6 +1,6 @@
-//! Connections of processes to servers. What is sent on one arrives in its order, after some time;
-//! between connections there is no order. A command that was sent may be done though nobody waits
-//! for its answer any more.
+//! Connections of processes to servers. Commands on one connection arrive in order, after some
+//! time; between connections there is no order. A command may run after its sender has stopped
+//! waiting for the answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ struct Request {
     answer: oneshot::Sender<Answers>,
 }
 
-/// Connects the running process to the primary that it is led to; `None` outside of a simulation.
+/// Connects the running process to its primary; `None` outside of a simulation.
 pub(crate) fn connect(
     patience: Option<Duration>,
 ) -> Option<impl Future<Output = Result<Connection, RedisError>>> {
@@ -44,14 +44,14 @@ pub(crate) fn connect(
         }
         let (sent, requests) = unbounded_channel();
         let run = world.servers.lock()[server].run_number();
-        // A part of the network: it goes on when the process dies.
+        // A part of the network: it continues when the process dies.
         tokio::spawn(serve(world, process, server, run, requests));
         Ok(Connection { sent, patience })
     })
 }
 
 impl Connection {
-    /// Sends commands together; one value for each.
+    /// Sends commands together; returns one value for each.
     pub(crate) async fn send(&self, commands: impl Iterator<Item = &Cmd>) -> Answers {
         let commands = commands.map(arguments).collect();
         let (answer, told) = oneshot::channel();
@@ -84,7 +84,7 @@ fn io(kind: std::io::ErrorKind) -> RedisError {
     std::io::Error::from(kind).into()
 }
 
-/// The server's end of a connection. It ends with the server, and is reset now and then.
+/// The server's end of a connection. It ends with the server, and is randomly reset.
 async fn serve(
     world: Arc<World>,
     process: usize,
@@ -113,14 +113,14 @@ async fn serve(
         tokio::spawn(async move {
             sleep(world.delay()).await;
             world.reachable(process, server).await;
-            // Nobody may wait any more.
+            // The receiver may have stopped waiting.
             let _ = answer.send(Ok(values));
         });
     }
 }
 
 impl World {
-    /// Waits until a way is open: what is lost on it is sent again.
+    /// Waits until the connection is open: lost packets are sent again.
     async fn reachable(&self, process: usize, server: usize) {
         loop {
             let changed = self.changed.notified();
@@ -131,7 +131,7 @@ impl World {
         }
     }
 
-    /// One command at a server; `None` where it died meanwhile.
+    /// Runs one command at a server; `None` if the server died meanwhile.
     async fn serve(
         &self,
         server: usize,
@@ -178,7 +178,7 @@ impl World {
         Some(answer.unwrap_or_else(|text| error(&text)))
     }
 
-    /// Waits until there is something to read, at most for `span`.
+    /// Waits until there is an entry to read, at most for `span`.
     async fn grows(&self, server: usize, run: u64, command: &[Name], span: Duration) {
         let deadline = Instant::now() + span;
         let mut seen = None;
@@ -202,7 +202,7 @@ impl World {
         }
     }
 
-    /// `WAIT`: how many replicas have what was written on the connection.
+    /// `WAIT`: the number of replicas that have the writes of this connection.
     async fn replicated(&self, server: usize, command: &[Name], written: usize) -> Value {
         let number = |i: usize| String::from_utf8_lossy(&command[i]).parse::<u64>().unwrap_or(0);
         let (wanted, ms) = (number(1), number(2));

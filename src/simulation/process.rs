@@ -1,4 +1,4 @@
-//! One process of a service: a guard, and the calls that an application makes.
+//! One process of a service: a guard, and the calls of an application.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +21,7 @@ use crate::store::ask::Responder;
 use crate::store::{Notice, Reply, StoreError};
 use crate::token::{IssueError, IssueOptions};
 
-/// What came of a request.
+/// The outcome of a request.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// Its handler ran.
@@ -51,7 +51,7 @@ pub(crate) struct Login {
     pub(crate) session: String,
 }
 
-/// A process that runs. A clone is the same one.
+/// A running process. A clone is the same one.
 #[derive(Debug, Clone)]
 pub(crate) struct Process {
     pub(crate) number: usize,
@@ -61,14 +61,15 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts a process of a service with the options `config`, which names no store.
+    /// Starts a process of a service with the options `config`, which must not name a store.
     pub(crate) fn start(world: &Arc<World>, config: Value) -> Self {
         Self::start_at(world, config, 0)
     }
 
-    /// The same, with a wall clock that is wrong by so much.
+    /// The same, with a wall clock that is off by `skew_us`.
     pub(crate) fn start_at(world: &Arc<World>, mut config: Value, skew_us: i64) -> Self {
-        // Guards of one process that name the same store share it, and these are of several.
+        // Guards of one OS process with the same store share it; these guards belong to several
+        // processes.
         static STARTED: AtomicU64 = AtomicU64::new(0);
         let started = STARTED.fetch_add(1, Ordering::Relaxed);
         let url = format!("redis://process-{started}.example:6379");
@@ -83,7 +84,7 @@ impl Process {
         Self { number, world: Arc::clone(world), guard, stack }
     }
 
-    /// It dies, in the middle of whatever it does.
+    /// The process dies, in the middle of any work.
     pub(crate) fn kill(&self) {
         self.world.kill(self.number);
     }
@@ -124,7 +125,8 @@ impl Process {
         self.ask_for("/", address, &headers).await.0
     }
 
-    /// A request for a path, until its handler runs or it is refused, and what it holds then.
+    /// A request for a path, until its handler runs or it is refused, with the context that it
+    /// holds then.
     pub(crate) async fn ask_for(
         &self,
         path: &str,
@@ -157,7 +159,7 @@ impl Process {
         .await
     }
 
-    /// The response to a request is over: what it held is given back.
+    /// The response to a request ends: its permits are released.
     pub(crate) fn end(&self, mut exchange: RequestContext) {
         self.run(|| {
             let charged = exchange.charged.take();
@@ -184,7 +186,7 @@ impl Process {
         }
     }
 
-    /// A token of `subject`, of a session of its own.
+    /// A token of `subject`, with its own session.
     pub(crate) fn issue(&self, subject: &str) -> String {
         self.issue_with(claims(subject))
     }
@@ -199,7 +201,7 @@ impl Process {
         })
     }
 
-    /// Revokes a token. `Ok` says that the store has it.
+    /// Revokes a token. `Ok` means that the store has it.
     pub(crate) async fn revoke_token(&self, token: &str) -> Result<(), StoreError> {
         let tokens = self.guard.tokens.as_ref().expect("there are tokens");
         let RevocationList::Shared(list) = &tokens.revocations else { panic!("it is shared") };
@@ -212,8 +214,8 @@ impl Process {
         self.within(async { reply_of(revoke).await }).await
     }
 
-    /// Revokes the tokens of a subject that were issued until now. An outer error says that nothing
-    /// was done.
+    /// Revokes the tokens of a subject that were issued until now. An outer error means that
+    /// nothing was done.
     pub(crate) async fn revoke_subject(
         &self,
         subject: &str,
@@ -231,7 +233,7 @@ impl Process {
         .await
     }
 
-    /// A token of `subject` that follows what was revoked of it, as `guard.tokens.issue` gives it.
+    /// A token of `subject` that follows its revocation, as from `guard.tokens.issue`.
     pub(crate) fn issue_after(&self, subject: &str) -> Result<String, IssueError> {
         self.run(|| {
             let tokens = self.guard.tokens.as_ref().expect("there are tokens");
@@ -310,12 +312,12 @@ impl Process {
         .await
     }
 
-    /// Blocks an address, or takes that back; `Ok` says that the store has it.
+    /// Blocks an address, or removes the block. `Ok` means that the store has it.
     pub(crate) async fn block(&self, address: &str, blocks: bool) -> Result<(), StoreError> {
         self.list(address, blocks.then_some(ListAction::Blocked)).await
     }
 
-    /// Puts an address on a list, or takes it off; `Ok` says that the store has it.
+    /// Puts an address on a list, or removes it. `Ok` means that the store has it.
     pub(crate) async fn list(
         &self,
         address: &str,
@@ -332,7 +334,7 @@ impl Process {
         .await
     }
 
-    /// Puts an address on a list for some milliseconds.
+    /// Puts an address on a list for `ms` milliseconds.
     pub(crate) async fn list_for(
         &self,
         address: &str,
@@ -343,7 +345,7 @@ impl Process {
         self.within(self.publish(Notice::listed(who, standing, "", ms))).await
     }
 
-    /// Gives a limit other figures, as `guard.limits.set` does.
+    /// Changes the figures of a limit, as `guard.limits.set` does.
     pub(crate) async fn set_limit(&self, name: &str, limit: u64) -> Result<(), StoreError> {
         let change = json!({ "name": name, "limit": limit });
         let notice = self.guard.change_limit(name, &change).expect("they are right");
@@ -360,7 +362,7 @@ fn claims(subject: &str) -> Map<String, Value> {
     Map::from_iter([("sub".to_owned(), subject.into())])
 }
 
-/// What a call tells later. `Unavailable` where the process died meanwhile.
+/// The result that a call passes to its reply. `Unavailable` if the process died meanwhile.
 async fn reply_of<T: Send + 'static>(call: impl FnOnce(Reply<T>)) -> Result<T, StoreError> {
     let (tell, told) = oneshot::channel();
     call(Box::new(move |answer| {

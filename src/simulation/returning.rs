@@ -1,4 +1,4 @@
-//! What a process may say that comes to a primary which lacks the last revocation.
+//! The possible answers of a process that connects to a primary without the last revocation.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ fn nobody_takes_what_the_next_primary_lacks_before_the_one_who_revoked_it_is_bac
         let token = revoker
             .issue_with(json!({ "sub": "ada", "sid": login.session }).as_object().unwrap().clone());
         sleep(Duration::from_secs(5)).await;
-        // The replica gets nothing any more, and nobody but the revoker hears of the revocation.
+        // The replica receives nothing more, and only the revoker has the revocation.
         world.change(1, |server| server.is_held = true);
         for other in &others {
             world.cut_off(other.number, 0, true);

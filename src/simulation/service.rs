@@ -1,4 +1,4 @@
-//! A service: its processes, and what surrounds them.
+//! A service: its processes and their environment.
 
 use std::sync::Arc;
 
@@ -48,7 +48,7 @@ impl Service {
         self.processes.lock().clone()
     }
 
-    /// Whether the primary answers, and every process reaches every server.
+    /// Whether the primary answers and every process reaches it.
     pub(super) fn is_well(&self) -> bool {
         let primary = *self.world.primary.lock();
         let answers = {
@@ -59,7 +59,7 @@ impl Service {
         answers && self.processes().iter().all(reaches)
     }
 
-    /// The process at a place, modulo how many there are.
+    /// The process at an index, modulo the number of processes.
     pub(super) fn process(&self, number: usize) -> Process {
         let processes = self.processes.lock();
         processes[number % processes.len()].clone()
@@ -81,7 +81,7 @@ impl Service {
         troubles.started.push(started);
     }
 
-    /// One more process starts: it knows nothing but what the servers have.
+    /// One more process starts: it has no data except that of the servers.
     pub(super) async fn add_process(&self) {
         let late = Process::start(&self.world, self.config.clone());
         self.troubles.lock().started.push((self.world.true_us(), late.number));
@@ -89,11 +89,10 @@ impl Service {
         self.be_ready().await;
     }
 
-    /// Sets everything right, and gives it some time: what has begun ends, and every bound of
-    /// seconds passes.
+    /// Repairs everything and waits: all steps end, and every bound of seconds passes.
     pub(super) async fn heal(&self, begun: &[JoinHandle<()>]) {
         let world = &self.world;
-        // What was begun last goes wrong before it is set right.
+        // The last fault must happen before the repair.
         sleep(Duration::from_millis(1)).await;
         self.changed();
         for process in self.processes() {
@@ -117,7 +116,7 @@ impl Service {
     }
 }
 
-/// One of a list by its place, modulo how many there are.
+/// The item of a list at an index, modulo its length.
 pub(super) fn one_of<T: Clone>(list: &Mutex<Vec<T>>, number: usize) -> Option<T> {
     let list = list.lock();
     (!list.is_empty()).then(|| list[number % list.len()].clone())

@@ -1,4 +1,4 @@
-//! Histories that are told in full.
+//! Fixed histories.
 
 use serde_json::{Value, json};
 use tokio::time::{Duration, sleep};
@@ -71,7 +71,7 @@ fn a_clock_that_is_set_back_in_the_middle_of_a_refresh_costs_no_session() {
     });
 }
 
-/// Processes of a service, once they may decide about tokens.
+/// The processes of a service, once they may decide about tokens.
 pub(super) async fn started(
     world: &std::sync::Arc<World>,
     count: usize,
@@ -92,7 +92,7 @@ fn what_a_process_says_of_a_client_holds_there_at_once_whatever_it_reads_meanwhi
             let processes = started(&world, 2, &config()).await;
             let [one, other] = &processes[..] else { panic!("there are two") };
             let token = one.issue("eve");
-            // The other process can't hear of it yet, and has something to say itself.
+            // The other process can't receive it yet, and publishes an override itself.
             world.cut_off(other.number, 0, true);
             one.block("192.0.2.7", false).await.unwrap();
             sleep(Duration::from_millis(after_ms)).await;
@@ -153,13 +153,13 @@ fn a_used_proof_is_not_taken_again_when_time_has_caught_up_with_its_nonce() {
             assert_ne!(client.show(process, &proof).await, "passed");
             sleep(Duration::from_millis(500)).await;
         }
-        // The client goes on with the next one.
+        // The client continues with the next nonce.
         let next = client.proof(world.true_us(), Some(&nonce));
         assert_eq!(client.show(other, &next).await, "passed");
     });
 }
 
-/// How many histories: `KEEPSTONE_HISTORIES` says it, and `KEEPSTONE_SEED` the first seed.
+/// The first seed and the number of histories, from `KEEPSTONE_SEED` and `KEEPSTONE_HISTORIES`.
 fn wanted() -> (u64, u64) {
     let number = |name: &str, usual: u64| {
         std::env::var(name).map_or(usual, |text| text.parse().expect("it is a number"))
@@ -167,7 +167,7 @@ fn wanted() -> (u64, u64) {
     (number("KEEPSTONE_SEED", 1), number("KEEPSTONE_HISTORIES", 200))
 }
 
-/// The kind of the history of a seed, or the one that `KEEPSTONE_KIND` names.
+/// The kind of a seed's history, or the kind in `KEEPSTONE_KIND`.
 fn kind_of(seed: u64) -> &'static AnyKind {
     match std::env::var("KEEPSTONE_KIND") {
         Ok(name) => KINDS.iter().find(|kind| kind.name == name).expect("there is such a kind"),

@@ -1,4 +1,4 @@
-//! The world of a history: clocks, chance, servers, and the ways between them and the processes.
+//! The world of a history: clocks, random numbers, servers, and their connections to the processes.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -22,7 +22,7 @@ thread_local! {
     static PROCESS: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
-/// Everything that a history is made of, but for the code that is tried.
+/// The whole environment of the code under test.
 #[derive(Debug)]
 pub(crate) struct World {
     began: Instant,
@@ -31,13 +31,13 @@ pub(crate) struct World {
     is_calm: AtomicBool,
     pub(crate) servers: Mutex<Vec<Server>>,
     processes: Mutex<Vec<Host>>,
-    /// Something was written, healed, woken or promoted.
+    /// Notified after a write, a repair, a wake-up or a promotion.
     pub(crate) changed: Notify,
-    /// The server that processes are led to.
+    /// The server that processes connect to.
     pub(crate) primary: Mutex<usize>,
 }
 
-/// By how much a clock is wrong that goes too fast or too slow.
+/// The error of a clock that runs too fast or too slow.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Drift {
     ppm: i64,
@@ -51,13 +51,13 @@ impl Drift {
         self.before_us + went_us.saturating_mul(self.ppm) / 1_000_000
     }
 
-    /// From now on it goes too fast by so many parts of a million.
+    /// From now on it runs fast by `ppm` parts per million.
     pub(crate) fn change(&mut self, ppm: i64, true_us: u64) {
         *self = Self { ppm, since_us: true_us, before_us: self.at(true_us) };
     }
 }
 
-/// What surrounds one process.
+/// The environment of one process.
 #[derive(Debug, Default)]
 struct Host {
     skew_us: i64,
@@ -65,7 +65,8 @@ struct Host {
     tasks: Vec<AbortHandle>,
     /// The servers that it can't reach.
     cut_off: Vec<usize>,
-    /// What it has noticed of its clock. It outlives the history, as it does its process elsewhere.
+    /// Its record of clock rollbacks. It outlives the history, as it outlives everything in a real
+    /// process.
     set_back: OnceLock<&'static ClockRollback>,
 }
 
@@ -90,7 +91,7 @@ impl World {
         (world, Ending)
     }
 
-    /// A world in which nothing goes wrong but what a history tells of.
+    /// A world without random faults: only those of the history happen.
     pub(crate) fn begin_calm(seed: u64, servers: usize) -> (Arc<Self>, Ending) {
         let (world, ending) = Self::begin(seed, servers);
         world.is_calm.store(true, Ordering::Relaxed);
@@ -102,7 +103,7 @@ impl World {
         !self.is_calm.load(Ordering::Relaxed) && self.once_in(2_000)
     }
 
-    /// A world without servers, for chance alone; it needs no runtime.
+    /// A world without servers, for random numbers only; it needs no runtime.
     pub(super) fn chance(seed: u64) -> Self {
         Self {
             began: Instant::now(),
@@ -135,12 +136,12 @@ impl World {
         (z ^ (z >> 31)) % end
     }
 
-    /// Once in so many times.
+    /// True once in `times` calls, on average.
     pub(crate) fn once_in(&self, times: u64) -> bool {
         self.roll(times) == 0
     }
 
-    /// How long a message is on its way: mostly below 3 ms, now and then far longer.
+    /// The delay of a message: usually below 3 ms, sometimes far longer.
     pub(super) fn delay(&self) -> Duration {
         let is_late = !self.is_calm.load(Ordering::Relaxed) && self.once_in(100);
         let ms = if is_late { self.roll(200) } else { self.roll(3) };
@@ -153,7 +154,7 @@ impl World {
         processes.len() - 1
     }
 
-    /// Ends whatever a process does, at once.
+    /// Ends all tasks of a process at once.
     pub(crate) fn kill(&self, process: usize) {
         let tasks = std::mem::take(&mut self.processes.lock()[process].tasks);
         for task in tasks {
@@ -172,7 +173,7 @@ impl World {
         (EPOCH_US + true_us).saturating_add_signed(host.skew_us + host.drift.at(true_us))
     }
 
-    /// Lets the wall clock of a process go too fast by so many parts of a million.
+    /// From now on the wall clock of a process runs fast by `ppm` parts per million.
     pub(crate) fn drift(&self, process: usize, ppm: i64) {
         let true_us = self.true_us();
         self.processes.lock()[process].drift.change(ppm, true_us);
@@ -182,7 +183,7 @@ impl World {
         !self.processes.lock()[process].cut_off.contains(&server)
     }
 
-    /// How many replicas have what `server` had written after `written` commands.
+    /// The number of replicas that have the first `written` commands of `server`.
     pub(super) fn replicas_with(&self, server: usize, written: usize) -> u64 {
         let servers = self.servers.lock();
         let has = |(number, replica): (usize, &Server)| {
@@ -191,7 +192,7 @@ impl World {
         servers.iter().enumerate().filter(|item| has((item.0, item.1))).count() as u64
     }
 
-    /// Lets a replica take over as it is; processes that connect from now on are led to it.
+    /// Promotes a replica with the data it has; processes that connect from now on reach it.
     pub(crate) fn promote(&self, replica: usize) {
         let mut servers = self.servers.lock();
         let old = std::mem::replace(&mut *self.primary.lock(), replica);
@@ -201,7 +202,7 @@ impl World {
         let mut promoted = std::mem::replace(&mut servers[replica], Server::new(0, false));
         promoted.take_over(&servers[old], promoted.has);
         servers[replica] = promoted;
-        // The others follow the new one; what they had more than it is gone.
+        // The others follow the new primary and lose all later writes.
         let written = servers[replica].written();
         for (number, server) in servers.iter_mut().enumerate() {
             if number != replica {
@@ -212,7 +213,7 @@ impl World {
         self.changed.notify_waiters();
     }
 
-    /// Makes an old primary, or a server that was started again, a replica of the primary.
+    /// Makes an old primary, or a restarted server, a replica of the primary.
     pub(crate) fn demote(&self, server: usize, run: u64) {
         let mut servers = self.servers.lock();
         let server = &mut servers[server];
@@ -222,13 +223,13 @@ impl World {
         self.changed.notify_waiters();
     }
 
-    /// Changes a server, and wakes who waits for it.
+    /// Changes a server, and wakes the tasks that wait for a change.
     pub(crate) fn change(&self, server: usize, change: impl FnOnce(&mut Server)) {
         change(&mut self.servers.lock()[server]);
         self.changed.notify_waiters();
     }
 
-    /// Cuts a process off from a server, or ends that.
+    /// Cuts a process off from a server, or reconnects it.
     pub(crate) fn cut_off(&self, process: usize, server: usize, is_cut: bool) {
         let mut processes = self.processes.lock();
         let servers = &mut processes[process].cut_off;
@@ -241,7 +242,7 @@ impl World {
     }
 }
 
-/// Carries what the primary has written to a replica, as long as the world lasts.
+/// Copies the primary's writes to a replica, until the world ends.
 async fn replicate(world: Arc<World>, replica: usize) {
     loop {
         let changed = world.changed.notified();
@@ -273,7 +274,7 @@ impl Drop for Ending {
     }
 }
 
-/// What the clocks of the running process say; `None` outside of a simulation.
+/// The clocks of the running process; `None` outside of a simulation.
 pub(crate) fn now() -> Option<Now> {
     let world = World::current()?;
     let true_us = world.true_us();
@@ -281,14 +282,14 @@ pub(crate) fn now() -> Option<Now> {
     Some(Now { unix_us, mono_us: true_us + 1 })
 }
 
-/// What the running process has noticed of its clock; `None` outside of a simulation.
+/// The clock rollbacks that the running process detected; `None` outside of a simulation.
 pub(crate) fn set_back() -> Option<&'static ClockRollback> {
     let (world, process) = (World::current()?, PROCESS.get()?);
     let processes = world.processes.lock();
     Some(processes[process].set_back.get_or_init(|| Box::leak(Box::default())))
 }
 
-/// Fills `bytes` by the seed of the history; `false` outside of a simulation.
+/// Fills `bytes` from the seed of the history; `false` outside of a simulation.
 pub(crate) fn fill_random(bytes: &mut [u8]) -> bool {
     let Some(world) = World::current() else { return false };
     for byte in bytes {
@@ -322,7 +323,7 @@ pub(crate) fn inside<F: Future>(process: usize, task: F) -> impl Future<Output =
     Inside { process, task: Box::pin(task) }
 }
 
-/// The process whose code runs.
+/// The process whose code is running.
 pub(super) fn running_process() -> usize {
     PROCESS.get().expect("only a process connects")
 }

@@ -1,26 +1,26 @@
-//! What is asked before a wait is asked again behind it.
+//! Checks before a wait are repeated after it.
 //!
-//! The attack: a request whose token is good when it comes sends its body a byte at a time, or
-//! waits for its turn at a limit. Meanwhile its token expires, its user logs out, its client is
-//! blocked. Without a second look the handler runs.
+//! The attack: a request whose token is valid on arrival sends its body a byte at a time, or waits
+//! for its turn at a limit. Meanwhile its token expires, its user logs out, or its client is
+//! blocked. Without a second check the handler runs.
 //!
 //! The rules:
 //!
-//! 1. Every way back from a wait sets [`RequestContext::now`].
-//! 2. Layers 7 and 9 begin with [`Stack::ask_again`]: no request reaches a handler by another way.
-//!    A new kind of wait can't forget it.
-//! 3. Where less than [`MOMENT`] has passed since the last look, nothing is asked. So the handler
-//!    never runs on a look that is older than that, and a request that has not waited pays one
+//! 1. Every resumption after a wait sets [`RequestContext::now`].
+//! 2. Layers 7 and 9 begin with [`Stack::ask_again`]: no request reaches a handler by another path.
+//!    So a new kind of wait can't miss the check.
+//! 3. If less than [`MOMENT`] has passed since the last check, nothing is checked. So a check is
+//!    never older than that when the handler runs, and a request that has not waited pays for one
 //!    comparison.
-//! 4. What a time can change is asked: the lists of clients, the token (its times, its key, the
-//!    keys of its issuer), what is revoked, what the route demands, and a policy that reads the
-//!    time. What it can't change is not: host, path, CSRF, proof, certificate. Limits have counted
-//!    the request, and what they have admitted stays admitted.
-//! 5. The copy of the revocations is looked at in any case. A route that wants the store's own word
-//!    asks the store again where that word is older than [`WORD`]: a slow body costs one more
-//!    question, and not one for each packet.
-//! 6. Earlier layers of the same request are asked as well ([`HostInput::earlier`]): the body may
-//!    be read by `guard.validate()`, which knows no token.
+//! 4. Everything that time can change is checked: the lists of clients, the token (its times, its
+//!    key, the keys of its issuer), revocations, the route's requirements, and a policy that reads
+//!    the time. The rest is not: host, path, CSRF, proof, certificate. Limits have counted the
+//!    request, and an admitted request stays admitted.
+//! 5. The replica of the revocations is always checked. A route that requires the store's own
+//!    answer asks the store again if that answer is older than [`WORD`]: a slow body costs one more
+//!    store command, and not one for each packet.
+//! 6. Earlier layers of the same request are checked as well ([`HostInput::earlier`]): the body may
+//!    be read by `guard.validate()`, which reads no token.
 //!
 //! [`HostInput::earlier`]: crate::stack::HostInput::earlier
 
@@ -37,14 +37,14 @@ use crate::request::Request;
 use crate::revocation::{SharedRevocations, stale_refusal};
 use crate::stack::{Door, RequestContext, Step, StoreAsk, Suspension};
 
-/// A look at token and client holds for so long.
+/// How long a check of token and client stays valid.
 const MOMENT: Duration = Duration::from_millis(10);
-/// The word of a store holds for so long, where a route wants it.
+/// How long an answer of the store stays valid, if a route requires one.
 const WORD: Duration = Duration::from_secs(1);
 
 impl Stack {
-    /// Asks again whether a request that has waited is welcome. `Some` where the store has to say
-    /// it.
+    /// Checks again whether a request that has waited is still admitted. `Some`: the store has to
+    /// be asked first.
     pub(super) fn ask_again(
         &self,
         ctx: &mut RequestContext,
@@ -54,7 +54,7 @@ impl Stack {
             return Ok(None);
         }
         let Some(request) = &ctx.request else { return Ok(None) };
-        // The request may well be unlimited by now: it has been counted, or not.
+        // Whether a list exempts the client is ignored: the limits have already decided.
         self.check_client(request, ctx.now, &mut ctx.reasons)?;
         let own = ctx.identity.is_some().then_some(self);
         for stack in own.into_iter().chain(ctx.extras.earlier.iter().map(Arc::as_ref)) {
@@ -72,7 +72,7 @@ impl Stack {
         Ok(None)
     }
 
-    /// Checks client and token of a request once more. `Some`: this list has to be asked before.
+    /// Checks client and token of a request once more. `Some`: this list has to be refreshed first.
     fn check_again(
         &self,
         request: &Request,
@@ -105,7 +105,7 @@ impl Stack {
         Ok(None)
     }
 
-    /// Refuses a client that is blocked. Answers whether a list says that it is not limited.
+    /// Refuses a blocked client. Returns whether a list exempts the client from limits.
     pub(super) fn check_client(
         &self,
         request: &Request,
@@ -131,13 +131,13 @@ impl Stack {
         }
     }
 
-    /// Whether the answer of the policy may be another one later.
+    /// Whether the policy may decide differently at a later time.
     fn policy_reads_time(&self) -> bool {
         self.policy.is_some()
             && self.guard.policy.as_ref().is_some_and(crate::policy::PolicySet::reads_time)
     }
 
-    /// Whether there is anything to ask again of this request.
+    /// Whether any check of this request has to be repeated.
     #[must_use]
     pub fn looks_again(&self, ctx: &RequestContext) -> bool {
         self.clients
@@ -146,7 +146,7 @@ impl Stack {
             || !ctx.extras.earlier.is_empty()
     }
 
-    /// Whether a later layer is to ask this stack again where the request waits there.
+    /// Whether a later layer repeats the checks of this stack if the request waits there.
     #[must_use]
     pub fn is_asked_again(&self) -> bool {
         self.clients || self.token != TokenRequirement::Ignore

@@ -1,4 +1,4 @@
-//! Builds a stack: the guard's own options, as the route or the one layer narrows them.
+//! Builds a stack: the guard's own options, narrowed by the route or reduced to one layer.
 
 use std::sync::Arc;
 
@@ -19,11 +19,11 @@ use crate::schema::SchemaRules;
 use crate::token::Requirements;
 
 impl Guard {
-    /// Builds a stack: of all layers, as `route` narrows them (`RouteOptions` in index.d.ts), or of
-    /// one layer alone.
+    /// Builds a stack: all layers, narrowed by `route` (`RouteOptions` in index.d.ts), or one layer
+    /// alone.
     ///
     /// # Errors
-    /// The first thing that is wrong with the options.
+    /// The first error in the options.
     pub fn stack(self: &Arc<Self>, route: &Value, layers: Layers) -> Result<Stack, ConfigError> {
         let known: &[&str] = match layers {
             Layers::All => &ROUTE_OPTIONS,
@@ -99,7 +99,7 @@ impl Guard {
         Ok(stack)
     }
 
-    /// Whether the store itself must say that a token was not revoked.
+    /// Whether the store itself must confirm that a token is not revoked.
     fn fresh(&self, options: &Options<'_>) -> Result<bool, ConfigError> {
         let fresh = options.bool("fresh")?.unwrap_or(false);
         let off = |tokens: &Tokens| matches!(tokens.revocations, RevocationList::Off);
@@ -111,7 +111,7 @@ impl Guard {
         Ok(fresh)
     }
 
-    /// A route that leaves its body to the application can't have it judged.
+    /// A route that leaves its body to the application can't have it checked.
     fn check_body_is_read(&self, stack: &Stack) -> Result<(), ConfigError> {
         let conflict = |why| ConfigError::new(ConfigCode::ConflictingOptions, "payload", why);
         if stack.schemas.as_ref().is_some_and(Schemas::wants_body) {
@@ -133,8 +133,7 @@ impl Guard {
         }
     }
 
-    /// A layer that is mounted alone and looks at a token that may have come in a cookie has it,
-    /// too.
+    /// A layer that is mounted alone and reads a token that may come in a cookie checks CSRF, too.
     fn csrf_of(
         &self,
         options: &Options<'_>,
@@ -236,8 +235,8 @@ impl Guard {
     }
 }
 
-/// A layer that is mounted alone, without options and off on the guard: it would let everything
-/// pass.
+/// A layer that is mounted alone, without options and off on the guard: it would pass every
+/// request.
 fn is_off(layer: &str) -> ConfigError {
     ConfigError::invalid(layer, "is off on the guard, so this handler would do nothing")
         .suggest("give the handler options, or leave it out")

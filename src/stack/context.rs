@@ -1,5 +1,5 @@
-//! What a request carries on its way through the layers, and what comes of it: `src/stack/mod.rs`
-//! has the way.
+//! The state of a request on its way through the layers, and the result. `src/stack/mod.rs` has the
+//! order of the layers.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -18,102 +18,104 @@ use crate::stack::Stack;
 use crate::store::StoreError;
 use crate::token::{Scheme, Verified};
 
-/// What only JavaScript knows of a request.
+/// Facts about a request that only JavaScript has.
 #[derive(Debug, Default)]
 pub struct HostInput {
-    /// What the application's function said of the request's origin.
+    /// The result of the application's function for the request's origin.
     pub origin: Option<bool>,
     /// Whether an earlier stack or layer of the same guard has decided about CORS, and this one
-    /// leaves it at that.
+    /// keeps its decision.
     pub skips_cors: bool,
-    /// With `skips_cors`, for a handshake: whether that decision lets its origin open a socket.
+    /// With `skips_cors`, for a handshake: whether that decision allows its origin to open a
+    /// socket.
     pub admitted: bool,
     /// Route parameters, as Express decoded them.
     pub params: Vec<(String, String)>,
     /// Numbers of the limits by which an earlier stack of the same guard has counted this request.
     pub counted: Vec<u64>,
-    /// What earlier layers have noted of proofs that they took from this request.
+    /// Marks of the proofs that earlier layers accepted from this request.
     pub proofs: Vec<String>,
-    /// Earlier stacks that have let this request pass: after a wait here, they are asked again.
+    /// Earlier stacks that have let this request pass: after a wait here, their checks are
+    /// repeated.
     pub earlier: Vec<Arc<Stack>>,
-    /// Whether the request has waited since those were asked.
+    /// Whether the request has waited since those checks.
     pub waited: bool,
 }
 
-/// What the application's own functions gave for one limit.
+/// The results of the application's own functions for one limit.
 #[derive(Debug, Default, Clone)]
 pub struct CallbackResults {
     /// The limit's name.
     pub name: String,
-    /// What to count by.
+    /// The key to count by.
     pub key: Option<String>,
-    /// How much this request costs.
+    /// The cost of this request.
     pub cost: Option<u32>,
 }
 
-/// Where a request stands when the core has said all it can for now.
+/// The next step of a request.
 #[derive(Debug)]
 pub enum Step {
     /// Every layer has passed.
     Pass {
-        /// The checked parts, where there is something to tell of them.
+        /// The checked parts, if they have to be returned.
         checked: Option<Box<Checked>>,
         /// Whether a body was read and checked.
         body: bool,
     },
     /// Read the body, and come back with [`Stack::after_body`], or with [`Stack::without_body`].
     ReadBody {
-        /// Most bytes to read.
+        /// The most bytes to read.
         max_bytes: u64,
-        /// What they are. Compressed ones are to be decompressed first.
+        /// Their format. Compressed bytes must be decompressed first.
         reading: Reading,
     },
-    /// Ask the application's key and cost functions, and come back with
+    /// Call the application's key and cost functions, and come back with
     /// [`Stack::resume_with_callbacks`].
     RunCallbacks,
-    /// Look at the certificate of the connection, and come back with
+    /// Read the certificate of the connection, and come back with
     /// [`Stack::resume_with_certificate`].
     AskCertificate,
     /// Ask the shared store, and come back with [`Stack::resume_with_store`].
     AskStore(StoreAsk),
     /// A CORS preflight: answer with this status and no body.
     Preflight {
-        /// 204 where it is allowed, 403 where not.
+        /// 204 if it is allowed, 403 if not.
         status: u16,
     },
-    /// The limits admit it, but not yet: come back with [`Stack::resume_after_delay`].
+    /// The limits admit it, but later: come back with [`Stack::resume_after_delay`].
     Delay {
-        /// In so many milliseconds.
+        /// The delay in milliseconds.
         ms: u64,
     },
     /// Refuse.
     Refuse(Refusal),
 }
 
-/// What a request wants to know of a shared store.
+/// A command of a request to a shared store.
 #[derive(Debug)]
 pub enum StoreAsk {
-    /// What was revoked lately.
+    /// Read the latest revocations.
     Revocations(Arc<SharedRevocations>),
-    /// Whether its limits admit it.
+    /// Check whether its limits admit it.
     Limits(Arc<SharedStore>, StoreCommand),
-    /// Not the store, but the issuer of its token: what its keys are.
+    /// Not a store command: ask the issuer of its token for keys.
     Keys(Arc<RemoteKeys>),
-    /// Whether its proof was used before.
+    /// Check whether its proof was used before.
     Proof(Arc<SharedStore>, StoreCommand),
 }
 
-/// What a shared store said.
+/// The answer of a shared store.
 #[derive(Debug)]
 pub enum StoreAnswer {
-    /// It was told what was asked, or has taken what it was given.
+    /// The requested data was read, or the command was carried out.
     Done(Result<(), StoreError>),
-    /// It has judged.
+    /// The result of a check.
     Judged(Result<CommandResult, StoreError>),
 }
 
 impl StoreAnswer {
-    /// Whether it has done what it was told.
+    /// Whether the command was carried out.
     pub fn done(self) -> Result<(), StoreError> {
         match self {
             Self::Done(done) => done,
@@ -121,7 +123,7 @@ impl StoreAnswer {
         }
     }
 
-    /// What it has judged.
+    /// The result of the check.
     pub fn judged(self) -> Result<CommandResult, StoreError> {
         match self {
             Self::Judged(answer) => answer,
@@ -130,96 +132,95 @@ impl StoreAnswer {
     }
 }
 
-/// What a request waits for before its layers go on: a shared store, an issuer, or what its
-/// connection says of the client.
+/// The reason for which a request is suspended: a shared store, an issuer, or the certificate of
+/// its connection.
 #[derive(Debug)]
 pub enum Suspension {
     /// Layer 4: whether the client has the certificate that the token is bound to.
     Certificate(PendingIdentity),
-    /// Layer 5, of this token: nobody is told whose it is before.
+    /// Layer 5, for this token: its identity is not exposed before.
     Revocations(PendingIdentity),
-    /// Behind layer 6: whether the proof was used before.
+    /// After layer 6: whether the proof was used before.
     Proof,
-    /// What was revoked while the request has waited: see `src/stack/again.rs`.
+    /// Revocations during the wait: see `src/stack/again.rs`.
     Again(Door),
-    /// Layer 6, of the limiter that has asked: its limits may be others by now.
+    /// Layer 6, for the limiter that has asked: its limits may have changed meanwhile.
     Limits(Pending, Arc<Limiter>),
-    /// Layer 4: the issuer of the token is asked for its keys. It may be asked once more, where
-    /// what was on its way had begun before the token came.
+    /// Layer 4: the issuer of the token is asked for its keys. It may be asked once more, if the
+    /// fetch in flight began before the token arrived.
     Keys {
         /// Whether this was the first time.
         again: bool,
     },
 }
 
-/// Where a request that has waited is asked again who it is.
+/// The point at which the identity of a request that has waited is checked again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Door {
-    /// Before the policy is asked, and the body is read.
+    /// Before the policy is evaluated and the body is read.
     Policy,
-    /// Before the body is judged.
+    /// Before the body is checked.
     Body,
 }
 
-/// A token that is good by itself, and is still to be found good for this request.
+/// A token that is valid by itself, but not yet verified for this request.
 #[derive(Debug)]
 pub struct PendingIdentity {
-    /// What it says.
+    /// Its claims.
     pub verified: Arc<Verified>,
     /// How it was presented.
     pub scheme: Scheme,
-    /// The proof that came with it, to be used up.
+    /// Its proof, still unused.
     pub proof: Option<Box<Proof>>,
 }
 
-/// A request on its way, with what the layers have found out about it.
+/// A request in progress, with the results of its layers so far.
 #[derive(Debug)]
 pub struct RequestContext {
     /// The request itself; `None` if its head could not be read.
     pub request: Option<Request>,
-    /// The instant that every layer sees. It moves on with every wait.
+    /// The instant that every layer uses. It advances with every wait.
     pub now: Now,
-    /// When it was asked last whether token and client are still welcome, on the monotonic clock.
+    /// The time of the last check of token and client, on the monotonic clock.
     pub judged_us: u64,
-    /// When a store has said last what is revoked, on the same clock.
+    /// The time of the store's last answer about revocations, on the same clock.
     pub store_said_us: u64,
-    /// What only JavaScript knows.
+    /// Facts that only JavaScript has.
     pub extras: HostInput,
     /// Response headers so far.
     pub headers: Vec<(&'static str, Cow<'static, str>)>,
-    /// Who it is, once a token was verified.
+    /// Its identity, once a token was verified.
     pub identity: Option<Arc<Verified>>,
-    /// The proof that came with its token, until it is used up.
+    /// The proof of its token, until it is used up.
     pub proof: Option<Box<Proof>>,
-    /// What a later layer is to know of the proof that was taken: [`HostInput::proofs`] gives it
-    /// back.
+    /// A mark of the accepted proof, for later layers: [`HostInput::proofs`] returns it.
     pub proof_mark: Option<String>,
-    /// Whether a list says that it is not limited.
+    /// Whether a list exempts it from limits.
     pub unlimited: bool,
-    /// What the limits said, in their order.
+    /// The states of the limits, in their order.
     pub limits: Vec<LimitView>,
-    /// What it waits for.
+    /// The reason for which it is suspended.
     pub awaited: Option<Suspension>,
-    /// What its body is, once that was judged.
+    /// The format of its body, once that was checked.
     pub format: Format,
-    /// For how many milliseconds a limit will hold it back.
+    /// The delay in milliseconds that a limit imposes.
     pub delay_ms: Option<u64>,
-    /// Its places among the requests that limits hold back.
+    /// Its slots among the requests that limits delay.
     pub delay_slots: Vec<DelaySlot>,
-    /// What may be given back once its response is known.
+    /// The reservation that may be refunded once its response is known.
     pub charged: Option<Reservation>,
-    /// Why the policy decided as it did, in its own words.
+    /// The reasons that the policy returned.
     pub reasons: Vec<String>,
-    /// Whether the edge has told who the client is, and whose the token: each is told once.
+    /// Whether the answers so far include the client and the token: each is written once.
     pub written: bool,
     /// See [`Self::written`].
     pub identity_written: bool,
-    /// How many of the limits it has told.
+    /// The number of limits written so far.
     pub limits_written: usize,
 }
 
 impl RequestContext {
-    /// An exchange of which nothing is known yet.
+    /// A context without any results yet.
     #[must_use]
     pub fn new(extras: HostInput, now: Now) -> Self {
         let judged_us = if extras.waited { 0 } else { now.mono_us };
@@ -247,7 +248,8 @@ impl RequestContext {
         }
     }
 
-    /// What was told is not told again. The limits stay for a policy that reads the body.
+    /// Values already written are not written again. The limits stay for a policy that reads the
+    /// body.
     pub fn forget_written(&mut self) {
         self.written = true;
         self.identity_written |= self.identity.is_some();
@@ -257,19 +259,19 @@ impl RequestContext {
     }
 }
 
-/// How one limit stands after this request.
+/// The state of one limit after this request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LimitView {
     /// The limit's name.
     pub name: Arc<str>,
     /// Requests per window.
     pub limit: u64,
-    /// How many more requests would pass now.
+    /// The number of further requests that would pass now.
     pub remaining: u64,
-    /// Whole seconds until there are more.
+    /// Whole seconds until more units are refilled.
     pub reset_s: u64,
     /// Its number.
     pub id: u64,
-    /// `None` for a limit that refuses; else whether this one, which only watches, would have.
+    /// `None` for an enforcing limit; for a shadow limit, whether it would have refused.
     pub shadow: Option<bool>,
 }

@@ -1,5 +1,5 @@
-//! Layers 4 and 5: whose the request is, whether the token still holds, and whether its bearer may
-//! use it.
+//! Layers 4 and 5: the identity of the request, the revocation of its token, and the requirements
+//! of the route.
 
 use std::borrow::Cow;
 
@@ -21,7 +21,7 @@ use crate::store::StoreError;
 use crate::token::{DpopMode, PresentedToken, Scheme, TokenError, Verified, VerifyError};
 
 impl Stack {
-    // 4 and 5: `Some` where something has to be asked
+    // 4 and 5: `Some` if the request has to wait
     pub(super) fn check_token(
         &self,
         request: &Request,
@@ -30,7 +30,7 @@ impl Stack {
         self.find_token(request, Asking::First, ctx)
     }
 
-    // 4, when the issuer was asked for its keys
+    // 4, after the issuer was asked for its keys
     pub(super) fn keys_arrived(
         &self,
         again: bool,
@@ -51,7 +51,7 @@ impl Stack {
         asking: Asking,
         ctx: &mut RequestContext,
     ) -> Result<Option<Step>, Refusal> {
-        // What nobody verifies is no token: anybody can write `Bearer x`.
+        // Without verification a token proves nothing: every client can write `Bearer x`.
         let tokens = self.guard.tokens.as_ref().filter(|_| self.token != TokenRequirement::Ignore);
         let found = tokens.map(|tokens| (tokens, tokens.verifier.presentation().find(request)));
         let csrf = if request.is_handshake() { &self.handshake_csrf } else { &self.csrf };
@@ -99,8 +99,8 @@ impl Stack {
         self.ask_revocations(ctx, candidate)
     }
 
-    /// Whether it is a layer of CORS alone, which judges handshakes by a decision of its own and
-    /// reads no tokens.
+    /// Whether it is a CORS layer alone, which decides about handshakes by its own rules and reads
+    /// no tokens.
     fn is_cors_alone(&self) -> bool {
         self.cors.is_some() && !self.clients
     }
@@ -112,8 +112,8 @@ impl Stack {
         })
     }
 
-    /// Whether the CORS decision that is in force has given the page that opens a socket leave to
-    /// use this API as it does.
+    /// Whether the CORS decision in force allows the page that opens a socket to use this API in
+    /// this way.
     fn admits_handshake(&self, request: &Request, ctx: &RequestContext) -> bool {
         if ctx.extras.skips_cors {
             return request.is_handshake() && ctx.extras.admitted;
@@ -125,7 +125,7 @@ impl Stack {
         request.is_handshake() && self.cors.as_deref().is_some_and(admits)
     }
 
-    /// Whether what the token says of a key and what came with it agree.
+    /// Checks the token's binding to a key against the proof of the request.
     fn check_proof(
         &self,
         tokens: &Tokens,
@@ -139,7 +139,7 @@ impl Stack {
         let key = verified.confirmation.as_ref().and_then(|bound| bound.key);
         let key = match (key, found.scheme) {
             (Some(key), Scheme::Dpop) => key,
-            // With `off`, the scheme is not even known.
+            // With `off`, the scheme is not even supported.
             (Some(_), Scheme::Bearer) => return deny(TokenError::Bound),
             (None, Scheme::Dpop) => return deny(TokenError::Unbound),
             (None, Scheme::Bearer) if presentation.dpop == DpopMode::Required => {
@@ -147,7 +147,7 @@ impl Stack {
             }
             (None, Scheme::Bearer) => return Ok(None),
         };
-        // Whoever makes a request chooses its `Host`, and the proof is judged by that.
+        // The client chooses `Host`, and the proof is checked against it.
         self.guard.check_host(request)?;
         let fault = |fault| TokenError::Proof(fault).to_refusal();
         let text = request.header("dpop").ok_or_else(|| fault(ProofError::Missing))?;
@@ -187,7 +187,7 @@ impl Stack {
         Ok(Some(proof))
     }
 
-    /// Goes on with the certificate of the connection.
+    /// Continues with the certificate of the connection.
     pub(super) fn check_certificate(
         &self,
         ctx: &mut RequestContext,
@@ -236,7 +236,7 @@ impl Stack {
             let used = ctx.extras.proofs.contains(&mark);
             ctx.proof_mark = Some(mark);
             if !used {
-                // A proof that this process knows to be used charges nobody.
+                // A proof that this process has already recorded as used charges no limit.
                 if tokens.proofs.knows(&proof, ctx.now) {
                     return Err(TokenError::Replayed.to_refusal());
                 }
@@ -248,7 +248,7 @@ impl Stack {
         Ok(())
     }
 
-    /// Whether a token has what this route demands.
+    /// Whether a token meets the requirements of this route.
     pub(super) fn check_demands(
         &self,
         verified: &Verified,
@@ -261,8 +261,8 @@ impl Stack {
         met.map_err(|unmet| unmet.to_refusal(scheme))
     }
 
-    /// Uses up the proof of a request, behind the limits: whoever is over a limit fills no list of
-    /// used proofs. `Some` where the store has to be asked.
+    /// Uses up the proof of a request, after the limits: a client over a limit can't fill the list
+    /// of used proofs. `Some`: the store has to be asked.
     pub(super) fn use_proof(&self, ctx: &mut RequestContext) -> Result<Option<Step>, Refusal> {
         let (Some(tokens), Some(proof)) = (&self.guard.tokens, ctx.proof.take()) else {
             return Ok(None);
@@ -277,7 +277,7 @@ impl Stack {
         }
     }
 
-    /// Goes on with what the store says of the proof.
+    /// Continues with the store's answer about the proof.
     pub(super) fn proof_answered(
         &self,
         ctx: &mut RequestContext,
@@ -291,7 +291,7 @@ impl Stack {
     }
 }
 
-/// Only a proof that nobody has used lets its request pass. A refused request has no identity.
+/// Only an unused proof lets its request pass. A refused request has no identity.
 fn proof_outcome(tokens: &Tokens, ctx: &mut RequestContext, outcome: Use) -> Result<(), Refusal> {
     let refusal = match outcome {
         Use::First => return Ok(()),
@@ -310,7 +310,7 @@ fn proof_outcome(tokens: &Tokens, ctx: &mut RequestContext, outcome: Use) -> Res
     Err(refusal)
 }
 
-/// The nonces that the options ask for, or else those of this process.
+/// The nonces in the options, or else those of this process.
 fn nonces_of(tokens: &Tokens) -> Option<&Nonces> {
     match &tokens.verifier.presentation().nonces {
         Some(nonces) => Some(nonces),
@@ -318,8 +318,8 @@ fn nonces_of(tokens: &Tokens) -> Option<&Nonces> {
     }
 }
 
-/// Refuses a proof that may have been used before anybody remembers. With a nonce of ours the next
-/// one is known to be new.
+/// Refuses a proof that may have been used before the recorded period. With our nonce the next
+/// proof is certain to be new.
 fn give_nonce(tokens: &Tokens, ctx: &mut RequestContext) -> Refusal {
     if let Some(nonces) = nonces_of(tokens)
         && !ctx.headers.iter().any(|(name, _)| *name == "DPoP-Nonce")
@@ -337,10 +337,12 @@ enum Asking {
     Never,
 }
 
-/// When a proof was made, where its nonce was given at `given_us`: not before. A nonce that lies
-/// ahead is of a process whose clock is, and says nothing of how old the proof is. Neither does a
-/// nonce of another process that is later than the proof says to be: the clock of that process may
-/// have been ahead, and time has only caught up with it.
+/// The earliest creation time of a proof whose nonce was issued at `given_us`. Two kinds of nonces
+/// give no such bound:
+///
+/// 1. A nonce in the future comes from a process whose clock is ahead.
+/// 2. A nonce of another process may be later than the proof's own time: the clock of that process
+///    may have been ahead, and time has only caught up with it.
 fn made_after(made_us: u64, given_us: u64, is_agreed: bool, now: Now) -> u64 {
     let is_too_late = is_agreed && given_us > made_us.saturating_add(WHOLE_SECOND_US);
     if given_us > now.unix_us || is_too_late { made_us } else { made_us.max(given_us) }
@@ -367,7 +369,7 @@ mod tests {
         assert_eq!(made(51_000_000, true), 51_000_000);
         assert_eq!(made(51_000_001, true), made_us);
         assert_eq!(made(58_000_000, true), made_us);
-        // What only this process gives goes by its clock.
+        // A nonce of this process alone uses this process's clock.
         assert_eq!(made(58_000_000, false), 58_000_000);
     }
 }

@@ -15,7 +15,7 @@ use crate::stack::{CallbackResults, LimitView, RequestContext, Step, StoreAsk, S
 use crate::token::{Verified, words};
 
 impl Stack {
-    // 6: `Some` where the shared store has to be asked
+    // 6: `Some` if the shared store has to be asked
     pub(super) fn count(
         &self,
         ctx: &mut RequestContext,
@@ -54,8 +54,8 @@ impl Stack {
                 client: &request.client().map_or(ClientKey::UNKNOWN, ClientKey::from),
                 user: identity.and_then(|verified| verified.subject.as_deref()),
                 token: token.as_deref(),
-                // Without a pattern all paths share one count: a client picks its paths, so it must
-                // not pick its quota.
+                // Without a pattern all paths share one counter: a client chooses its paths, so it
+                // must not choose its quota.
                 route: request.route_id().unwrap_or_default(),
                 method: request.method(),
                 path: request.path(),
@@ -74,7 +74,7 @@ impl Stack {
         }
     }
 
-    /// Layers 6 to 8, once the shared store has spoken.
+    /// Layers 6 to 8, after the shared store has answered.
     pub(super) fn counted(
         &self,
         ctx: &mut RequestContext,
@@ -90,8 +90,8 @@ impl Stack {
         }
     }
 
-    /// Tells what the limits said. A refusal by one of them ends the way, and one may hold the
-    /// request back.
+    /// Records the outcome of the limits. A refusal by one of them ends the request, and a limit
+    /// may delay it.
     fn note(
         &self,
         ctx: &mut RequestContext,
@@ -104,7 +104,7 @@ impl Stack {
                 .push(("RateLimit-Policy", Cow::Owned(outcome.rate_limit_policy.into_owned())));
             ctx.headers.push(("RateLimit", Cow::Owned(outcome.rate_limit)));
         }
-        // Both are in the order of the limits, and the outcome leaves out those that are not about
+        // Both are in the order of the limits, and the outcome omits limits that do not apply to
         // this request.
         let mut declared = self.limit_ids.iter();
         for state in &outcome.states {
@@ -155,7 +155,7 @@ pub(super) fn not_counted_by(limiter: &Limiter, error: LimitError) -> Refusal {
     not_counted(error).by_limit(name)
 }
 
-/// A request that could not be counted is never let through uncounted.
+/// A request that could not be counted never passes uncounted.
 pub(super) fn not_counted(error: LimitError) -> Refusal {
     match error {
         LimitError::StoreAway | LimitError::Closed { .. } => Refusal::new(
@@ -168,7 +168,7 @@ pub(super) fn not_counted(error: LimitError) -> Refusal {
     }
 }
 
-/// What names a token: its `jti`, or a digest of it where it has none.
+/// The key of a token: its `jti`, or a digest of the token without one.
 fn token_key(verified: &Verified) -> Cow<'_, str> {
     use std::fmt::Write as _;
     match &verified.id {

@@ -1,11 +1,11 @@
-//! The way of a request through the layers, in order. This is the first file to read.
+//! The path of a request through the layers, in order. Read this file first.
 //!
 //! ```text
 //!  before the body    1  headers go on          every refusal carries them
 //!                     2  CORS                   its headers too; a preflight is answered here
 //!                     3  path and host          one canonical path for all; lists of clients
 //!                     4  CSRF, identity         token: signature, claims, its binding; all local
-//!                     5  revocation             local; then what a route demands is checked
+//!                     5  revocation             local; then the requirements of the route
 //!                     6  rate limits            all limits of this request at once, or none is
 //!                                               charged; the proof of a request that they admit
 //!                                               is used up
@@ -18,13 +18,13 @@
 //!
 //! Why this order: headers and CORS come first, since a browser shows a refusal without them as a
 //! network error. The token comes before the limits, so that a limit can count by user; it is
-//! checked locally and costs microseconds. A forged token is refused before it counts against
-//! anybody. The body comes last, since reading it is what an attacker would like to make us do.
+//! checked locally and costs microseconds. A forged token is refused before it counts against any
+//! client. The body comes last, since an attacker would like to make us read it.
 //!
-//! A layer refuses with `Err(Refusal)`. There is no other way out but passing every line.
+//! A layer refuses with `Err(Refusal)`. Otherwise a request must pass every layer.
 //!
 //! A request may wait: for its turn at a limit, for its body, for a store, for an issuer. Token and
-//! client are asked again behind the wait, where layers 7 and 9 begin: see `again.rs`.
+//! client are checked again after the wait, where layers 7 and 9 begin: see `again.rs`.
 
 mod again;
 mod build;
@@ -58,34 +58,34 @@ pub use context::{
     StoreAnswer, StoreAsk, Suspension,
 };
 
-/// One stack: the layers that run, as they were narrowed for one route. Built by [`Guard::stack`].
+/// One stack: the layers that run, narrowed for one route. Built by [`Guard::stack`].
 #[derive(Debug)]
 pub struct Stack {
     pub(crate) guard: Arc<Guard>,
-    /// The fixed response headers: the shim puts them on before it asks.
+    /// The fixed response headers: the shim sets them before it calls the core.
     pub headers: Option<HeaderSet>,
     pub(crate) cors: Option<Arc<Cors>>,
     pub(crate) hosts: bool,
-    /// Whether it asks the lists of clients.
+    /// Whether it checks the lists of clients.
     pub(crate) clients: bool,
-    /// Whether a token is looked for, and whether there must be one.
+    /// Whether a token is read, and whether it is required.
     pub(crate) token: TokenRequirement,
-    /// Whether the shared store itself must say that a token was not revoked.
+    /// Whether the shared store itself must confirm that a token is not revoked.
     pub(crate) fresh: bool,
-    /// What else a token must be.
+    /// Further requirements for a token.
     pub(crate) demands: Requirements,
     pub(crate) csrf: Option<Arc<Csrf>>,
-    /// What is asked instead of a handshake: CORS does not keep other origins from opening sockets,
-    /// so this is on unless `csrf` is false.
+    /// The CSRF check of handshakes: CORS does not keep other origins from opening sockets, so this
+    /// is on unless `csrf` is false.
     pub(crate) handshake_csrf: Option<Arc<Csrf>>,
     pub(crate) limiter: Option<Arc<ReloadableLimiter>>,
-    /// The numbers and names of its limits, in their order: a request is counted once by each
-    /// number, however many stacks it meets.
+    /// The numbers and names of its limits, in their order: each number counts a request once,
+    /// however many stacks the request passes.
     pub(crate) limit_ids: Vec<(u64, Arc<str>)>,
     /// Functions of the application that the limits need.
     pub callbacks: Vec<Callback>,
     pub(crate) policy: Option<QueryId>,
-    /// `None`: the body is the application's own affair.
+    /// `None`: the application handles the body.
     pub(crate) payload: Option<PayloadConfig>,
     pub(crate) schemas: Option<Schemas>,
     /// The schemas of answers.
@@ -93,7 +93,7 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Layers 1 to 8. `head` is what `src/request/mod.rs` reads.
+    /// Layers 1 to 8. `head` is in the format that `src/request/mod.rs` reads.
     #[must_use]
     pub fn before_body(&self, head: String, extras: HostInput, now: Now) -> (RequestContext, Step) {
         let mut ctx = RequestContext::new(extras, now);
@@ -108,7 +108,7 @@ impl Stack {
         (ctx, step.unwrap_or_else(Step::Refuse))
     }
 
-    /// Goes on behind layer 5 with what the application's functions gave.
+    /// Continues after layer 5 with the results of the application's functions.
     #[must_use]
     pub fn resume_with_callbacks(
         &self,
@@ -120,8 +120,8 @@ impl Stack {
         self.admit(ctx, keys).unwrap_or_else(Step::Refuse)
     }
 
-    /// Goes on with the certificate of the connection, as Node's `fingerprint256` has it; `None`
-    /// where there is none.
+    /// Continues with the certificate of the connection, in the format of Node's `fingerprint256`;
+    /// `None` without one.
     #[must_use]
     pub fn resume_with_certificate(
         &self,
@@ -134,7 +134,7 @@ impl Stack {
         step.and_then(|step| self.go_on(ctx, step)).unwrap_or_else(Step::Refuse)
     }
 
-    /// Goes on with what the shared store or an issuer has said, or without it.
+    /// Continues with the answer of the shared store or an issuer, or with the lack of one.
     #[must_use]
     pub fn resume_with_store(
         &self,
@@ -159,7 +159,7 @@ impl Stack {
                 ctx.store_said_us = ctx.now.mono_us;
                 match door {
                     Door::Policy => self.welcome(ctx),
-                    // The bytes are not kept here: they are asked for once more.
+                    // The bytes are not kept here: they are requested once more.
                     Door::Body => self.enter(ctx, door),
                 }
             }
@@ -180,7 +180,7 @@ impl Stack {
         }
     }
 
-    /// Goes on with a request that a limit has held back.
+    /// Continues with a request that a limit has delayed.
     #[must_use]
     pub fn resume_after_delay(&self, ctx: &mut RequestContext, now: Now) -> Step {
         ctx.delay_slots.clear();
@@ -195,13 +195,13 @@ impl Stack {
         self.judge_body(ctx, body).unwrap_or_else(Step::Refuse)
     }
 
-    /// Ends the way of a request whose body could not be had.
+    /// Refuses a request whose body could not be read.
     #[must_use]
     pub fn without_body(&self, fault: BodyError) -> Step {
         Step::Refuse(fault.refusal())
     }
 
-    /// Layers 2 to 5: who asks, and for what. `Some` ends the way.
+    /// Layers 2 to 5: identity and target. `Some` ends the request or suspends it.
     fn identify(
         &self,
         request: &mut Request,
@@ -220,7 +220,7 @@ impl Stack {
         self.check_token(request, ctx)
     }
 
-    /// Ends the way with a step of layers 2 to 5, or goes on behind them.
+    /// Returns a step of layers 2 to 5, or continues after them.
     fn go_on(&self, ctx: &mut RequestContext, step: Option<Step>) -> Result<Step, Refusal> {
         match step {
             Some(step) => Ok(step),
@@ -228,14 +228,14 @@ impl Stack {
         }
     }
 
-    /// Behind layer 5: the application's own functions are asked first, where the limits need them.
+    /// After layer 5: the application's own functions are called first, if the limits need them.
     fn identified(&self, ctx: &mut RequestContext) -> Result<Step, Refusal> {
         let user = ctx.identity.as_deref().and_then(|verified| verified.subject.as_deref());
         ctx.unlimited |= self.check_user(user, ctx.now, &mut ctx.reasons)?;
         if self.asks_keys() { Ok(Step::RunCallbacks) } else { self.admit(ctx, &[]) }
     }
 
-    /// Layers 6 to 8: may it do that, and may it send that.
+    /// Layers 6 to 8: is the action allowed, and is the body acceptable.
     fn admit(&self, ctx: &mut RequestContext, keys: &[CallbackResults]) -> Result<Step, Refusal> {
         match self.count(ctx, keys)? {
             Some(step) => Ok(step),
@@ -243,7 +243,7 @@ impl Stack {
         }
     }
 
-    /// Behind layer 6: a request that is admitted uses its proof up.
+    /// After layer 6: an admitted request uses up its proof.
     fn admitted(&self, ctx: &mut RequestContext) -> Result<Step, Refusal> {
         match self.use_proof(ctx)? {
             Some(step) => Ok(step),
@@ -251,7 +251,7 @@ impl Stack {
         }
     }
 
-    /// Behind layer 6: its turn may come later.
+    /// After layer 6: the request may have to wait for its turn.
     fn hold_back(&self, ctx: &mut RequestContext) -> Result<Step, Refusal> {
         match ctx.delay_ms.take() {
             Some(ms) => Ok(Step::Delay { ms }),
@@ -259,7 +259,7 @@ impl Stack {
         }
     }
 
-    /// Layers 7 and 8, for a request that is still welcome.
+    /// Layers 7 and 8, for a request that is still admitted.
     fn welcome(&self, ctx: &mut RequestContext) -> Result<Step, Refusal> {
         match self.ask_again(ctx, Door::Policy)? {
             Some(step) => Ok(step),
@@ -267,7 +267,7 @@ impl Stack {
         }
     }
 
-    /// Goes on behind a door, as far as the body.
+    /// Continues after a door, up to the body.
     fn enter(&self, ctx: &mut RequestContext, door: Door) -> Result<Step, Refusal> {
         if door == Door::Policy && self.policy.is_some() && !self.policy_reads_body() {
             self.ask_policy(ctx, None)?;
@@ -288,7 +288,7 @@ impl Stack {
         self.accept(ctx, None)
     }
 
-    /// Layers 9 and 10 for a request with a body, if it is still welcome.
+    /// Layers 9 and 10 for a request with a body, if it is still admitted.
     fn judge_body(&self, ctx: &mut RequestContext, body: &[u8]) -> Result<Step, Refusal> {
         match self.ask_again(ctx, Door::Body)? {
             Some(step) => Ok(step),
@@ -325,7 +325,7 @@ impl Stack {
         }
     }
 
-    /// Whether it judges requests of other origins.
+    /// Whether it checks requests of other origins.
     #[must_use]
     pub fn has_cors(&self) -> bool {
         self.cors.is_some()
@@ -351,13 +351,13 @@ impl Stack {
         self.responses.is_some()
     }
 
-    /// Whether a limit of it only watches.
+    /// Whether it has a shadow limit.
     #[must_use]
     pub fn has_shadow(&self) -> bool {
         self.limiter.as_ref().is_some_and(|limiter| limiter.current().has_shadow())
     }
 
-    /// Whether the application's functions are to be asked before the limits.
+    /// Whether the application's functions are called before the limits.
     fn asks_keys(&self) -> bool {
         !self.callbacks.is_empty()
     }
@@ -384,8 +384,7 @@ impl Stack {
         let identity = ctx.identity.as_deref();
         let client =
             request.client().filter(|_| set.reads_client()).map(|address| address.to_string());
-        // The tightest limit is the one that a policy can reason about, but for those that only
-        // watch.
+        // A policy can reason about the tightest limit; shadow limits are left out.
         let limits = ctx.limits.iter().filter(|limit| limit.shadow.is_none());
         let rate = limits.min_by_key(|limit| limit.remaining);
         let input = InputParts {
@@ -434,8 +433,8 @@ impl Stack {
         keep_body: bool,
     ) -> Result<Option<Box<Checked>>, Refusal> {
         let Some(request) = &ctx.request else { return Ok(None) };
-        // A route that leaves its body to the application still has its query, params and headers
-        // checked.
+        // A route that leaves its body to the application still checks its query, params and
+        // headers.
         let config = self.payload.as_ref().unwrap_or(&self.guard.payload);
         let none;
         let schemas = match &self.schemas {
@@ -446,7 +445,7 @@ impl Stack {
                 &none
             }
         };
-        // The usual case, on its shortest way.
+        // The usual case, on the fast path.
         let settles = |body| schemas.passes_fast_path(body, ctx.format, config.limits());
         if !keep_body && body.is_some_and(settles) {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! Questions on their way to a shared store, and those who wait for the answers.
+//! Commands on their way to a shared store, and the receivers of their results.
 
 use std::sync::Arc;
 
@@ -6,71 +6,72 @@ use super::error::{Reply, StoreError};
 use super::status::Status;
 use crate::quota::{CommandResult, StoreCommand};
 
-/// A question on its way.
+/// A command to send, and the receiver of its result.
 #[derive(Debug)]
 pub struct QueuedCommand {
-    /// What is asked.
+    /// The command.
     pub question: StoreCommand,
-    /// Who waits for the answer.
+    /// Receives the result.
     pub waiter: Responder,
 }
 
-/// What a store has said, for those who wait under tickets.
+/// Results of store commands, each with the ticket of its request.
 pub type Completions = Vec<(u64, Result<CommandResult, StoreError>)>;
 
-/// Takes the answers to many questions: those of a batch come in one call, on the store's thread.
-/// It must be quick.
+/// Receives the results of many commands. The results of one batch arrive in one call, on the
+/// store's thread, so the call must be quick.
 pub trait CompletionSink: Send + Sync {
-    /// Takes answers, each with the ticket of who waits for it.
+    /// Receives results, each with the ticket of its command.
     fn take(&self, arrivals: Completions);
 }
 
-/// Who waits for an answer. It is told in any case: one that is dropped has got none.
+/// The receiver of one result. It is completed exactly once: dropping it completes it with
+/// [`StoreError::Unavailable`].
 pub struct Responder {
     receiver: Receiver,
-    /// Where the question is counted among those on their way.
+    /// The status that counts the command as in flight.
     entered: Option<Arc<Status>>,
 }
 
 enum Receiver {
-    /// Nobody, or nobody any more.
+    /// Completed already.
     Nobody,
-    /// What is called.
+    /// A callback.
     One(Reply<CommandResult>),
-    /// Who waits under a ticket.
+    /// A ticket of a completion sink.
     Ticket(Arc<dyn CompletionSink>, u64),
 }
 
 impl Responder {
-    /// `reply` will be called once.
+    /// A responder that calls `reply` once.
     #[must_use]
     pub fn new(reply: Reply<CommandResult>) -> Self {
         Self { receiver: Receiver::One(reply), entered: None }
     }
 
-    /// `recipient` will get the answer for `ticket` once.
+    /// A responder that gives `recipient` the result for `ticket` once.
     #[must_use]
     pub fn ticket(recipient: Arc<dyn CompletionSink>, ticket: u64) -> Self {
         Self { receiver: Receiver::Ticket(recipient, ticket), entered: None }
     }
 
-    /// The question is counted in `status` until it has its answer.
+    /// Counts the command in `status` until it is completed.
     pub(crate) fn entered(mut self, status: &Arc<Status>) -> Self {
         self.entered = Some(Arc::clone(status));
         self
     }
 
-    /// Whether somebody waits.
+    /// Whether it is not completed yet.
     pub(crate) fn waits(&self) -> bool {
         !matches!(self.receiver, Receiver::Nobody)
     }
 
-    /// Tells who waits.
+    /// Completes it with `answer`.
     pub fn complete(mut self, answer: Result<CommandResult, StoreError>) {
         self.settle(answer);
     }
 
-    /// Tells who waits; nobody waits any more.
+    /// Completes it with `answer` in place; later calls do nothing.
     pub(crate) fn settle(&mut self, answer: Result<CommandResult, StoreError>) {
         match self.leave() {
             Receiver::Nobody => {}
@@ -79,8 +80,8 @@ impl Responder {
         }
     }
 
-    /// Tells all who wait, and whoever waits under tickets in one call: to wake a thread costs as
-    /// much as many answers.
+    /// Completes many responders, with one call for each completion sink: waking a thread costs as
+    /// much as many results.
     pub(crate) fn complete_all(
         told: impl Iterator<Item = (Self, Result<CommandResult, StoreError>)>,
     ) {
@@ -104,7 +105,7 @@ impl Responder {
         }
     }
 
-    /// Nobody waits any more, and the question is not on its way.
+    /// Marks it as completed, and the command as no longer in flight.
     fn leave(&mut self) -> Receiver {
         if let Some(status) = self.entered.take() {
             status.leave();

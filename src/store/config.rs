@@ -1,4 +1,4 @@
-//! What the options of all stores have in common, checked.
+//! The options that all stores share, checked.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use crate::error::ConfigError;
 pub(crate) const DEFAULT_PREFIX: &str = "keepstone:";
 /// The largest number for `processes`.
 const MAX_PROCESSES: u64 = 100_000;
-/// The longest that a request waits for a shared store, unless the user says otherwise.
+/// The longest that a request waits for a shared store, unless `timeout` is set.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_millis(25);
 
 /// A store in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemoryConfig {
-    /// It never takes more bytes than this: 1 MB to 16 GB; `None` is
-    /// [`MemoryConfig::DEFAULT_BYTES`], or the size that the shared store of this name has already.
+    /// The most bytes that the store takes, from 1 MB to 16 GB. `None` means
+    /// [`MemoryConfig::DEFAULT_BYTES`], or the size of the shared store that has this name already.
     pub max_bytes: Option<u64>,
     /// All guards of this process that give the same name share one store, in worker threads too.
     pub shared: Option<String>,
@@ -24,8 +24,8 @@ pub struct MemoryConfig {
 }
 
 impl MemoryConfig {
-    /// 64 MB: over 800 000 keys at once before any is dropped. A small service never takes it,
-    /// since the store grows as it fills.
+    /// 64 MB: over 800 000 keys at once before any is dropped. The store grows as it fills, so a
+    /// small service never takes that much.
     pub const DEFAULT_BYTES: u64 = 64 << 20;
     const MIN_BYTES: u64 = 1 << 20;
     const MAX_BYTES: u64 = 16 << 30;
@@ -37,7 +37,7 @@ impl MemoryConfig {
     }
 }
 
-/// `prefix` of a shared store: what all of its keys begin with.
+/// `prefix` of a shared store: the text at the start of all of its keys.
 pub(crate) fn prefix(options: &Options<'_>) -> Result<String, ConfigError> {
     let prefix = options.string("prefix")?.unwrap_or(DEFAULT_PREFIX);
     let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'{' | b'}' | b'*' | b'?');
@@ -56,7 +56,8 @@ pub(crate) fn timeout(options: &Options<'_>) -> Result<Duration, ConfigError> {
     Ok(timeout.unwrap_or(DEFAULT_TIMEOUT))
 }
 
-/// `processes` of a shared store: how many share the limits at least while it is away.
+/// `processes` of a shared store: the least number of processes that divide the limits during an
+/// outage.
 pub(crate) fn processes(options: &Options<'_>) -> Result<u32, ConfigError> {
     Ok(options
         .integer("processes", 1..=MAX_PROCESSES)?
@@ -64,12 +65,12 @@ pub(crate) fn processes(options: &Options<'_>) -> Result<u32, ConfigError> {
         .unwrap_or(1))
 }
 
-/// `maxBytes` of a shared store, which stands at `path`: what is kept in this process.
+/// `maxBytes` of a shared store configured at `path`: the bound of its records in this process.
 pub(crate) fn local(path: &str, options: &Options<'_>) -> Result<MemoryConfig, ConfigError> {
     Ok(MemoryConfig { max_bytes: max_bytes(options)?, ..MemoryConfig::new(path) })
 }
 
-/// `maxBytes`, as [`MemoryConfig::max_bytes`] has it.
+/// `maxBytes`, see [`MemoryConfig::max_bytes`].
 pub(crate) fn max_bytes(options: &Options<'_>) -> Result<Option<u64>, ConfigError> {
     options.size("maxBytes", MemoryConfig::MIN_BYTES..=MemoryConfig::MAX_BYTES)
 }

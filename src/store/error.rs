@@ -1,38 +1,38 @@
-//! Why a shared store gave no answer. Each is a fault on our side: never a 401, never a 429.
+//! Why a shared store gave no result. Each is a fault of the service: never a 401, never a 429.
 
 use thiserror::Error;
 
-/// Why a shared store gave no answer.
+/// Why a shared store gave no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum StoreError {
     /// It did not answer in time.
     #[error("the store did not answer in time")]
     Timeout,
-    /// It is away, or has failed so often that it is not asked for a moment.
+    /// It is away. After too many failures in a row, no command is sent to it for a moment.
     #[error("the store is not available")]
     Unavailable,
-    /// It answered, and said no or something that can't be read: a replica, a wrong permission, a
-    /// full memory.
+    /// It answered with an error or with an unreadable result: it is a replica, a permission is
+    /// missing, or its memory is full.
     #[error("the store refused the command")]
     Refused,
-    /// More waits for it than it could answer in time.
+    /// More commands are in flight than it could answer in time.
     #[error("too many requests wait for the store")]
     Overloaded,
-    /// It was stored, and fewer replicas than `minReplicas` have said in time that they have it.
+    /// The record was stored, but fewer replicas than `minReplicas` acknowledged it in time.
     #[error(
         "the store has it, but fewer replicas than `store.redis.minReplicas` do: a failover may lose it; call again"
     )]
     NotReplicated,
-    /// Others changed the same record again and again while this one was judged.
+    /// Other processes changed the same record again and again while this command ran.
     #[error("too many processes change the same count at once")]
     Contended,
 }
 
-/// What is called once with the answer, on the store's thread. It must be quick.
+/// The callback for a result. It is called once, on the store's thread, so it must be quick.
 pub type Reply<T> = Box<dyn FnOnce(Result<T, StoreError>) + Send>;
 
-/// Calls back once, at the latest when it is dropped.
+/// Calls back once. Dropping it calls back with [`StoreError::Unavailable`].
 pub(crate) struct Replying<T>(Option<Reply<T>>);
 
 impl<T> Replying<T> {

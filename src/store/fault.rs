@@ -1,10 +1,10 @@
 //! Why a shared store is not available: one word for each cause, and a sentence for the operator.
-//! None of it repeats what a server said, an address, a login, a key or a value.
+//! None of them contains text from the server, an address, a login, a key or a value.
 
 use std::fmt;
 use std::io;
 
-/// Why a shared store is not available, or gave no answer the last time.
+/// Why a shared store is not available, or why its last command failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OutageCause {
@@ -38,27 +38,27 @@ pub enum OutageCause {
     Memory,
     /// It can't write to its disk.
     Disk,
-    /// It reads its data after a start.
+    /// It still loads its data after a start.
     Loading,
-    /// A script or a function holds it up.
+    /// A script or a function blocks it.
     Busy,
     /// Fewer replicas than `min-replicas-to-write` are connected to it.
     Replicas,
-    /// The sentinels know no primary of this name.
+    /// The sentinels have no primary of this name.
     SentinelName,
     /// The server that the sentinels name is no primary.
     NotPrimary,
     /// It belongs to no cluster.
     NotCluster,
-    /// It is a node of a cluster, and was taken for a server of its own.
+    /// It is a node of a cluster, but was configured as a single server.
     Cluster,
-    /// Nobody serves some slots of the cluster.
+    /// Some slots of the cluster are not served by any node.
     Slots,
     /// It runs no scripts.
     Scripts,
-    /// What it sends is nothing that such a store says.
+    /// Its data does not follow the protocol of such a store.
     Protocol,
-    /// It sent more than an answer may have.
+    /// Its response was larger than any valid one.
     TooLarge,
     /// It answered with another error.
     Error,
@@ -99,7 +99,7 @@ impl OutageCause {
         }
     }
 
-    /// What a connection that fails says of the server.
+    /// The cause of a connection error.
     #[must_use]
     pub fn of_io(error: &io::Error) -> Self {
         if let Some(inner) = error.get_ref() {
@@ -129,14 +129,14 @@ impl OutageCause {
         }
     }
 
-    /// Whether the server has said nothing at all.
+    /// Whether the server sent no response at all.
     #[must_use]
     pub(crate) const fn is_unreachable(self) -> bool {
         matches!(self, Self::Name | Self::ConnectionRefused | Self::Network | Self::Timeout)
     }
 
-    /// What is known of a store of which this is heard after `known`: that a connection is over is
-    /// often what comes of something else.
+    /// The cause to report once this one follows `known`. A broken connection is often the effect
+    /// of an earlier cause, so it does not replace that.
     #[must_use]
     pub(crate) const fn after(self, known: Option<Self>) -> Self {
         match known {

@@ -19,21 +19,21 @@ const FEW: usize = 4;
 #[derive(Debug)]
 pub struct MemoryStore {
     shards: Vec<Padded>,
-    /// Held while a table is copied into a larger one. Taken after any shard's lock, never before
-    /// one.
+    /// Held while a table is copied into a larger one. It is taken after a shard's lock, never
+    /// before one.
     growing: Mutex<()>,
     max_bytes: u64,
     notices: RuntimeOverrides,
-    /// Until when there may be signals in it.
+    /// The latest end of a signal in the store.
     signals_until_us: AtomicU64,
-    /// The next count of requests under way, see `under_way.rs`.
+    /// The id of the next count of requests in flight, see `under_way.rs`.
     next_count: AtomicU64,
     low: RandomState,
     high: RandomState,
 }
 
-/// A shard on cache lines of its own, so that two threads at work in neighbours don't slow each
-/// other down.
+/// A shard on its own cache lines, so that threads in neighbouring shards don't slow each other
+/// down.
 #[derive(Debug)]
 #[repr(align(64))]
 struct Padded(Mutex<Shard>);
@@ -43,12 +43,12 @@ struct Padded(Mutex<Shard>);
 pub struct Key {
     pub(crate) low: u64,
     pub(crate) high: u64,
-    /// Keys of one rule share a count where they have no place.
+    /// The rule. Its keys share a count where they have no bucket entry of their own.
     pub(crate) family: u64,
 }
 
 impl Key {
-    /// A key of its own, in the same shard, for something else that is known of the same subject.
+    /// Another key in the same shard, for another record of the same subject.
     #[must_use]
     pub const fn variant(self, salt: u64) -> Self {
         Self { low: self.low, high: self.high ^ salt, family: self.family ^ salt }
@@ -59,7 +59,7 @@ impl Key {
     }
 }
 
-/// The part that all keys of one rule begin with, hashed already.
+/// The common start of all keys of one rule, hashed already.
 #[derive(Debug, Clone)]
 pub struct Prefix {
     low: DefaultHasher,
@@ -75,7 +75,7 @@ impl Prefix {
     }
 }
 
-/// A key in the making. What is written must be prefix-free: lengths before texts.
+/// A key under construction. Its input must be prefix-free: lengths before texts.
 #[derive(Debug)]
 pub struct KeyBuilder {
     low: DefaultHasher,
@@ -103,13 +103,13 @@ impl Hasher for KeyBuilder {
 }
 
 impl MemoryStore {
-    /// A store of its own that takes at most `max_bytes`, but never less than its smallest tables
-    /// need (about 64 KB).
+    /// A separate store of at most `max_bytes`, but never less than its smallest tables need (about
+    /// 64 KB).
     #[must_use]
     pub fn new(max_bytes: u64) -> Self {
         let fixed = size_of::<Self>() + SHARDS * (size_of::<Padded>() + Shard::EXTRA_BYTES);
         let room = usize::try_from(max_bytes).unwrap_or(usize::MAX).saturating_sub(fixed);
-        // One shard at a time may grow, and has then half of its final table besides.
+        // Only one shard grows at a time. Meanwhile it also has a table of half its final size.
         let max_buckets = (room / (2 * SHARDS + 1)).saturating_mul(2) / Shard::BUCKET_BYTES;
         let shard = || Padded(Mutex::new(Shard::new(max_buckets.max(4))));
         Self {
@@ -124,10 +124,9 @@ impl MemoryStore {
         }
     }
 
-    /// The store of a configuration: a new one, or for a `shared` name the one that others use
-    /// already.
+    /// The store of a configuration: a new one, or for a `shared` name the existing one.
     ///
-    /// A shared store lives as long as somebody uses it. Two sizes for one name are an error.
+    /// A shared store lives as long as it has users. Two sizes for one name are an error.
     pub fn open(config: &MemoryConfig) -> Result<Arc<Self>, ConfigError> {
         static SHARED: Mutex<BTreeMap<String, Weak<MemoryStore>>> = Mutex::new(BTreeMap::new());
         let max_bytes = config.max_bytes.unwrap_or(MemoryConfig::DEFAULT_BYTES);
@@ -150,7 +149,8 @@ impl MemoryStore {
         Ok(store)
     }
 
-    /// Prepares keys that begin with `parts`. Different parts are different keys, whatever follows.
+    /// Prepares keys that begin with `parts`. Different parts make different keys, whatever
+    /// follows.
     #[must_use]
     pub fn prefix(&self, parts: &[&[u8]]) -> Prefix {
         let mut hashers = [self.low.build_hasher(), self.high.build_hasher()];
@@ -166,9 +166,8 @@ impl MemoryStore {
         Prefix { low, high, family }
     }
 
-    /// Locks what `keys` are in, so that they can be judged and charged together. The locks are
-    /// taken in the order of the shards, so threads can't wait for each other in a circle. A thread
-    /// must not lock twice.
+    /// Locks the shards of `keys`, so that all keys are checked and charged together. The locks are
+    /// taken in the order of the shards, so threads can't deadlock. A thread must not lock twice.
     #[must_use]
     pub fn lock(&self, keys: impl Iterator<Item = Key>) -> Locked<'_> {
         let mut wanted = 0u32;
@@ -190,33 +189,33 @@ impl MemoryStore {
         locked
     }
 
-    /// A request of `key` has ended; `count` is what [`Locked::begins`] answered. Where its key was
-    /// forgotten meanwhile it frees nothing of others.
+    /// Ends a request of `key`; `count` is the return value of [`Locked::begins`]. If the key was
+    /// forgotten meanwhile, this frees no slot of a later count.
     pub fn ended(&self, key: &Key, count: u64) {
         if let Some(shard) = self.shards.get(key.shard()) {
             shard.0.lock().under_way.give_back(key, count);
         }
     }
 
-    /// How many keys have requests under way.
+    /// How many keys have requests in flight.
     #[cfg(test)]
     #[must_use]
     pub fn keys_under_way(&self) -> usize {
         self.shards.iter().map(|shard| shard.0.lock().under_way.len()).sum()
     }
 
-    /// Whether a signal may be in it that is not over.
+    /// Whether the store may have a signal that has not ended.
     #[must_use]
     pub fn has_signals(&self, now_us: u64) -> bool {
         self.signals_until_us.load(Ordering::Acquire) > now_us
     }
 
-    /// A signal was put in that lasts until `until_us`.
+    /// Notes that a signal was stored that ends at `until_us`.
     pub fn note_signal(&self, until_us: u64) {
         self.signals_until_us.fetch_max(until_us, Ordering::AcqRel);
     }
 
-    /// What is said to all who use it.
+    /// The runtime overrides for all guards of this store.
     #[must_use]
     pub fn notices(&self) -> &RuntimeOverrides {
         &self.notices
@@ -231,7 +230,7 @@ impl MemoryStore {
         self.notices.clear();
     }
 
-    /// The bytes that it takes now, counted from what is allocated.
+    /// The bytes that it takes now, by its allocations.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         let tables: usize = self.shards.iter().map(|shard| shard.0.lock().bytes()).sum();
@@ -244,14 +243,14 @@ impl MemoryStore {
         self.max_bytes
     }
 
-    /// How many keys it remembers at `now_us`. It looks at every place, so it is for tests and
-    /// metrics.
+    /// How many records have not expired at `now_us`. It scans the whole table, so it is for tests
+    /// and metrics.
     #[must_use]
     pub fn len(&self, now_us: u64) -> usize {
         self.shards.iter().map(|shard| shard.0.lock().len(now_us)).sum()
     }
 
-    /// Whether it remembers nothing.
+    /// Whether it has no live record.
     #[must_use]
     pub fn is_empty(&self, now_us: u64) -> bool {
         self.len(now_us) == 0
@@ -261,15 +260,15 @@ impl MemoryStore {
 /// Some shards, locked until this is dropped.
 #[derive(Debug)]
 pub struct Locked<'s> {
-    /// Nearly every request is about this few keys; only one with more allocates.
+    /// Nearly every request needs at most this many shards; only one with more allocates.
     few: [Option<(usize, MutexGuard<'s, Shard>)>; FEW],
     more: Vec<(usize, MutexGuard<'s, Shard>)>,
     store: &'s MemoryStore,
 }
 
 impl Locked<'_> {
-    /// What is known of `key`, one of those that were locked. For a key without a place of its own
-    /// it may be the count that such keys share.
+    /// The record of `key`, which must be one of the locked keys. For a key without an entry of its
+    /// own it may be the shared count.
     #[must_use]
     pub fn get(&self, key: &Key, now_us: u64) -> Option<Record> {
         let number = key.shard();
@@ -277,7 +276,7 @@ impl Locked<'_> {
         locked.find(|(locked, _)| *locked == number)?.1.get(key, now_us)
     }
 
-    /// As [`Self::get`], but never a count that keys share.
+    /// As [`Self::get`], but never a shared count.
     #[must_use]
     pub fn get_own(&self, key: &Key, now_us: u64) -> Option<Record> {
         let number = key.shard();
@@ -285,7 +284,7 @@ impl Locked<'_> {
         locked.find(|(locked, _)| *locked == number)?.1.get_own(key, now_us)
     }
 
-    /// Keeps `record`. `false`: there was no place, and nothing is kept; what depends on it must be
+    /// Keeps `record`. `false`: there was no room and nothing is kept, so the request must be
     /// refused.
     #[must_use]
     pub fn put(&mut self, key: &Key, record: Record, now_us: u64) -> bool {
@@ -293,14 +292,14 @@ impl Locked<'_> {
         self.shard_mut(key).is_some_and(|shard| shard.put(key, record, now_us, growing))
     }
 
-    /// Keeps `record` if `key` has a place of its own already, and nothing otherwise.
+    /// Keeps `record` only if `key` has an entry of its own already.
     pub fn update(&mut self, key: &Key, record: Record) {
         if let Some(shard) = self.shard_mut(key) {
             shard.update(key, record);
         }
     }
 
-    /// Keeps `record` under `key` alone, never as a shared count. `false`: there was no place.
+    /// Keeps `record` under `key` alone, never as a shared count. `false`: there was no room.
     #[must_use]
     pub fn put_own(&mut self, key: &Key, record: Record, now_us: u64) -> bool {
         let growing = &self.store.growing;
@@ -314,7 +313,7 @@ impl Locked<'_> {
         }
     }
 
-    /// How many requests of `key` are under way.
+    /// How many requests of `key` are in flight.
     #[must_use]
     pub fn under_way(&self, key: &Key) -> u32 {
         let number = key.shard();
@@ -324,15 +323,15 @@ impl Locked<'_> {
             .map_or(0, |(_, shard)| shard.under_way.count(key))
     }
 
-    /// A request of `key` is under way from now on. Answers what [`MemoryStore::ended`] is to be
-    /// told when it has ended.
+    /// Starts a request of `key`. Returns the count id, which [`MemoryStore::ended`] needs at its
+    /// end.
     pub fn begins(&mut self, key: &Key) -> u64 {
         let store = self.store;
         let next = || store.next_count.fetch_add(1, Ordering::Relaxed);
         self.shard_mut(key).map_or(u64::MAX, |shard| shard.under_way.take(key, next))
     }
 
-    /// No request of `key` counts as under way any more.
+    /// Frees all slots of `key`.
     pub fn forget_under_way(&mut self, key: &Key) {
         if let Some(shard) = self.shard_mut(key) {
             shard.under_way.forget(key);

@@ -1,9 +1,8 @@
-//! What is said to all guards over one store while they run: who is listed, and which limits have
-//! other figures. A shared store carries it to the other processes; each keeps a copy, so that no
-//! request ever asks for it.
+//! Runtime overrides of all guards over one store: the listed clients, and the limits with changed
+//! figures. A shared store distributes them to the other processes. Each process keeps a copy, so
+//! no request waits for them.
 //!
-//! A notice is a name and a text that lasts for a time. A later one for the same name takes its
-//! place.
+//! A notice is a name and a text with an end. A later notice of the same name replaces it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,15 +15,15 @@ use crate::clients::{Entry, ListAction, ListCapacityError, ListedClient, Lists};
 use crate::net::Cidr;
 use crate::quota::SubjectKey;
 
-/// The copy of a store's notices in this process.
+/// This process's copy of a store's notices.
 #[derive(Debug, Default)]
 pub struct RuntimeOverrides {
-    /// Who is listed.
+    /// The listed clients.
     pub lists: Lists,
-    /// By name, the limits that were changed: what they must have been configured as, and the new
+    /// The changed limits by name: the mark of the configuration that a change is for, and the new
     /// figures.
     policies: RwLock<BTreeMap<String, (u32, Value)>>,
-    /// How often limits were changed.
+    /// The number of changes to limits.
     changes: AtomicU64,
 }
 
@@ -33,30 +32,30 @@ pub struct RuntimeOverrides {
 pub struct Notice {
     pub(crate) name: String,
     pub(crate) text: String,
-    /// For how many milliseconds it holds.
+    /// Its lifetime in milliseconds.
     pub(crate) ms: u64,
 }
 
-/// A changed limit holds for so long, unless its configuration is changed before: 400 days.
+/// A changed limit holds for 400 days, unless its configuration changes before.
 const POLICY_MS: u64 = 400 * 86_400_000;
-/// No store knows more changed limits than this.
+/// The most changed limits of one store.
 const MAX_POLICIES: usize = 10_000;
-/// The figures of a limit are shorter, and so is its name.
+/// Bounds of the text and the name of a changed limit; real ones are shorter.
 const MAX_POLICY: usize = 64 << 10;
 const MAX_NAME: usize = 512;
-/// What is taken back stays so for this long at least, also where neither this process nor the
-/// store knows of it: another process may, and would publish it again.
+/// A removal lasts at least this long, even if neither this process nor the store has the entry.
+/// Another process may have it, and would publish it again.
 pub const BURIED_MS: u64 = 24 * 60 * 60 * 1000;
-/// The longest reason that somebody is blocked for, in bytes.
+/// The longest reason of a block, in bytes.
 pub const MAX_REASON: usize = 200;
-/// Nobody is listed for longer: 400 days, and one for clocks that differ.
+/// The longest listing: 400 days, and one day for clocks that differ.
 const MAX_US: u64 = 401 * 86_400_000_000;
-/// What takes back an earlier notice of the same name. It lasts at least as long as that one would
-/// have, as far as this process or the store knows, and [`BURIED_MS`].
+/// The text that removes an earlier notice of the same name. It lasts at least as long as that
+/// notice would have, as far as this process or the store has it, and at least [`BURIED_MS`].
 pub(crate) const GONE: &str = "gone";
 
 impl Notice {
-    /// Somebody is listed for some milliseconds.
+    /// The notice that lists a client for `ms` milliseconds.
     #[must_use]
     pub fn listed(who: ListedClient, standing: ListAction, reason: &str, ms: u64) -> Self {
         let text = match standing {
@@ -66,7 +65,7 @@ impl Notice {
         Self { name: name_of(who), text, ms }
     }
 
-    /// A limit is changed, where it was configured with this mark.
+    /// The notice that changes a limit, if its configuration has this mark.
     #[must_use]
     pub fn policy(name: &str, mark: u32, value: &Value) -> Self {
         let text = format!("policy {mark:08x} {value}");
@@ -75,7 +74,7 @@ impl Notice {
 }
 
 impl RuntimeOverrides {
-    /// The notice that takes somebody off the lists.
+    /// The notice that removes a client from the lists.
     #[must_use]
     pub fn unlisted(&self, who: ListedClient, now_us: u64) -> Notice {
         let until_us = self.lists.until(who).unwrap_or_default().min(now_us.saturating_add(MAX_US));
@@ -83,7 +82,7 @@ impl RuntimeOverrides {
         Notice { name: name_of(who), text: GONE.to_owned(), ms }
     }
 
-    /// Takes in what is said here.
+    /// Applies a notice.
     ///
     /// # Errors
     /// There is no room for it.
@@ -92,8 +91,8 @@ impl RuntimeOverrides {
         self.take(&notice.name, &notice.text, until_us, now_us).map(drop)
     }
 
-    /// Takes a notice in that holds until `until_us`, on the monotonic clock as `now_us` is.
-    /// `false` where it can't be read, since it is of a later version: it is left alone.
+    /// Applies a notice that holds until `until_us`, on the monotonic clock like `now_us`. `false`:
+    /// it can't be read, because a later version wrote it, and is left alone.
     ///
     /// # Errors
     /// There is no room for it.
@@ -111,7 +110,7 @@ impl RuntimeOverrides {
         let (kind, reason) = text.split_once(' ').unwrap_or((text, ""));
         let is_reason = reason.len() <= MAX_REASON && !reason.chars().any(char::is_control);
         let (standing, reason) = match kind {
-            // What no guard can have said lets nobody pass, and keeps nobody in.
+            // No guard writes such a notice, so it neither admits nor unblocks a client.
             "allow" if !is_reason || until_us > now_us.saturating_add(MAX_US) => return Ok(false),
             "allow" => (ListAction::Allowed, reason),
             "block" => (ListAction::Blocked, if is_reason { reason } else { "" }),
@@ -131,7 +130,7 @@ impl RuntimeOverrides {
 }
 
 impl RuntimeOverrides {
-    /// `false` where it can't be read, or there is no room for it.
+    /// `false`: it can't be read, or there is no room for it.
     fn take_policy(&self, name: &str, text: &str) -> bool {
         if name.len() > MAX_NAME || text.len() > MAX_POLICY {
             return false;
@@ -160,13 +159,13 @@ impl RuntimeOverrides {
         self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// How often limits were changed.
+    /// The number of changes to limits.
     #[must_use]
     pub fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
     }
 
-    /// The new figures of a limit that was configured with this mark.
+    /// The new figures of a limit whose configuration has this mark.
     #[must_use]
     pub fn policy(&self, name: &str, mark: u32) -> Option<Value> {
         let policies = self.policies.read();

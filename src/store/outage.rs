@@ -1,28 +1,28 @@
-//! What an operator is told when a shared store goes away and when it is back: once for an outage,
-//! however often its connection comes and goes meanwhile.
+//! Operator warnings about a shared store: one when it goes away and one when it is back, however
+//! often the connection comes and goes in between.
 //!
-//! Nobody is called: who wants to tell it looks now and then, and the state is judged as it is
-//! then.
+//! There are no callbacks. The caller polls `Status::notice`, which judges the state at that
+//! moment.
 
 use crate::clock::Now;
 use crate::store::fault::OutageCause;
 
-/// Of outages that follow each other sooner than this, one is told.
+/// No new outage is reported for this long after the last report of one.
 const QUIET_US: u64 = 60_000_000;
-/// It is back once it has answered for so long.
+/// The store is reported as back after it answered for this long.
 const STEADY_US: u64 = 2_000_000;
 
-/// What is to be told.
+/// A warning for the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreNotice {
     /// The code of the warning.
     pub code: &'static str,
-    /// What it says of the store, whose kind stands before it.
+    /// The text after the kind of the store.
     pub text: String,
 }
 
 impl StoreNotice {
-    /// Whether it says that all is well: nobody has to hear that who has heard of no outage.
+    /// Whether it reports the end of an outage. It is of no use to a receiver without the start.
     #[must_use]
     pub fn is_end(&self) -> bool {
         self.code == BACK
@@ -32,20 +32,20 @@ impl StoreNotice {
 const AWAY: &str = "GUARD_STORE_AWAY";
 const BACK: &str = "GUARD_STORE_BACK";
 
-/// The outages of a store, as far as they were told.
+/// The reported outages of a store.
 #[derive(Debug, Default)]
 pub(crate) struct Outages {
-    /// When the outage that was told last began to be told; 0 for never.
+    /// When the last report of an outage was made; 0 for never.
     told_us: u64,
     is_away: bool,
-    /// Since when it answers, while an outage that was told is not told to be over.
+    /// Since when the store answers, while a reported outage is not yet reported as over.
     steady_us: Option<u64>,
-    /// The last that is to be told.
+    /// The last warning and its number.
     last: Option<(u64, StoreNotice)>,
 }
 
 impl Outages {
-    /// The last that is to be told, with a number that rises. `away`: how many of its servers are.
+    /// The last warning, with a number that rises. `away` is the number of servers that are away.
     pub(crate) fn look(
         &mut self,
         away: u32,
@@ -92,7 +92,7 @@ mod tests {
 
     const REFUSED: Option<OutageCause> = Some(OutageCause::ConnectionRefused);
 
-    /// What is told at each of these seconds, with how many servers are away then.
+    /// The new warnings at each of these seconds, given the number of servers away.
     fn told(seen: &[(u64, u32)]) -> Vec<(u64, &'static str)> {
         let mut outages = Outages::default();
         let mut known = 0;

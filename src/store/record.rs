@@ -1,9 +1,9 @@
-//! The record of a subject as it lies in a shared store: one entry of 28 bytes for each limit that
-//! counts it, and for each block and signal, in any order. An entry is a tag, three numbers of
-//! state, and when it may be forgotten, all little endian; numbers above 32 bits are doubles, for
-//! the scripts of Redis. Behind the tag of a limit, which is a multiple of four, are that of its
-//! block and that of its signal. They last as long as their entries, and their second number is the
-//! second in which they were made.
+//! The record of a subject as stored in a shared store: entries of 28 bytes, in any order, one for
+//! each limit of the subject, each block and each signal. An entry is a tag, three numbers of
+//! state, and the time of its end, all little endian. Numbers above 32 bits are doubles, for the
+//! scripts of Redis. The tag of a limit is a multiple of four; the next two tags are its block and
+//! its signal. Both last as long as their entries, and their second number is the second of their
+//! creation.
 
 use std::ops::RangeInclusive;
 
@@ -16,10 +16,10 @@ use crate::quota::algorithm::WHOLE;
 /// Bytes of an entry.
 pub(crate) const ENTRY: usize = 4 + 8 + 4 + 4 + 8;
 
-/// Entries that end later than in so many microseconds are none of ours.
+/// Entries that end later than this from now were not written by this package.
 const LATEST_US: u64 = 1 << 50;
 
-/// What a signal may leave of a limit, in thousandths.
+/// The multipliers that a signal may set for a limit, in thousandths.
 const FACTORS: RangeInclusive<u16> = 1..=10_000;
 
 /// One limit's part of a record.
@@ -27,7 +27,7 @@ const FACTORS: RangeInclusive<u16> = 1..=10_000;
 pub(crate) struct Entry {
     pub(crate) tag: u32,
     pub(crate) state: WireState,
-    /// When it says nothing any more, in microseconds of the store's clock.
+    /// When the entry ends, in microseconds of the store's clock.
     pub(crate) till_us: u64,
 }
 
@@ -42,8 +42,8 @@ impl Entry {
         Some(Self { tag, state: WireState { a, b, c }, till_us })
     }
 
-    /// A block or signal that was made after now, by a clock that was set back since, lasts as long
-    /// as it was meant to, from now on. `true` where that changes it.
+    /// Corrects a block or signal created after now, by a clock that was set back since: it keeps
+    /// its intended duration, counted from now. `true`: this changed it.
     pub(crate) fn pull_back(&mut self, now_us: u64, skew_us: u64) -> bool {
         let made_us = u64::from(self.state.b) * 1_000_000;
         if self.tag.is_multiple_of(4) || made_us <= now_us.saturating_add(skew_us) {
@@ -63,34 +63,33 @@ impl Entry {
         record.extend_from_slice(&double(self.till_us).to_le_bytes());
     }
 
-    /// What the signal that this is the entry of leaves of a limit, in thousandths. What none can
-    /// have is none.
+    /// The multiplier of this signal, in thousandths. Out-of-range values are ignored.
     pub(crate) fn factor(&self) -> u16 {
         let factor = u16::try_from(self.state.a).ok().filter(|factor| FACTORS.contains(factor));
         factor.unwrap_or(WHOLE)
     }
 }
 
-/// The second of an instant, as blocks and signals have it.
+/// The second of an instant, as stored in blocks and signals.
 pub(crate) fn seconds_of(now_us: u64) -> u32 {
     u32::try_from(now_us / 1_000_000).unwrap_or(0)
 }
 
-/// The name of a subject's record, or of its places, behind what names of that kind begin with.
+/// The name of a subject's record or slots: the prefix of its kind, then the subject.
 pub(crate) fn key(prefix: &str, subject: &SubjectKey) -> String {
     let mut key = String::with_capacity(prefix.len() + 22);
     push_key(&mut key, prefix, subject);
     key
 }
 
-/// As [`key`], behind what `key` has already.
+/// As [`key`], appended to `key`.
 pub(crate) fn push_key(key: &mut String, prefix: &str, subject: &SubjectKey) {
     key.push_str(prefix);
     base64::engine::general_purpose::URL_SAFE_NO_PAD.encode_string(subject.0, key);
 }
 
-/// The entries of a record that are not over. What something else has put in its place, and what no
-/// process of ours has written, is not there, and is written over.
+/// The entries of a record that have not ended. Data that no process of this package can have
+/// written is skipped, and will be overwritten.
 pub(crate) fn entries(record: &[u8], now_us: u64) -> impl Iterator<Item = Entry> + '_ {
     let record = if record.len().is_multiple_of(ENTRY) { record } else { &[] };
     let counts = move |entry: &Entry| entry.till_us > now_us && entry.till_us - now_us <= LATEST_US;

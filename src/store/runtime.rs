@@ -1,5 +1,5 @@
-//! The one thread that talks to shared stores. It is started with the first such store of the
-//! process, shared by all threads of JavaScript, and holds nothing open: it ends with the process.
+//! The one thread that talks to shared stores. It starts with the first such store of the process,
+//! serves all JavaScript threads, and does not keep the process alive.
 
 use std::future::Future;
 use std::sync::OnceLock;
@@ -8,22 +8,23 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
 use tokio::task::{AbortHandle, JoinHandle};
 
-/// How often a process says that it is alive.
+/// How often a process sends a heartbeat.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(2);
-/// After how much silence, in milliseconds, it is not counted any more.
+/// After this much silence, in milliseconds, a process is no longer counted.
 pub(crate) const SILENCE_MS: u64 = 7_000;
-/// The longest that a probe may take: it may be slower than a request would wait for.
+/// The longest that a probe may take. It may be slower than a request would wait for.
 pub(crate) const PROBE: Duration = Duration::from_millis(500);
-/// How long making a connection may take. No request waits for it.
+/// The longest that a connection may take to open. No request waits for it.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Between attempts to connect: at first, and at most.
+/// The delay between attempts to connect: the first one, and the longest.
 pub(crate) const BACKOFF: (Duration, Duration) =
     (Duration::from_millis(50), Duration::from_secs(1));
 
-/// How many threads at most ask for the addresses of names at once.
+/// The most threads that resolve names at once.
 const MAX_NAME_LOOKUPS: usize = 8;
 
-/// Runs `task` on that thread. `false` where no thread can be had: then nothing will ever answer.
+/// Runs `task` on the store thread. `false`: the thread can't be started, so nothing will ever
+/// answer.
 pub fn spawn(task: impl Future<Output = ()> + Send + 'static) -> bool {
     static RUNTIME: OnceLock<Option<Handle>> = OnceLock::new();
     #[cfg(test)]
@@ -33,7 +34,7 @@ pub fn spawn(task: impl Future<Output = ()> + Send + 'static) -> bool {
     true
 }
 
-/// Runs `task` beside the one that runs, which is on that thread.
+/// Runs `task` on the store thread, beside the task of the caller.
 pub(crate) fn spawn_beside<T: Send + 'static>(
     task: impl Future<Output = T> + Send + 'static,
 ) -> JoinHandle<T> {
@@ -46,8 +47,8 @@ pub(crate) fn spawn_beside<T: Send + 'static>(
 }
 
 fn start() -> Option<Handle> {
-    // One thread: it waits for sockets nearly all of the time, and a second one would cost each
-    // answer a hand-over.
+    // One thread is enough: it waits for sockets nearly all of the time, and a second one would
+    // cost each answer a hand-over.
     let mut builder = Builder::new_current_thread();
     builder.max_blocking_threads(MAX_NAME_LOOKUPS);
     let runtime = builder.enable_all().build().ok()?;
@@ -66,7 +67,7 @@ impl Task {
         Self(task.abort_handle())
     }
 
-    /// Whether it has come to its end.
+    /// Whether the task has ended.
     pub(crate) fn is_over(&self) -> bool {
         self.0.is_finished()
     }
@@ -78,8 +79,7 @@ impl Drop for Task {
     }
 }
 
-/// Up to a quarter more or less, so that processes which start or fail together do not go on
-/// together.
+/// Up to a quarter more or less, so that processes which start or fail together spread out.
 pub(crate) fn jittered(span: Duration) -> Duration {
     let mut byte = [0];
     // Without randomness there is no jitter.

@@ -1,5 +1,5 @@
-//! How a shared store is doing, as all threads see it: the circuit breaker, the store's clock, and
-//! how many share it.
+//! The state of a shared store, as all threads see it: the circuit breaker, the store's clock, and
+//! the number of processes that share it.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
@@ -9,13 +9,13 @@ use super::fault::OutageCause;
 use super::outage::{Outages, StoreNotice};
 use crate::clock::Now;
 
-/// So many failures in a row, and the store is not asked any more until it has answered a probe.
+/// After this many failures in a row, no command is sent until the store has answered a probe.
 const MAX_FAILURES: u32 = 5;
-/// More questions than this at once are not answered in time anyway.
+/// The most commands in flight. More would not be answered in time anyway.
 const MAX_WAITING: usize = 20_000;
-/// An answer arrives so soon after it was given.
+/// The most time between the store's judgement and the arrival of its result.
 const LATEST_ANSWER_US: u64 = 10_000_000;
-/// The offset of a store whose clock nobody has read yet.
+/// The offset of a store before its clock is read.
 const UNKNOWN: i64 = i64::MIN;
 
 /// The state of a shared store. Everything in it is read on the request path without a lock.
@@ -24,28 +24,27 @@ pub struct Status {
     available: AtomicBool,
     failures: AtomicU32,
     waiting: AtomicUsize,
-    /// What to add to the monotonic clock to have the store's.
+    /// The offset of the store's clock from the monotonic clock.
     offset_us: AtomicI64,
     instances: AtomicU32,
-    /// The least number of processes that share it, by configuration.
+    /// The least number of processes that share the store, by configuration.
     least: u32,
     /// How many of its servers are away.
     away: AtomicU32,
-    /// When it was connected to last, on the monotonic clock.
+    /// When it last connected, on the monotonic clock.
     connected_us: AtomicU64,
     /// Whether used proofs are kept in it.
     keeps_proofs: AtomicBool,
-    /// Why it is away, or gave no answer the last time. It is written where something has failed.
+    /// Why it is away, or why its last command failed. It is written on failure and recovery only.
     fault: Mutex<Option<OutageCause>>,
-    /// What is told of it when it goes away and comes back.
+    /// The operator warnings about its outages.
     outages: Mutex<Outages>,
 }
 
 impl Default for Status {
     fn default() -> Self {
         Self {
-            // Nothing has failed yet: the first requests may wait a moment for the first
-            // connection.
+            // Nothing has failed yet, so the first requests may wait a moment for the connection.
             available: AtomicBool::new(true),
             failures: AtomicU32::new(0),
             waiting: AtomicUsize::new(0),
@@ -62,37 +61,37 @@ impl Default for Status {
 }
 
 impl Status {
-    /// The state of a store that at least `least` processes share.
+    /// The state of a store that is shared by at least `least` processes.
     #[must_use]
     pub fn shared_by(least: u32) -> Self {
         Self { least, ..Self::default() }
     }
 
-    /// Whether the store is to be asked at all.
+    /// Whether commands may be sent to the store.
     #[must_use]
     pub fn is_available(&self) -> bool {
         self.available.load(Ordering::Acquire)
     }
 
-    /// Whether it has ever answered.
+    /// Whether it ever answered.
     #[must_use]
     pub fn has_answered(&self) -> bool {
         self.offset_us.load(Ordering::Acquire) != UNKNOWN
     }
 
-    /// The store has answered: the breaker is closed.
+    /// Closes the breaker: the store has answered.
     pub(crate) fn recovered(&self) {
         self.failures.store(0, Ordering::Release);
         self.available.store(true, Ordering::Release);
         self.set_fault(None);
     }
 
-    /// This is why it is away; `None`: nothing is wrong any more.
+    /// Sets why it is away; `None`: nothing is wrong any more.
     pub(crate) fn set_fault(&self, fault: Option<OutageCause>) {
         *self.fault.lock() = fault;
     }
 
-    /// A question has failed, and this is why. While the store is away, more is known already.
+    /// Notes why a command failed. While the store is away, the cause is set already.
     pub(crate) fn blame(&self, fault: OutageCause) {
         if self.is_available() {
             let mut known = self.fault.lock();
@@ -100,24 +99,24 @@ impl Status {
         }
     }
 
-    /// Why it is away, or gave no answer the last time.
+    /// Why it is away, or why its last command failed.
     #[must_use]
     pub fn fault(&self) -> Option<OutageCause> {
         *self.fault.lock()
     }
 
-    /// The last that is to be told of it, with its number: see [`super::outage`].
+    /// The last operator warning, with its number: see [`super::outage`].
     #[must_use]
     pub fn notice(&self, now: Now) -> Option<(u64, StoreNotice)> {
         self.outages.lock().look(self.away(), self.fault(), now)
     }
 
-    /// The store is away: the breaker is open.
+    /// Opens the breaker: the store is away.
     pub(crate) fn lost(&self) {
         self.available.store(false, Ordering::Release);
     }
 
-    /// An answer came in time.
+    /// Counts an answer that came in time.
     pub(crate) fn succeeded(&self) {
         if self.failures.load(Ordering::Relaxed) != 0 {
             self.failures.store(0, Ordering::Release);
@@ -125,13 +124,13 @@ impl Status {
         }
     }
 
-    /// No answer came, or one that is none. `true`: that was one too many, the store is to be taken
-    /// as lost.
+    /// Counts a missing or invalid answer. `true`: there were too many, so the store must be
+    /// treated as lost.
     pub(crate) fn failed(&self) -> bool {
         self.failures.fetch_add(1, Ordering::AcqRel).saturating_add(1) >= MAX_FAILURES
     }
 
-    /// Counts questions that are on their way; `false` where there are too many.
+    /// Counts a command in flight; `false` if there are too many.
     pub(crate) fn enter(&self) -> bool {
         if self.waiting.fetch_add(1, Ordering::AcqRel) < MAX_WAITING {
             return true;
@@ -140,19 +139,20 @@ impl Status {
         false
     }
 
-    /// One question has its answer.
+    /// Counts a command as no longer in flight.
     pub(crate) fn leave(&self) {
         self.waiting.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// How many questions are on their way.
+    /// How many commands are in flight.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Acquire)
     }
 
-    /// The store read `store_us` on its clock after `sent` on ours. From here on [`Self::clock`] is
-    /// never behind the store's: it may deny a moment too short, never too long.
+    /// Applies a reading of the store's clock, `store_us`, that was made after `sent` on the local
+    /// clock. From here on [`Self::clock`] is never behind the store's: a block may end a moment
+    /// early, never late.
     pub(crate) fn observe(&self, store_us: u64, sent: Now) {
         let offset = i64::try_from(store_us)
             .ok()
@@ -163,8 +163,8 @@ impl Status {
         }
     }
 
-    /// The store's clock, as far as it is known, in the place of our wall clock. The monotonic
-    /// clock stays ours: what is kept here ends by it, so a step of the store's clock locks no key.
+    /// The store's clock, if it was read, in the place of the wall clock. The monotonic clock stays
+    /// the local one. Local records end by it, so a step of the store's clock locks no key.
     #[must_use]
     pub fn clock(&self, now: Now) -> Now {
         match self.offset_us.load(Ordering::Acquire) {
@@ -174,7 +174,7 @@ impl Status {
     }
 
     /// How far the store's clock is ahead of this process's wall clock, in microseconds; `None`
-    /// before the store has read it.
+    /// before the store's clock was read.
     #[must_use]
     pub fn clock_ahead_us(&self, now: Now) -> Option<i64> {
         let theirs = self.has_answered().then(|| self.clock(now).unix_us)?;
@@ -182,8 +182,8 @@ impl Status {
         Some(i64::try_from(ahead).unwrap_or(if ahead < 0 { i64::MIN } else { i64::MAX }))
     }
 
-    /// When the store read `store_us` on its clock, by both clocks. It was just before `now`: where
-    /// the store's clock says otherwise, it was set in between.
+    /// Both clocks at the moment when the store's clock read `store_us`. That was just before
+    /// `now`: if the offset contradicts this, the store's clock was set meanwhile.
     #[must_use]
     pub fn judged_at(&self, store_us: u64, now: Now) -> Now {
         let offset = self.offset_us.load(Ordering::Acquire);
@@ -194,18 +194,18 @@ impl Status {
         Now { unix_us: store_us, mono_us: mono_us.unwrap_or(now.mono_us) }
     }
 
-    /// There is a new connection: what the server knew before, it may have forgotten.
+    /// Notes a new connection: the server may have lost its earlier state.
     pub(crate) fn connected(&self, now: Now) {
         self.connected_us.fetch_max(now.mono_us, Ordering::AcqRel);
     }
 
-    /// When it was connected to last, on the monotonic clock; 0 for never.
+    /// When it last connected, on the monotonic clock; 0 for never.
     #[must_use]
     pub fn connected_us(&self) -> u64 {
         self.connected_us.load(Ordering::Acquire)
     }
 
-    /// Used proofs are kept in it from now on.
+    /// Notes that used proofs are kept in it from now on.
     pub fn keep_proofs(&self) {
         self.keeps_proofs.store(true, Ordering::Release);
     }
@@ -221,9 +221,8 @@ impl Status {
         self.instances.load(Ordering::Acquire).max(1)
     }
 
-    /// Into how many parts a limit is divided while the store is away: one for each process. A
-    /// process that started during the outage has seen no other, and divides by the configured
-    /// number.
+    /// The number of parts of a limit while the store is away: one for each process. A process that
+    /// started during the outage has seen no other, and uses the configured number.
     #[must_use]
     pub fn parts(&self) -> u32 {
         self.instances().max(self.least)
@@ -236,13 +235,14 @@ impl Status {
         if self.is_available() { away } else { away.max(1) }
     }
 
-    /// So many of its servers do not answer.
+    /// Sets how many of its servers do not answer.
     pub(crate) fn count_away(&self, away: usize) {
         self.away.store(u32::try_from(away).unwrap_or(u32::MAX), Ordering::Release);
     }
 
-    /// So many processes wrote a sign of life. A store that lost its data shows them one by one
-    /// again, so the number falls by one a beat: else the next outage would give each of them all.
+    /// Sets how many processes sent a heartbeat. A store that lost its data shows them one by one
+    /// again, so the number falls by at most one a heartbeat: otherwise the next outage would give
+    /// each process the whole limit.
     pub(crate) fn count_instances(&self, alive: u32) {
         let before = self.instances();
         self.instances.store(alive.max(before.saturating_sub(1)), Ordering::Release);
@@ -311,7 +311,7 @@ mod tests {
         assert_eq!(status.clock_ahead_us(sent), None);
         status.observe(7_500_000, sent);
         assert_eq!(status.clock_ahead_us(sent.plus(Duration::from_secs(1))), Some(-1_500_000));
-        // Our clock was set back.
+        // The local clock was set back.
         let set_back = Now { unix_us: 1_000_000, ..sent };
         assert_eq!(status.clock_ahead_us(set_back), Some(6_500_000));
     }

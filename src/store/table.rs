@@ -1,9 +1,9 @@
-//! One shard of the memory store: a table of fixed places.
+//! One shard of the memory store: a table of fixed size.
 //!
-//! Every key has two buckets of eight places that it may be in, and lives in the emptier one ("the
-//! power of two choices"), so a table is about two thirds full (measured: 66 to 74 %) before some
-//! key finds no place. No chains and no tombstones: looking up, dropping and replacing touch these
-//! sixteen places and nothing else.
+//! Every key has two buckets of eight entries, and goes into the emptier one ("the power of two
+//! choices"). So a table is about two thirds full (measured: 66 to 74 %) before some key finds no
+//! room. There are no chains and no tombstones: lookup, eviction and replacement touch these
+//! sixteen entries and nothing else.
 
 use parking_lot::Mutex;
 
@@ -11,22 +11,22 @@ use super::memory::Key;
 use super::under_way::UnderWay;
 
 const WAYS: usize = 8;
-/// Rules that can have a shared count in one shard at a time.
+/// The most rules with a shared count in one shard at a time.
 const MAX_OVERFLOW: usize = 16;
 /// `used` of a record whose quota is used up.
 pub const SPENT: u16 = u16::MAX;
 
-/// What is kept under a key. Times are microseconds on the monotonic clock.
+/// The record of a key. Times are microseconds on the monotonic clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Record {
-    /// What the rule remembers; all zeros at first.
+    /// The state of the rule; all zeros at first.
     pub state: [u64; 2],
-    /// From here on the record says nothing and may go.
+    /// From here on the record is without effect and may be dropped.
     pub expires_us: u64,
     /// Until here the key is blocked by hand; 0 if it is not.
     pub blocked_until_us: u64,
-    /// The share of the quota that is used, from 0 to [`SPENT`]: what has used least goes first,
-    /// and what is spent stays.
+    /// The used share of the quota, from 0 to [`SPENT`]. The least used record is dropped first; a
+    /// spent one is never dropped.
     pub used: u16,
 }
 
@@ -43,8 +43,8 @@ struct Entry {
     record: Record,
 }
 
-/// The tags, the low halves of the fingerprints, lie apart from the records: eight of them are one
-/// cache line.
+/// The tags, the low halves of the fingerprints, are stored apart from the records: eight of them
+/// fill one cache line.
 #[derive(Debug, Default)]
 struct Buckets {
     tags: Vec<[u64; WAYS]>,
@@ -83,7 +83,7 @@ impl Buckets {
         self.entries.get_mut(bucket)?.get_mut(way)
     }
 
-    /// Puts a key in that is not there yet, into a free place or that of an expired record.
+    /// Inserts a new key into a free entry or that of an expired record.
     fn insert(&mut self, key: &Key, record: Record, now_us: u64) -> bool {
         let is_free = |entry: &&Entry| entry.record.expires_us <= now_us;
         let [one, two] = self.buckets_of(key.high);
@@ -96,8 +96,8 @@ impl Buckets {
         way.is_some_and(|way| self.set(bucket, way, key, record))
     }
 
-    /// Puts a key in the place of that which has used least and of these, expires first; never of
-    /// one that is kept.
+    /// Replaces the least used record, and among equals the one that expires first. It never
+    /// replaces a record that must be kept.
     fn replace(&mut self, key: &Key, record: Record, now_us: u64) -> bool {
         let mut least: Option<((u16, u64), usize, usize)> = None;
         for bucket in self.buckets_of(key.high) {
@@ -121,7 +121,7 @@ impl Buckets {
     }
 }
 
-/// A table and the counts that keys without a place share.
+/// A table, and the counts that keys without an entry share.
 #[derive(Debug)]
 pub(crate) struct Shard {
     places: Buckets,
@@ -129,7 +129,7 @@ pub(crate) struct Shard {
     /// The table has `max_buckets >> halvings` buckets.
     halvings: u32,
     overflow: Vec<(u64, Record)>,
-    /// No shared count is in use from here on.
+    /// The end of the last shared count.
     overflow_until_us: u64,
     pub(crate) under_way: UnderWay,
 }
@@ -153,20 +153,20 @@ impl Shard {
         }
     }
 
-    /// The bytes that it has allocated.
+    /// The bytes of its allocations.
     pub(crate) fn bytes(&self) -> usize {
         self.places.tags.capacity() * size_of::<[u64; WAYS]>()
             + self.places.entries.capacity() * size_of::<[Entry; WAYS]>()
             + self.overflow.capacity() * size_of::<(u64, Record)>()
     }
 
-    /// Records that have not expired.
+    /// The number of records that have not expired.
     pub(crate) fn len(&self, now_us: u64) -> usize {
         self.places.entries.iter().flatten().filter(|e| e.record.expires_us > now_us).count()
     }
 
-    /// The record of a key; while a shared count is in use, that for a key that has none. `None`:
-    /// never seen.
+    /// The record of a key. A key without a record gets the shared count while one is in use.
+    /// `None`: never seen.
     pub(crate) fn get(&self, key: &Key, now_us: u64) -> Option<Record> {
         let own = self.places.find(key).map(|entry| entry.record);
         own.filter(|record| record.expires_us > now_us).or_else(|| {
@@ -178,13 +178,13 @@ impl Shard {
         })
     }
 
-    /// What is known of `key` itself.
+    /// The record of `key` itself.
     pub(crate) fn get_own(&self, key: &Key, now_us: u64) -> Option<Record> {
         let own = self.places.find(key).map(|entry| entry.record);
         own.filter(|record| record.expires_us > now_us)
     }
 
-    /// Keeps `record` under its own key if there is a place for it. `false`: nothing is kept.
+    /// Keeps `record` under its own key. `false`: there is no room, and nothing is kept.
     pub(crate) fn put_own(
         &mut self,
         key: &Key,
@@ -206,8 +206,8 @@ impl Shard {
         }
     }
 
-    /// Keeps `record`, if need be as the count that keys without a place share. `false`: nothing is
-    /// kept, since that is taken too.
+    /// Keeps `record`, if need be as the shared count. `false`: nothing is kept, because there is
+    /// no room for another shared count either.
     pub(crate) fn put(
         &mut self,
         key: &Key,
@@ -233,7 +233,7 @@ impl Shard {
         true
     }
 
-    /// Keeps `record` if the key has a place already.
+    /// Keeps `record` if the key has an entry already.
     pub(crate) fn update(&mut self, key: &Key, record: Record) {
         if let Some(entry) = self.places.find_mut(key) {
             entry.record = record;
@@ -250,18 +250,19 @@ impl Shard {
         *self = Self::new(self.max_buckets);
     }
 
-    /// Doubles the table, without what has expired. `false`: it has its full size.
+    /// Doubles the table and drops expired records. `false`: it has its full size.
     fn grow(&mut self, now_us: u64, growing: &Mutex<()>) -> bool {
         let Some(halvings) = self.halvings.checked_sub(1) else { return false };
-        // While a table is copied both are there: one at a time, and the cap has room for that one.
+        // During a copy both tables exist. The byte limit has room for one copy, so only one runs
+        // at a time.
         let _one_at_a_time = growing.lock();
         let mut places = Buckets::new(self.max_buckets >> halvings);
         for (tags, entries) in self.places.tags.iter().zip(&self.places.entries) {
             for (low, entry) in tags.iter().zip(entries) {
                 if entry.record.expires_us > now_us {
                     let key = Key { low: *low, high: entry.high, family: 0 };
-                    // In a table half full a bucket is not: that both of a key are has no chance
-                    // worth a number.
+                    // The new table is at most half full: the chance that both buckets of a key are
+                    // full is negligible.
                     let _ = places.insert(&key, entry.record, now_us)
                         || places.replace(&key, entry.record, now_us);
                 }

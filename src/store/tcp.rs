@@ -15,7 +15,7 @@ const MAX_ADDRESSES: usize = 16;
 const KEEPALIVE: TcpKeepalive =
     TcpKeepalive::new().with_time(Duration::from_secs(15)).with_interval(Duration::from_secs(5));
 
-/// Tries all addresses of a name at once: one that hangs keeps nobody from the others.
+/// Tries all addresses of a name at once, so that one that hangs does not delay the others.
 pub(crate) async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
     let mut trying = JoinSet::new();
     let addresses = lookup_host((host, port)).await.map_err(|_| OutageCause::Name)?;
@@ -26,9 +26,9 @@ pub(crate) async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
     while let Some(tried) = trying.join_next().await {
         match tried {
             Ok(Ok(stream)) => {
-                // A question must not wait until the answer to the one before is acknowledged.
+                // A command must not wait until the result of the one before is acknowledged.
                 stream.set_nodelay(true)?;
-                // What forwards the connection may forget it while nothing is sent.
+                // A proxy or NAT may forget an idle connection.
                 SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE)?;
                 return Ok(stream);
             }

@@ -1,4 +1,4 @@
-//! What limits rely on.
+//! The properties of the memory store that limits rely on.
 
 use std::hash::Hasher as _;
 use std::sync::Arc;
@@ -133,7 +133,7 @@ fn a_key_that_gets_a_place_while_a_shared_count_is_in_use_starts_with_that() {
     let mut other = store.prefix(&[b"other"]).key();
     other.write_u64(1);
     assert_eq!(get(&store, other.build(), 1), None);
-    // And once it expired nobody does.
+    // After it expired, no key starts with it.
     assert_eq!(get(&store, unseen.unwrap(), 1_000), None);
 }
 

@@ -1,25 +1,24 @@
-//! How many requests of a key are under way in this process.
+//! The number of requests in flight in this process, by key.
 //!
-//! A key is here as long as one of its requests is, and no longer: so there are never more keys
-//! than requests, none is ever dropped to make room for another, and a flood of keys pushes out
-//! nothing.
+//! A key has an entry only while one of its requests is in flight. So there are never more keys
+//! than requests, no entry is dropped for another, and a flood of keys evicts nothing.
 
 use std::collections::HashMap;
 
 use super::memory::Key;
 
-/// A table that was larger than this gives its memory back when it is empty.
+/// A table larger than this frees its memory when it is empty.
 const KEPT: usize = 1024;
 
-/// What is known of one key.
+/// The count of one key.
 #[derive(Debug, Clone, Copy)]
 struct Taken {
-    /// Which count this is: after it was set back, a slot of the one before frees nothing of it.
+    /// The id of this count. After a reset, a slot of an earlier count frees nothing of this one.
     count_id: u64,
     slots: u32,
 }
 
-/// The keys of one shard with requests under way.
+/// The keys of one shard with requests in flight.
 #[derive(Debug, Default)]
 pub(crate) struct UnderWay(HashMap<(u64, u64), Taken>);
 
@@ -29,15 +28,14 @@ impl UnderWay {
         self.0.get(&name(key)).map_or(0, |taken| taken.slots)
     }
 
-    /// Takes a slot; `next` names the count where this is its first. Answers the count that it is
-    /// part of.
+    /// Takes a slot and returns the id of its count; `next` makes the id if this is the first slot.
     pub(crate) fn take(&mut self, key: &Key, next: impl FnOnce() -> u64) -> u64 {
         let taken = self.0.entry(name(key)).or_insert_with(|| Taken { count_id: next(), slots: 0 });
         taken.slots = taken.slots.saturating_add(1);
         taken.count_id
     }
 
-    /// Gives back a slot of the count `count_id`.
+    /// Frees a slot of the count `count_id`.
     pub(crate) fn give_back(&mut self, key: &Key, count_id: u64) {
         let Some(taken) = self.0.get_mut(&name(key)).filter(|taken| taken.count_id == count_id)
         else {
@@ -57,7 +55,7 @@ impl UnderWay {
         }
     }
 
-    /// How many keys there are.
+    /// The number of keys.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.0.len()

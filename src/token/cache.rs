@@ -1,11 +1,12 @@
-//! Tokens that were verified already.
+//! A cache of verified tokens.
 //!
-//! A client sends the same token with each request, and nothing about its signature and claims
-//! changes in between. What does change is asked on every hit: the token's own times, the life of
-//! its key and of its issuer's keys as a whole, and, behind this layer, revocation. A refusal is
-//! never kept, so nobody can fill the cache with forgeries, and a hit compares the whole token: its
-//! hash only says where to look, so a fast one will do. The options never change; another guard has
-//! another cache.
+//! A client sends the same token with each request, and its signature and claims do not change in
+//! between. Every hit checks again what can change: the times of the token, the lifetime of its key
+//! and of the issuer's key set, and, behind this layer, revocation.
+//!
+//! - Refusals are never cached, so forged tokens cannot fill the cache.
+//! - A hit compares the whole token. The hash only locates the entry, so a fast hash suffices.
+//! - The options of a guard never change, and each guard has its own cache.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -20,10 +21,10 @@ use crate::token::issuer::Issuer;
 use crate::token::verify::Verified;
 
 const SHARDS: usize = 16;
-/// What an entry takes beside the texts in it: maps, strings, the table's own place.
+/// The overhead of an entry beside its texts: maps, strings, the slot in the table.
 const ENTRY_BYTES: usize = 512;
 
-/// Verified tokens, bounded in bytes. It can be used by many threads.
+/// Verified tokens, bounded in bytes. Safe to share between threads.
 #[derive(Debug)]
 pub(super) struct Cache {
     keyed: RandomState,
@@ -37,13 +38,13 @@ struct Shard {
     bytes: usize,
 }
 
-/// A token that was verified, with what must be asked again.
+/// A verified token, with everything that a hit checks again.
 #[derive(Debug)]
 pub(super) struct Entry {
     token: Box<str>,
     pub(super) verified: Arc<Verified>,
     pub(super) times: Times,
-    /// The very key that verified it, which says itself whether it may still be used.
+    /// The key that verified the token. It reports whether it may still be used.
     pub(super) key: Arc<Key>,
     pub(super) issuer: Arc<Issuer>,
 }
@@ -59,15 +60,15 @@ impl Entry {
         Self { token: Box::from(token), verified, times, key, issuer }
     }
 
-    /// The claims are kept as text and as a map, and the map, once there is one, takes about three
-    /// times the text.
+    /// An estimate: the claims are kept as text and, after the first use, also as a map of about
+    /// three times that size.
     fn bytes(&self) -> usize {
         self.token.len() + 4 * self.verified.claims.json().len() + ENTRY_BYTES
     }
 }
 
 impl Cache {
-    /// A cache that takes about `max_bytes` at the most.
+    /// A cache of about `max_bytes` at most.
     pub(super) fn new(max_bytes: usize) -> Self {
         Self {
             keyed: RandomState::default(),
@@ -76,14 +77,14 @@ impl Cache {
         }
     }
 
-    /// What is known of exactly this token.
+    /// The entry of exactly this token.
     pub(super) fn get(&self, token: &str) -> Option<Arc<Entry>> {
         let hash = self.keyed.hash_one(token);
         let shard = self.shard(hash)?.lock();
         shard.entries.get(&hash).filter(|entry| *entry.token == *token).cloned()
     }
 
-    /// Keeps a token. A shard that is full forgets all it has: its tokens are verified once more.
+    /// Stores a token. A full shard drops all its entries: their tokens are verified once more.
     pub(super) fn put(&self, entry: Entry) {
         let bytes = entry.bytes();
         let hash = self.keyed.hash_one(&*entry.token);
@@ -101,7 +102,7 @@ impl Cache {
     }
 
     fn shard(&self, hash: u64) -> Option<&Mutex<Shard>> {
-        // The low bits choose the place in the table.
+        // The top four bits: the table of the shard places by the low bits.
         self.shards.get(usize::try_from(hash >> 60).ok()?)
     }
 

@@ -1,8 +1,7 @@
-//! The registered claims of a token (RFC 7519 section 4.1), strictly by kind before by value.
+//! Checks the registered claims of a token (RFC 7519 section 4.1): first the type, then the value.
 //!
-//! A check that a claim of the wrong kind slips through is no check: `aud: 5`, `exp: "never"` and
-//! an `iss` that is a list have each been a hole in a well-known library (CVE-2026-25537,
-//! CVE-2025-30144).
+//! A check that skips a claim of the wrong type is no check: `aud: 5`, `exp: "never"` and an `iss`
+//! that is a list were each a hole in a well-known library (CVE-2026-25537, CVE-2025-30144).
 
 use std::sync::Arc;
 
@@ -23,11 +22,11 @@ pub(super) struct Times {
     pub(super) not_before: Option<u64>,
 }
 
-/// What the registered claims say.
+/// The registered claims after the checks.
 #[derive(Debug)]
 pub(super) struct Registered {
     pub(super) times: Times,
-    /// What the token is bound to.
+    /// The key or certificate that the token is bound to.
     pub(super) confirmation: Option<Confirmation>,
     /// `sub`.
     pub(super) subject: Option<String>,
@@ -37,18 +36,18 @@ pub(super) struct Registered {
     pub(super) session: Option<String>,
 }
 
-/// The claims in a payload.
+/// Reads the claims of a payload.
 pub(super) fn read(text: &str) -> Result<Members<'_>, TokenError> {
     read_members(text).map_err(|_| TokenError::Malformed)
 }
 
-/// Checks everything about the claims but whether this is the time for them.
+/// Checks everything about the claims except the current time.
 pub(super) fn check(config: &Issuer, claims: &Members<'_>) -> Result<Registered, TokenError> {
     check_issuer(config, claims)?;
     check_audience(config, required(claims, "aud")?)?;
     let [subject, id, session] = ["sub", "jti", "sid"].map(|name| {
         let Some(value) = claims.get(name) else { return Ok(None) };
-        // An empty name would be one for all.
+        // All subjects with an empty name would be one subject.
         let text = value.as_str().filter(|text| !text.is_empty());
         text.map(|text| Some(text.to_owned())).ok_or_else(|| kind(name))
     });
@@ -66,14 +65,14 @@ pub(super) fn check(config: &Issuer, claims: &Members<'_>) -> Result<Registered,
     }
 }
 
-/// What the token is bound to. Nothing is checked of it here but that it can be understood.
+/// Reads the key or certificate that the token is bound to. The proof of it is checked elsewhere.
 fn confirmation(claims: &Members<'_>) -> Result<Option<Confirmation>, TokenError> {
     let Some(value) = claims.get("cnf") else { return Ok(None) };
     let read = value.nested().as_ref().and_then(Confirmation::read);
     read.map(Some).ok_or(TokenError::Claims(ClaimError::Confirmation))
 }
 
-/// Checks whether this is the time for a token.
+/// Checks that the token is valid at `now`.
 pub(super) fn check_time(config: &Issuer, times: &Times, now: Now) -> Result<(), TokenError> {
     let soon = now.unix_us.saturating_add(config.tolerance_us);
     if times.issued > soon || times.not_before.is_some_and(|at| at > soon) {
@@ -85,8 +84,8 @@ pub(super) fn check_time(config: &Issuer, times: &Times, now: Now) -> Result<(),
     Ok(())
 }
 
-/// Who has issued the token: `iss` says so, and for a JWT-SVID `sub` does (JWT-SVID specification,
-/// section 3).
+/// Checks that `config` issued the token: by `iss`, and for a JWT-SVID by `sub` (JWT-SVID
+/// specification, section 3).
 fn check_issuer(config: &Issuer, claims: &Members<'_>) -> Result<(), TokenError> {
     let Some(domain) = &config.spiffe else {
         return match required(claims, "iss")? {
@@ -105,8 +104,9 @@ fn check_issuer(config: &Issuer, claims: &Members<'_>) -> Result<(), TokenError>
     }
 }
 
-/// The issuer of a token whose signature is not verified yet, which chooses the keys that it must
-/// be by and nothing else. A subject of a SPIFFE trust domain is its own, whatever `iss` says.
+/// The issuer of a token whose signature is not verified yet. The claim selects the keys to verify
+/// with and decides nothing else. A subject of a SPIFFE trust domain belongs to that domain,
+/// whatever `iss` contains.
 pub(super) fn issuer_of<'a>(
     issuers: &'a [Arc<Issuer>],
     claims: &Members<'_>,

@@ -1,4 +1,4 @@
-//! The options of the token layer, judged once.
+//! The options of the token layer, validated once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,46 +14,45 @@ use crate::token::cache::Cache;
 use crate::token::issuer::{self, Issuer};
 use crate::token::presentation::TokenSources;
 
-/// What stands beside the issuers: it holds for all of them.
+/// Options beside `issuers` that apply to all issuers.
 const OF_ALL: [&str; 6] = ["from", "dpop", "dpopNonce", "optional", "cache", "refresh"];
 const MAX_ISSUERS: usize = 32;
-/// The longest `maxLifetime` that can be asked for.
+/// The largest value of `maxLifetime`.
 pub const MAX_MAX_LIFETIME: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-/// What a token must be to be taken. It can't be made but by [`TokenConfig::parse`].
+/// The options of the token layer. Only [`TokenConfig::parse`] creates it.
 #[derive(Debug)]
 pub struct TokenConfig {
-    /// At least one, each with a name of its own.
+    /// At least one. Each has a unique name.
     pub(crate) issuers: Vec<Arc<Issuer>>,
     pub(super) cache: Option<Cache>,
-    /// How a token may come.
+    /// The places where a request may carry a token.
     pub(crate) presentation: TokenSources,
-    /// Whether a request without a token passes as anonymous. A bad token is refused all the same.
+    /// Whether a request without a token passes as anonymous. A bad token is always refused.
     pub optional: bool,
-    /// How refresh tokens live, where there are any.
+    /// The options of refresh tokens; `None` disables them.
     pub refresh: Option<RefreshConfig>,
-    /// What the records of sessions are sealed with, where that is not derived from the signing
-    /// keys.
+    /// The secrets that seal session records. Empty: they are derived from the signing keys.
     pub(super) seal_keys: Vec<Arc<SealKey>>,
 }
 
 impl TokenConfig {
-    /// Parses the option `jwt`, an object: the options of one issuer, as [`Issuer`] has them, or
-    /// `issuers`, a list of 1 to 32 such objects; and
+    /// Parses the option `jwt`, an object. It has the options of one issuer, as [`Issuer`] lists
+    /// them, or `issuers`, a list of 1 to 32 such objects. In addition:
     ///
-    /// - `from`: list of `'header'`, `{ cookie }`, `{ query }`: where a token is looked for,
+    /// - `from`: list of `'header'`, `{ cookie }`, `{ query }`: the places to look for a token,
     ///   default `['header']`
-    /// - `dpop`: `'off'`, `'if-bound'` (default) or `'required'`: which tokens need a proof (RFC
+    /// - `dpop`: `'off'`, `'if-bound'` (default) or `'required'`: the tokens that need a proof (RFC
     ///   9449)
-    /// - `dpopNonce`: `true` or `{ secret?, lifetime? }`: proofs need a nonce of ours, default
-    ///   false
-    /// - `cache`: `{ maxBytes }` from 64 kb to 1024 mb, default 8 mb, for tokens that were
-    ///   verified; or `false`
+    /// - `dpopNonce`: `true` or `{ secret?, lifetime? }`: proofs need a nonce of this server,
+    ///   default false
+    /// - `cache`: `{ maxBytes }` from 64 kb to 1024 mb, default 8 mb, for verified tokens; or
+    ///   `false`
     /// - `optional`: whether a request without a token passes, default false
     /// - `refresh`: refresh tokens: `true` or the options of [`RefreshConfig`]
     ///
-    /// Beside `issuers`, `algorithms`, `typ`, `clockTolerance` and `maxLifetime` hold for each that
-    /// does not say them itself.
+    /// Beside `issuers`, the options `algorithms`, `typ`, `clockTolerance` and `maxLifetime` are
+    /// defaults: an issuer overrides them with its own.
     pub fn parse(path: &str, value: &Value) -> Result<Self, ConfigError> {
         let known: Vec<&str> =
             issuer::KNOWN.iter().chain(&["issuers"]).chain(&OF_ALL).copied().collect();
@@ -73,7 +72,7 @@ impl TokenConfig {
         })
     }
 
-    /// The issuers, in their order.
+    /// The issuers, in the configured order.
     pub fn issuers(&self) -> impl Iterator<Item = &Issuer> {
         self.issuers.iter().map(AsRef::as_ref)
     }
@@ -123,7 +122,7 @@ fn cache(options: &Options<'_>) -> Result<Option<Cache>, ConfigError> {
     Ok(Some(Cache::new(usize::try_from(max_bytes.unwrap_or(DEFAULT)).unwrap_or(usize::MAX))))
 }
 
-/// A `typ` without the `application/` that RFC 7515 section 4.1.9 says may be left out.
+/// A `typ` without the prefix `application/`, which is optional (RFC 7515 section 4.1.9).
 pub(super) fn bare_typ(typ: &str) -> &str {
     const PREFIX: &str = "application/";
     match typ.split_at_checked(PREFIX.len()) {

@@ -1,4 +1,4 @@
-//! Signature verification alone, for outside test suites whose payloads are no claims.
+//! Signature verification alone, for external test suites whose payloads are not claims.
 
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -11,11 +11,11 @@ use crate::keys::ring::KeyRing;
 use crate::token::denial::TokenError;
 use crate::token::verify::VerifyError;
 
-/// Why [`verify_compact`] gave no payload.
+/// The reason why [`verify_compact`] returned no payload.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum CompactError {
-    /// The key is refused, as it would be in the options.
+    /// The key is refused, as in the options.
     #[error("{0}")]
     Key(#[from] ConfigError),
     /// The token is refused.
@@ -23,11 +23,11 @@ pub enum CompactError {
     Token(TokenError),
 }
 
-/// The payload of a compact JWS, where its signature is good.
+/// Returns the payload of a compact JWS if its signature is good.
 ///
-/// Takes a JWK or a JWK set, judged as keys in the options are, with two exceptions: the keys may
-/// be secrets (`oct`) if all of them are, and how guessable these are is not judged. RSA keys and
-/// secrets must have an `alg`. No claim is looked at.
+/// The key is a JWK or a JWK set, validated as keys in the options are, with two exceptions: the
+/// set may consist of secrets (`oct`) alone, and their strength is not checked. RSA keys and
+/// secrets must have an `alg`. Claims are not checked.
 pub fn verify_compact(token: &str, jwk_or_set: &Value, now: Now) -> Result<Vec<u8>, CompactError> {
     let set = if jwk_or_set.get("keys").is_some() {
         jwk_or_set.clone()

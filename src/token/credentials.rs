@@ -2,20 +2,21 @@
 
 use crate::token::denial::TokenError;
 
-/// How a token is presented.
+/// The scheme that a token is presented with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
-    /// Whoever has it may use it (RFC 6750).
+    /// The bearer may use the token without a proof (RFC 6750).
     Bearer,
-    /// With a proof that its owner uses it (RFC 9449).
+    /// The token comes with a proof that its owner uses it (RFC 9449).
     Dpop,
 }
 
 /// The scheme and the token in the value of an `Authorization` header (RFC 6750 section 2.1, RFC
 /// 9449 section 7.1).
 ///
-/// Credentials of another scheme are [`TokenError::Missing`]; a scheme that is followed by
-/// anything but one space and one token is [`TokenError::Malformed`].
+/// # Errors
+/// [`TokenError::Missing`] for another scheme. [`TokenError::Malformed`] if the scheme is not
+/// followed by exactly one space and one token.
 pub fn credentials(value: &str) -> Result<(Scheme, &str), TokenError> {
     let (name, token) = value.split_once(' ').unwrap_or((value, ""));
     let scheme = if name.eq_ignore_ascii_case("bearer") {
@@ -33,7 +34,7 @@ pub fn credentials(value: &str) -> Result<(Scheme, &str), TokenError> {
     Ok((scheme, token))
 }
 
-/// What may stand in front of the padding, by byte.
+/// The bytes that are allowed in front of the padding.
 const TOKEN68: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0;

@@ -1,4 +1,4 @@
-//! What a route demands of a verified token, beyond that it is one: `guard.require`.
+//! The requirements of a route for a verified token: `guard.require`.
 
 use std::time::Duration;
 
@@ -18,54 +18,53 @@ const MAX_WORDS: usize = 50;
 const MAX_CLAIMS: usize = 20;
 const MAX_AGE: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-/// What a route demands. Everything that is there must be met.
+/// The requirements of a route. A token must meet all that are set.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Requirements {
-    /// All of them.
+    /// The token must have all of them.
     scopes: Vec<String>,
-    /// One of them.
+    /// The token must have one of them.
     roles: Vec<String>,
-    /// Of each claim, one of the values.
+    /// Each claim must have one of its values.
     claims: Vec<(ClaimPath, Vec<Value>)>,
     max_age: Option<Duration>,
 }
 
-/// A claim by its name, or by a JSON Pointer (RFC 6901).
+/// A claim, given by name or by JSON Pointer (RFC 6901).
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum ClaimPath {
     Name(String),
     Pointer(String),
 }
 
-/// A demand that a token does not meet.
+/// A requirement that a token does not meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequirementError<'d> {
-    /// It lacks one of these scopes.
+    /// The token lacks one of these scopes.
     Scope(&'d [String]),
-    /// It has none of the roles.
+    /// The token has none of the roles.
     Role,
-    /// A claim has another value, or is not there.
+    /// A claim is missing or has another value.
     Claims,
-    /// Its user has logged in longer ago, or nobody knows when.
+    /// The login is older than this, or its time is unknown.
     Age(Duration),
 }
 
 impl Requirements {
     /// Reads `scope`, `role`, `claims` and `maxAge`:
     ///
-    /// * `scope`: a string, in which spaces separate, or a list of strings; the token must have all
-    ///   of them
+    /// * `scope`: a space-separated string or a list of strings; the token must have all of them
     /// * `role`: a string or a list; the token must have one of them
     /// * `claims`: an object from the name of a claim, or a JSON Pointer to one, to a string, a
     ///   number or a boolean or a list of such
     /// * `maxAge`: a duration from 1 s to 366 d since `auth_time`
     ///
     /// # Errors
-    /// The first thing that is wrong with them. A list without an item would demand nothing, or
-    /// what nobody has.
+    /// Returns the first invalid option. An empty list is invalid: it would require nothing, or a
+    /// thing that no token has.
     pub fn parse(options: &Options<'_>) -> Result<Self, ConfigError> {
         let scopes = names(options, "scope", |text| {
-            // RFC 6749 section 3.3; it goes into a header as it is.
+            // RFC 6749 section 3.3. The scope goes into a header unescaped.
             text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'))
         })?;
         let roles = names(options, "role", |text| !text.chars().any(char::is_control))?;
@@ -74,21 +73,21 @@ impl Requirements {
         Ok(Self { scopes, roles, claims, max_age })
     }
 
-    /// Whether nothing is demanded.
+    /// Whether there are no requirements.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// The first demand that a token does not meet. `tolerance_us` is how far the clock of its
-    /// issuer may be ahead.
+    /// Returns the first requirement that the token does not meet. `tolerance_us` is the allowed
+    /// clock skew of its issuer.
     pub fn check(
         &self,
         token: &Verified,
         now: Now,
         tolerance_us: u64,
     ) -> Result<(), RequirementError<'_>> {
-        // Most routes demand nothing, and the words of a token are not looked up for them.
+        // Most routes require nothing: skip reading the scopes and roles.
         if self.is_empty() {
             return Ok(());
         }
@@ -117,7 +116,7 @@ impl Requirements {
 }
 
 impl RequirementError<'_> {
-    /// The answer to the client: RFC 6750 section 3.1, for the age RFC 9470 section 3.
+    /// The answer to the client: RFC 6750 section 3.1, and RFC 9470 section 3 for the age.
     #[must_use]
     pub fn to_refusal(&self, scheme: Scheme) -> Refusal {
         const SCOPE: &str = "insufficient_scope";
@@ -161,19 +160,19 @@ impl ClaimPath {
             Self::Pointer(pointer) => {
                 let mut parts = pointer.split('/').skip(1).map(unescaped);
                 let first = claims.get(&parts.next()?)?;
-                // No member of a list: which one it is says nothing.
+                // Only objects: the index of a list item has no meaning.
                 parts.try_fold(first, |value, part| value.as_object()?.get(&part))
             }
         }
     }
 }
 
-/// A reference token of a JSON Pointer (RFC 6901 section 4).
+/// Decodes a reference token of a JSON Pointer (RFC 6901 section 4).
 fn unescaped(part: &str) -> String {
     part.replace("~1", "/").replace("~0", "~")
 }
 
-/// Whether a claim is the wanted scalar, or a list that has it.
+/// Whether a claim equals the wanted scalar, or is a list that contains it.
 fn holds(claim: &Value, wanted: &Value) -> bool {
     match claim {
         Value::Array(items) => items.iter().any(|item| same(item, wanted)),
@@ -183,14 +182,13 @@ fn holds(claim: &Value, wanted: &Value) -> bool {
 
 fn same(claim: &Value, wanted: &Value) -> bool {
     match (claim, wanted) {
-        // `5.0` and `5` are one number to JavaScript.
+        // `5.0` and `5` are the same number in JavaScript.
         (Value::Number(claim), Value::Number(wanted)) => claim.as_f64() == wanted.as_f64(),
         _ => claim == wanted,
     }
 }
 
-/// Whether `auth_time` lies within `max_age`. A token without it proves no login: `iat` is new with
-/// every refresh.
+/// Whether `auth_time` is within `max_age`. `iat` is no substitute: every refresh renews it.
 fn logged_in_within(
     claims: &Map<String, Value>,
     max_age: Duration,
@@ -305,7 +303,7 @@ fn claim(path: &str, name: &str, value: &Value) -> Result<(ClaimPath, Vec<Value>
     Ok((claim, values))
 }
 
-/// Whether every `~` is the beginning of an escape, and no part is empty by accident.
+/// Whether every `~` starts an escape and no part is empty.
 fn is_pointer(rest: &str) -> bool {
     let escaped = rest.split('~').skip(1).all(|part| part.starts_with(['0', '1']));
     escaped && rest.split('/').all(|part| !part.is_empty())

@@ -1,5 +1,5 @@
-//! Why a token is refused, and what its bearer is told: the texts and headers of RFC 6750 section 3
-//! and RFC 9449 section 7.1.
+//! The reasons to refuse a token, and the answers to the client: the texts and headers of RFC 6750
+//! section 3 and RFC 9449 section 7.1.
 
 use std::borrow::Cow;
 
@@ -7,70 +7,70 @@ use crate::binding::{ALGORITHMS, ProofError};
 use crate::refusal::Refusal;
 use crate::token::credentials::Scheme;
 
-/// Why a request is not let in with the token it brought, or without one.
+/// The reason why the token layer refuses a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TokenError {
-    /// No token came, or credentials of another scheme than `Bearer`.
+    /// No token came, or the scheme of the credentials is not `Bearer`.
     Missing,
-    /// It is no compact JWS that the strict reader takes (form, size, base64url, JSON, `crit`,
-    /// `b64`).
+    /// The strict reader rejects it as a compact JWS (form, size, base64url, JSON, `crit`, `b64`).
     Malformed,
     /// Its `exp` has passed.
     Expired,
-    /// Its `nbf` or `iat` lies ahead.
+    /// Its `nbf` or `iat` is in the future.
     NotYetValid,
-    /// Its signature is not by our key.
+    /// No key of the issuer made its signature.
     Signature,
-    /// Its `iss` is not ours.
+    /// Its `iss` is not a configured issuer.
     Issuer,
-    /// None of its `aud` is ours.
+    /// None of its `aud` is a configured audience.
     Audience,
-    /// A claim is missing or of the wrong kind.
+    /// A claim is missing or has the wrong type.
     Claims(ClaimError),
-    /// Its `alg` is not exactly the one of the key.
+    /// Its `alg` differs from the algorithm of the key.
     Algorithm,
-    /// Its `kid` is no key of ours, or the key is outside of its time.
+    /// Its `kid` is unknown, or the key is outside its period of use.
     Key,
-    /// Its `typ` is another.
+    /// It has another `typ`.
     Type,
-    /// It lives longer than `maxLifetime`.
+    /// Its lifetime exceeds `maxLifetime`.
     Lifetime,
     /// It was revoked.
     Revoked,
-    /// Its issuer has given no keys yet, or none for too long: nobody can say whether it is good.
+    /// The keys of its issuer are not loaded yet or too old, so the token cannot be verified.
     KeysUnavailable,
-    /// More than one token came: in the header and in a cookie, say, or in two cookies of one name.
+    /// More than one token came, for example in the header and in a cookie, or in two cookies of
+    /// one name.
     Ambiguous,
-    /// It is bound to a key, and nothing shows that its bearer has that.
+    /// It is bound to a key, and the request does not prove possession of that key.
     Bound,
     /// It is bound to a certificate (RFC 8705), and the connection has another one or none.
     Certificate,
-    /// It is bound to no key, and has to be: it came with the scheme `DPoP`, or `jwt.dpop` is
+    /// It is bound to no key although it must be: it came with the scheme `DPoP`, or `jwt.dpop` is
     /// `required`.
     Unbound,
-    /// Its proof is missing or no good.
+    /// Its proof is missing or invalid.
     Proof(ProofError),
     /// Its proof was used before.
     Replayed,
-    /// Its proof has no nonce of ours, or one that is too old.
+    /// Its proof lacks a nonce of this server, or the nonce is too old.
     Nonce,
 }
 
-/// What is wrong with the claims of a token whose signature is good. It holds the claim's name,
+/// The fault in the claims of a token whose signature is good. It holds the name of the claim,
 /// never its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClaimError {
-    /// The claim must be there.
+    /// The claim is required and missing.
     Missing(&'static str),
-    /// The claim is not of the kind that RFC 7519 says.
+    /// The claim has another type than RFC 7519 requires.
     Kind(&'static str),
-    /// A time in milliseconds: `NumericDate` is in seconds.
+    /// A time in milliseconds. `NumericDate` is in seconds.
     Milliseconds(&'static str),
     /// `exp` is not after `iat`.
     Order,
-    /// `cnf` says that the token is bound to something, and it can't be understood to what.
+    /// `cnf` binds the token in a way that is not supported.
     Confirmation,
 }
 
@@ -81,21 +81,20 @@ impl TokenError {
         self.row().1
     }
 
-    /// The answer to the client: RFC 9457 problem and the challenge of RFC 6750 section 3.
+    /// The answer to the client: an RFC 9457 problem and the challenge of RFC 6750 section 3.
     #[must_use]
     pub fn to_refusal(&self) -> Refusal {
         self.to_refusal_by(Scheme::Bearer)
     }
 
     /// As [`Self::to_refusal`], with the challenge of the scheme that the client has used or should
-    /// use. A fault of a proof is told with that of `DPoP` in any case.
+    /// use. For a faulty proof the challenge is always `DPoP`.
     #[must_use]
     pub fn to_refusal_by(&self, scheme: Scheme) -> Refusal {
         let (status, code, error) = self.row();
         let detail = self.detail();
         if status == 503 {
-            // No challenge: another token would not help, and a client must not throw this one
-            // away.
+            // No challenge: another token would not help, and the client must keep this one.
             return Refusal::new(status, code, detail).header("Retry-After", "1");
         }
         let scheme = match self {
@@ -104,13 +103,13 @@ impl TokenError {
             }
             _ => scheme,
         };
-        // RFC 6750 section 3.1: without a token there is no error to name.
+        // RFC 6750 section 3.1: the challenge names no error if no token came.
         let error = error.map(|error| (error, &*detail));
         let challenge = challenge(scheme, error, &[]);
         Refusal::new(status, code, detail).header("WWW-Authenticate", challenge)
     }
 
-    /// The one table: status, code, `error` of RFC 6750.
+    /// The single table of status, code and `error` of RFC 6750.
     const fn row(self) -> (u16, &'static str, Option<&'static str>) {
         const INVALID: Option<&str> = Some("invalid_token");
         const PROOF: Option<&str> = Some("invalid_dpop_proof");
@@ -180,7 +179,7 @@ impl ClaimError {
 }
 
 /// The value of `WWW-Authenticate` (RFC 9110 section 11.6.1): `error` with its description, then
-/// `more` parameters. Nothing that needs escaping may be in them.
+/// `more` parameters. The values must not need escaping.
 pub(super) fn challenge(
     scheme: Scheme,
     error: Option<(&str, &str)>,

@@ -1,4 +1,4 @@
-//! The body of the fuzz target for tokens, here so that tests run it too.
+//! The body of the fuzz target for tokens. It is here so that the tests run it too.
 
 use std::sync::{Arc, OnceLock};
 
@@ -14,12 +14,12 @@ use crate::token::credentials::credentials;
 use crate::token::denial::TokenError;
 use crate::token::verify::Verifier;
 
-/// Feeds `data` to everything that reads a request's token or its proof. It must neither panic nor
-/// be let in, whatever `data` is.
+/// Feeds `data` to every reader of a request's token or proof. No reader may panic, and no token or
+/// proof may be accepted.
 ///
 /// # Panics
 ///
-/// Where a token passes that nobody signed, or the two readers of JSON differ.
+/// If an unsigned token or a proof passes, or if the two JSON readers differ.
 pub fn fuzz_token(data: &[u8]) {
     static VERIFIER: OnceLock<Option<Verifier>> = OnceLock::new();
     let Ok(text) = std::str::from_utf8(data) else { return };

@@ -1,4 +1,4 @@
-//! Issues tokens that the verifier of the same guard takes.
+//! Issues tokens that the verifier of the same guard accepts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,33 +20,31 @@ use crate::token::issuer::Issuer;
 
 const DEFAULT_EXPIRES_IN: Duration = Duration::from_secs(15 * 60);
 
-/// How a token is to be issued.
+/// The options of one new token.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct IssueOptions {
-    /// From 1 s to `maxLifetime`. Default: 15 minutes, or `maxLifetime` where that is less.
+    /// From 1 s to `maxLifetime`. Default: 15 minutes, or `maxLifetime` if that is less.
     pub expires_in: Option<Duration>,
-    /// A second since 1970 after which the token must be issued:
-    /// [`crate::revocation::Revocations::subject_before`] of its subject. A login in the very
-    /// second of a "log out everywhere" is then not refused with what it followed: its `iat` is the
-    /// next second.
+    /// Unix time in seconds. The `iat` of the token is at least the next second. Pass
+    /// [`crate::revocation::Revocations::subject_before`] of the subject: the revocation of a "log
+    /// out everywhere" then does not cover a login in the same second.
     pub after: Option<u64>,
 }
 
-/// A token that was issued.
+/// An issued token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Issued {
     /// The compact form.
     pub token: String,
     /// Seconds until it expires.
     pub expires_in_s: u64,
-    /// Its `jti`, to revoke it by.
+    /// Its `jti`, which can be revoked.
     pub jti: String,
-    /// Its `sid`: the one that was given, or a random one.
+    /// Its `sid`: the given one, or a random one.
     pub session: String,
     /// Its `iat`.
     pub issued_at_s: u64,
-    /// Whether it is bound to a key (`cnf.jkt`), so that it comes with a proof (RFC 9449 section
-    /// 5).
+    /// Whether it is bound to a key (`cnf.jkt`) and therefore needs a proof (RFC 9449 section 5).
     pub dpop: bool,
 }
 
@@ -56,54 +54,53 @@ impl std::fmt::Debug for Issued {
     }
 }
 
-/// Why no token was issued. The texts name the claim or option and never its value.
+/// The reason why no token was issued. The texts name the claim or option, never its value.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum IssueError {
-    /// There is no private key or secret, or none of them may be used now.
+    /// There is no private key or secret, or none is usable now.
     #[error(
         "no key can sign now; give `jwt.secret`, or a private key in `jwt.keys` whose time it is"
     )]
     NoKey,
-    /// The keys are kept by callbacks, and were not loaded yet.
+    /// Callbacks store the keys, and the keys are not loaded yet.
     #[error("the signing keys are not loaded yet; wait for `guard.ready()`")]
     NotLoaded,
-    /// A claim that only the guard sets.
+    /// The caller passed a claim that only the guard sets.
     #[error("the claim `{0}` is set by the guard; leave it out")]
     Reserved(&'static str),
-    /// An `iss` or `aud` that is not the guard's own.
+    /// The caller passed an `iss` or `aud` that is not the guard's own.
     #[error("the claim `{0}` must be the one of `jwt`; leave it out")]
     Foreign(&'static str),
     /// `expiresIn` is out of its range.
     #[error("`expiresIn` must be from 1s to `jwt.maxLifetime`")]
     Lifetime,
-    /// Claims that the verifier would refuse.
+    /// The verifier would refuse the claims.
     #[error("the claims can't be issued: {0}")]
     Claims(String),
-    /// The token would be of a second that the verifier does not take yet.
+    /// The `iat` would be further in the future than the verifier accepts.
     #[error(
         "the subject is revoked up to a second that lies ahead of the clock of this process; try again later, or set the clock that is wrong: this one or that of the process that revoked it"
     )]
     Ahead,
-    /// The token would be longer than the verifier reads.
+    /// The token would exceed the size that the verifier reads.
     #[error("the token would be longer than {MAX_TOKEN_BYTES} bytes; put fewer claims into it")]
     TooLong,
-    /// The system gave no random numbers.
+    /// The system returned no random numbers.
     #[error("no random numbers are to be had")]
     Random,
 }
 
-/// Issues tokens with the newest usable key. Cheap to clone; one may be used by many threads.
+/// Issues tokens with the newest usable key. Cheap to clone; safe to share between threads.
 #[derive(Debug, Clone)]
 pub struct Signer {
     config: Arc<Issuer>,
-    /// What seals the records of sessions in place of the keys that sign.
+    /// Secrets that seal session records. Empty: the signing keys seal them.
     seal_keys: Vec<Arc<SealKey>>,
 }
 
 impl Signer {
-    /// A signer with the keys of the first issuer of `config` that has one to sign with, or `None`
-    /// where none has.
+    /// A signer with the keys of the first issuer of `config` that can sign, or `None` if none can.
     #[must_use]
     #[expect(clippy::needless_pass_by_value, reason = "as `Verifier::new` takes it")]
     pub fn new(config: Arc<TokenConfig>) -> Option<Self> {
@@ -111,17 +108,17 @@ impl Signer {
         Some(Self { config: Arc::clone(issuer), seal_keys: config.seal_keys.clone() })
     }
 
-    /// As whom it signs.
+    /// The issuer whose keys sign.
     #[must_use]
     pub fn issuer(&self) -> &Issuer {
         &self.config
     }
 
-    /// Whether a key can sign now.
+    /// Checks that a key can sign now.
     ///
     /// # Errors
-    /// [`IssueError::NoKey`], and [`IssueError::NotLoaded`] where keys change by themselves and are
-    /// not there yet.
+    /// [`IssueError::NoKey`], or [`IssueError::NotLoaded`] if the keys rotate and are not loaded
+    /// yet.
     pub fn check(&self, now: Now) -> Result<(), IssueError> {
         self.signing_key(now).map(drop)
     }
@@ -134,12 +131,12 @@ impl Signer {
         })
     }
 
-    /// Issues a token with `claims` and with `iss`, `aud`, `iat`, `exp` and a random `jti`, which
-    /// are set here, and a random `sid` where none is given.
+    /// Issues a token with `claims`. The signer adds `iss`, `aud`, `iat`, `exp` and a random `jti`,
+    /// and a random `sid` if none is given.
     ///
-    /// `sub` and `sid` must be strings. `iss` and `aud` may be given if they are what would be set,
-    /// or one of several audiences. The header has `typ: "at+jwt"` (RFC 9068), or what `jwt.typ`
-    /// says.
+    /// `sub` and `sid` must be strings. `iss` and `aud` may be given if they equal the configured
+    /// values; `aud` may be one or several of the audiences. The header has `typ: "at+jwt"` (RFC
+    /// 9068), or the value of `jwt.typ`.
     pub fn issue(
         &self,
         mut claims: Map<String, Value>,
@@ -176,7 +173,7 @@ impl Signer {
         }
         let jti = random_id()?;
         let session = match claims.get("sid") {
-            // What is no string is for the verifier's eyes below.
+            // The check below refuses a `sid` that is not a string.
             Some(given) => given.as_str().unwrap_or_default().to_owned(),
             None => random_id()?,
         };
@@ -190,7 +187,7 @@ impl Signer {
         claims.insert("jti".to_owned(), json!(jti));
         let dpop = claims.get("cnf").is_some_and(|confirmation| confirmation.get("jkt").is_some());
         let payload = Value::Object(claims).to_string();
-        // The verifier's own eyes: what it would refuse is not issued.
+        // Run the checks of the verifier: a token that it would refuse is not issued.
         let unreadable = || {
             IssueError::Claims(
                 "they nest too deep, or hold a number or name that is refused".to_owned(),
@@ -221,7 +218,7 @@ impl Signer {
         Ok(Issued { token, expires_in_s, jti, session, issued_at_s: issued_at, dpop })
     }
 
-    /// What records of sessions are sealed with at this instant; `None` while there is no key.
+    /// The keys that seal session records at this instant; `None` while there is no key.
     #[must_use]
     pub fn seals(&self, now: Now) -> Option<Seals> {
         let keys = if self.seal_keys.is_empty() {
@@ -232,15 +229,15 @@ impl Signer {
         Seals::new(Arc::clone(&self.config.issuer), keys)
     }
 
-    /// Its keys that change by themselves, where they do.
+    /// The rotating keys, if the issuer has them.
     #[must_use]
     pub fn rotation(&self) -> Option<&Arc<Rotation>> {
         self.config.keys.rotation()
     }
 
-    /// The public JWK set (RFC 7517 section 5) of the asymmetric keys, those included whose time is
-    /// still to come, so that other services know them before the first token. Secrets are never in
-    /// it.
+    /// The public JWK set (RFC 7517 section 5) of the asymmetric keys. It includes keys whose
+    /// period of use has not begun, so that other services load them before the first token. It
+    /// never includes secrets.
     #[must_use]
     pub fn jwks(&self, now: Now) -> Value {
         let seconds = now.unix_seconds();

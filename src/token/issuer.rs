@@ -1,4 +1,4 @@
-//! One issuer: whose tokens are taken, with which keys, and what they must say.
+//! The options of one issuer: its name, its keys, and the rules for its tokens.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::token::config::{MAX_MAX_LIFETIME, bare_typ};
 use crate::token::issuer_keys::IssuerKeys;
 use crate::token::spiffe::TrustDomain;
 
-/// Options that belong to one issuer and to no other.
+/// Options that must be set for each issuer separately.
 pub(super) const OF_ONE: [&str; 9] =
     ["issuer", "audience", "secret", "keys", "jwks", "discovery", "preset", "staleFor", "rotation"];
 /// All options of an issuer.
@@ -39,7 +39,7 @@ pub(super) const KNOWN: [&str; 13] = [
 const DEFAULT_TOLERANCE: Duration = Duration::from_secs(10);
 const DEFAULT_MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// An issuer, as the options say:
+/// An issuer. Its options:
 ///
 /// - `issuer`: string, required: the exact `iss`
 /// - `audience`: string or list of strings, required: one of them must be in `aud`
@@ -47,33 +47,33 @@ const DEFAULT_MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// - `keys`: list of `{ kid?, alg, key, notBefore?, notAfter? }`, where `key` is PEM text, a Buffer
 ///   or a JWK
 /// - `jwks`: a JWK set with public keys, or its URL
-/// - `discovery`: `true` or `'oauth'`: the issuer's metadata says where its keys are
+/// - `discovery`: `true` or `'oauth'`: the issuer's metadata has the URL of its keys
 /// - `preset`: `'vault'` or `'spiffe'`
-/// - `staleFor`: duration from 10 m to 24 h, default 1 h: how long keys from a URL are used while
-///   it gives none
-/// - `rotation`: keys that are made here, as [`RotationConfig`] says
+/// - `staleFor`: duration from 10 m to 24 h, default 1 h: the maximum use of keys from a URL while
+///   the URL returns none
+/// - `rotation`: the guard creates and rotates the keys, see [`RotationConfig`]
 /// - `algorithms`: list: no key may have another algorithm
-/// - `typ`: string: the `typ` that a header must have. Without it: none, `JWT` or `at+jwt`
+/// - `typ`: string: the required `typ` of the header. Default: none, `JWT` or `at+jwt`
 /// - `clockTolerance`: duration up to 60 s, default 10 s
-/// - `maxLifetime`: duration from 1 s to 366 d, default 24 h: `exp - iat` is at most that
+/// - `maxLifetime`: duration from 1 s to 366 d, default 24 h: the upper bound of `exp - iat`
 ///
-/// There must be a key: one or more of `secret`, `keys` and a set in `jwks`, or a URL in `jwks`, or
-/// `discovery`; or `rotation`.
+/// At least one source of keys is required: `secret`, `keys` and a set in `jwks` (one or more of
+/// these), or a URL in `jwks`, or `discovery`, or `rotation`.
 #[derive(Debug)]
 #[expect(clippy::struct_field_names, reason = "the fields are called as the options are")]
 pub struct Issuer {
     pub(super) issuer: Arc<str>,
     pub(super) audience: Vec<String>,
     pub(super) keys: IssuerKeys,
-    /// Lower case, without `application/`; what is issued has it.
+    /// Lower case, without `application/`. Issued tokens have it as their `typ`.
     pub(super) typ: Option<String>,
     pub(super) tolerance_us: u64,
     pub(super) max_lifetime_us: u64,
-    /// The rules of JWT-SVIDs, for tokens of this trust domain.
+    /// The rules of JWT-SVIDs apply to tokens of this trust domain.
     pub(super) spiffe: Option<TrustDomain>,
 }
 
-/// Rules that a kind of issuer has of its own.
+/// A kind of issuer with rules of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Preset {
     Vault,
@@ -81,13 +81,13 @@ enum Preset {
 }
 
 impl Issuer {
-    /// Parses the options of one issuer. What all have in common is in `common`, where there are
-    /// several.
+    /// Parses the options of one issuer. With several issuers, `common` has the options that they
+    /// share.
     pub(super) fn parse(
         options: &Options<'_>,
         common: Option<&Options<'_>>,
     ) -> Result<Self, ConfigError> {
-        // Where an option stands that may be said for all.
+        // An option of the issuer overrides the shared one.
         let of = |key: &str| match common {
             Some(common) if !options.has(key) && common.has(key) => common,
             _ => options,
@@ -166,31 +166,31 @@ impl Issuer {
     }
 
     /// The exact `iss` of its tokens; for the preset `spiffe` the trust domain,
-    /// `spiffe://example.org`. What it revokes is revoked under this name.
+    /// `spiffe://example.org`. Revocations of this issuer are stored under this name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.issuer
     }
 
-    /// Each of its audiences.
+    /// The configured audiences.
     #[must_use]
     pub fn audience(&self) -> &[String] {
         &self.audience
     }
 
-    /// By how much clocks may differ: `clockTolerance`.
+    /// The allowed clock skew: `clockTolerance`.
     #[must_use]
     pub const fn tolerance(&self) -> Duration {
         Duration::from_micros(self.tolerance_us)
     }
 
-    /// The longest time between `iat` and `exp`.
+    /// The maximum time between `iat` and `exp`.
     #[must_use]
     pub const fn max_lifetime(&self) -> Duration {
         Duration::from_micros(self.max_lifetime_us)
     }
 
-    /// Its keys at a URL; `None` where they are in the options.
+    /// The keys that are fetched from a URL; `None` if the options contain the keys.
     #[must_use]
     pub fn remote(&self) -> Option<&Arc<RemoteKeys>> {
         match &self.keys {
@@ -199,13 +199,13 @@ impl Issuer {
         }
     }
 
-    /// Its keys that are made here, where they are.
+    /// The rotating keys, if the issuer has them.
     #[must_use]
     pub fn rotation(&self) -> Option<&Arc<Rotation>> {
         self.keys.rotation()
     }
 
-    /// How many keys it has now.
+    /// The number of keys now.
     #[must_use]
     pub fn key_count(&self) -> usize {
         match &self.keys {
@@ -216,7 +216,7 @@ impl Issuer {
     }
 }
 
-/// The keys of the options, and those that are made here.
+/// The keys of the options and, with `rotation`, the rotating keys.
 fn own_keys(
     options: &Options<'_>,
     allowed: Option<&[Algorithm]>,
@@ -240,7 +240,7 @@ fn max_lifetime(options: &Options<'_>) -> Result<Duration, ConfigError> {
     Ok(lifetime.unwrap_or(DEFAULT_MAX_LIFETIME))
 }
 
-/// The JWT-SVID specification, section 2.1: nothing but these, so no Ed25519 and no secrets.
+/// JWT-SVID specification, section 2.1: only these, so neither Ed25519 nor secrets.
 fn svid_algorithms(
     path: &str,
     allowed: Option<Vec<Algorithm>>,

@@ -1,4 +1,4 @@
-//! Where the keys of an issuer are: in the options, at a URL, or made here.
+//! The keys of an issuer: from the options, from a URL, or created by this guard.
 
 use std::sync::Arc;
 
@@ -11,20 +11,20 @@ use crate::remote_keys::RemoteKeys;
 use crate::rotation::Rotation;
 use crate::token::verify::VerifyError;
 
-/// Where the keys of an issuer are.
+/// The source of an issuer's keys.
 #[derive(Debug)]
 pub(crate) enum IssuerKeys {
-    /// In the options: these and no others.
+    /// Only the keys of the options.
     Fixed(KeyRing),
-    /// At a URL.
+    /// Keys from a URL.
     Remote(Arc<RemoteKeys>),
-    /// Made here, one after the other; those of the options besides.
+    /// Rotating keys that this guard creates, plus the keys of the options.
     Rotating(Arc<Rotation>, KeyRing),
 }
 
 impl IssuerKeys {
-    /// The one key that a token with this header may be signed with, now. Where `may_ask`, the
-    /// answer may be to wait for the issuer.
+    /// The one key that may have signed a token with this header at `now`. With `may_ask`, the
+    /// result may be to wait for the issuer.
     pub(crate) fn choose(
         &self,
         header: &Header,
@@ -43,8 +43,8 @@ impl IssuerKeys {
         }
     }
 
-    /// Whether keys that were chosen before may still be relied on: not where their issuer has been
-    /// away for too long.
+    /// Whether previously chosen keys are still valid: false if their issuer has been unreachable
+    /// for too long.
     pub(crate) fn are_current(&self, now: Now) -> bool {
         match self {
             Self::Fixed(_) | Self::Rotating(..) => true,
@@ -52,11 +52,10 @@ impl IssuerKeys {
         }
     }
 
-    /// The keys that records of sessions are sealed with at this second: the first one seals, all
-    /// of them are taken.
+    /// The keys that seal session records at this second. The first one seals; all of them unseal.
     ///
-    /// One whose time is still to come is among them, since it is another process's already where
-    /// that has the clock ahead.
+    /// The list includes keys whose period of use has not begun: a process whose clock is ahead may
+    /// already seal with them.
     pub(crate) fn seals(&self, seconds: u64) -> Vec<Arc<SealKey>> {
         let signing = match self {
             Self::Rotating(rotation, _) => rotation.seal_key(),
@@ -66,7 +65,7 @@ impl IssuerKeys {
         signing.into_iter().chain(taken.filter_map(|key| key.seal.clone())).collect()
     }
 
-    /// See [`KeyRing::signing`]. Published keys are public, and sign nothing.
+    /// See [`KeyRing::signing`]. Keys from a URL are public and cannot sign.
     pub(crate) fn signing(&self, now: Now) -> Option<Arc<Key>> {
         if let Self::Rotating(rotation, _) = self {
             return rotation.signing(now);
@@ -78,7 +77,7 @@ impl IssuerKeys {
         matches!(self, Self::Rotating(..)) || self.fixed().is_some_and(KeyRing::can_sign)
     }
 
-    /// The keys that change by themselves.
+    /// The rotating keys.
     pub(crate) fn rotation(&self) -> Option<&Arc<Rotation>> {
         if let Self::Rotating(rotation, _) = self { Some(rotation) } else { None }
     }
@@ -96,7 +95,7 @@ impl IssuerKeys {
     }
 }
 
-/// The `kid` chooses as ever: a key that was made here, or one of the options.
+/// Chooses by `kid`: first among the rotating keys, then among the keys of the options.
 fn rotated(
     rotation: &Rotation,
     ring: &KeyRing,
@@ -107,7 +106,7 @@ fn rotated(
     match made {
         Some(key) if key.algorithm.name() == header.alg => Ok(key),
         Some(_) => Err(KeyError::Algorithm),
-        // Until the keys were loaded, nobody knows whether it is of one of them.
+        // Before the rotating keys are loaded, an unknown `kid` may still belong to one of them.
         None if ring.len() > 0 => ring
             .choose(header, seconds)
             .cloned()

@@ -1,37 +1,41 @@
-//! Bearer tokens: JSON Web Tokens verified, and issued, with no room for interpretation.
+//! Bearer tokens: strict verification and issuing of JSON Web Tokens.
 //!
-//! What it stops: forged tokens (`alg: none`, a public key used as an HMAC secret, CVE-2015-9235;
-//! blank signatures, CVE-2022-21449), tokens for somebody else (another issuer, audience or `typ`),
-//! tokens without an end, tokens that two readers read in two ways (duplicate members, lax
-//! base64url, `crit` ignored, CVE-2025-59420), and secrets that a guesser finds. Sources: RFC 7515,
-//! 7517, 7518, 7519, RFC 8725 (Best Current Practices) and its successor in draft, RFC 6750 for
-//! what the client is told, RFC 9068 for `at+jwt`.
+//! It stops forged tokens (`alg: none`, a public key used as an HMAC secret, CVE-2015-9235; blank
+//! signatures, CVE-2022-21449), tokens for another recipient (another issuer, audience or `typ`),
+//! tokens without an end, tokens that two readers parse differently (duplicate members, lax
+//! base64url, `crit` ignored, CVE-2025-59420), and guessable secrets. Sources: RFC 7515, 7517,
+//! 7518, 7519, RFC 8725 (Best Current Practices) and its successor in draft, RFC 6750 for the
+//! answers to the client, RFC 9068 for `at+jwt`.
 //!
-//! The way of a token: [`TokenSources`] finds it in the request; `reader` takes it apart and reads
-//! its header; where there are several issuers, its `iss` chooses one of them; `ring` finds the one
-//! key, which `remote` may have to fetch; the signature is verified; only then are the claims read
-//! (`json`) and judged (`claims`).
+//! The steps of verification:
 //!
-//! # What the crate `jsonwebtoken` does here, and what it does not
+//! 1. [`TokenSources`] finds the token in the request.
+//! 2. `jose` splits it and reads its header.
+//! 3. With several issuers, its `iss` selects one of them.
+//! 4. `keys::ring` finds the one key. `remote_keys` may have to fetch it.
+//! 5. The signature is verified.
+//! 6. Only then `claims` checks the claims, which `json` reads.
+//!
+//! # The part of the crate `jsonwebtoken`
 //!
 //! It reads PEM and JWK keys, derives public from private keys, and signs. It does not verify
-//! tokens: its `decode` takes `aud: 5`, ignores `crit` and keeps the last of two members, and its
-//! verifiers parse the key anew on every call and can't be shared by threads. So the key it has
-//! read is handed to `aws-lc-rs`, the library beneath it, as a `ParsedPublicKey` or `hmac::Key`
-//! that is made once; the two are compared in the tests. ES512, which it does not know, is done
-//! with `aws-lc-rs` alone.
+//! tokens: its `decode` accepts `aud: 5`, ignores `crit` and keeps the last of two members, and its
+//! verifiers parse the key on every call and cannot be shared between threads. So `aws-lc-rs`, the
+//! library beneath it, gets the parsed key as a `ParsedPublicKey` or `hmac::Key` that is built
+//! once. The tests compare the two. `jsonwebtoken` does not support ES512, so `aws-lc-rs` alone
+//! handles it.
 //!
 //! # Decisions
 //!
-//! - One key has one algorithm. The header's `alg` must be that one; it never chooses anything.
-//! - `iss`, `aud`, `exp` and `iat` are required, and `exp - iat` is bounded by `maxLifetime`: that
-//!   is what makes it sound to forget a revocation.
+//! - One key has one algorithm. The header's `alg` must equal it and never selects anything.
+//! - `iss`, `aud`, `exp` and `iat` are required, and `maxLifetime` bounds `exp - iat`. This bound
+//!   makes it safe to drop old revocations.
 //! - A whole number in the claims beyond `2^53 - 1` is refused: JavaScript would read another one,
-//!   perhaps another user's. So is a member `__proto__`.
-//! - A token with `cnf` (RFC 7800: `DPoP`, mutual TLS) is taken only with what it is bound to
-//!   ([`crate::binding`]): to take it as a plain bearer token would undo what its issuer bound it
-//!   for.
-//! - `jwk`, `jku`, `x5u`, `x5c` in a header are not read: a token can't bring its own key.
+//!   perhaps the id of another user. A member `__proto__` is refused too.
+//! - A token with `cnf` (RFC 7800: `DPoP`, mutual TLS) is accepted only with a proof of the key or
+//!   certificate that it is bound to ([`crate::binding`]). Accepting it as a plain bearer token
+//!   would undo the binding of its issuer.
+//! - `jwk`, `jku`, `x5u`, `x5c` in a header are not read: a token cannot bring its own key.
 
 mod cache;
 mod claims;

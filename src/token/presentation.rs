@@ -1,4 +1,4 @@
-//! How a token may come: where it is looked for, and what must come with it.
+//! The places where a request may carry a token, and the proofs that must come with it.
 
 use serde_json::Value;
 
@@ -12,11 +12,12 @@ use crate::token::denial::TokenError;
 
 const MAX_SOURCES: usize = 8;
 const MAX_NAME: usize = 128;
-/// Browsers take a cookie of this name only over TLS, for exactly this host and all paths: no other
-/// host of the domain, and nobody on the way, can put one in (RFC 6265bis section 4.1.3.2).
+/// Browsers accept a cookie with this prefix only over TLS, for exactly this host and all paths.
+/// Neither another host of the domain nor an attacker on the network can set one (RFC 6265bis
+/// section 4.1.3.2).
 const HOST_PREFIX: &str = "__Host-";
 
-/// One place in which a token is looked for.
+/// One place to look for a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// The `Authorization` header (RFC 6750 section 2.1, RFC 9449 section 7.1).
@@ -27,38 +28,37 @@ pub enum Source {
     Query(String),
 }
 
-/// What `dpop` says.
+/// The option `dpop`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DpopMode {
-    /// No proof is looked at, so that no token that needs one is taken.
+    /// Proofs are not checked, so tokens that need one are refused.
     Off,
-    /// A token that is bound to a key needs a proof, and no other may come with one.
+    /// Tokens that are bound to a key need a proof; other tokens must not have one.
     #[default]
     IfBound,
     /// Every token must be bound to a key and come with a proof.
     Required,
 }
 
-/// How a token may come. It can't be made but from options.
+/// The places where a request may carry a token. Only the options create it.
 #[derive(Debug)]
 pub struct TokenSources {
     sources: Vec<Source>,
-    /// What must come with a token.
+    /// The tokens that need a proof.
     pub dpop: DpopMode,
-    /// Which nonces a proof must have; `None` for none.
+    /// The nonces that a proof must contain; `None` if it needs none.
     pub nonces: Option<Nonces>,
 }
 
-/// A token as a request has it.
+/// The token of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PresentedToken<'r> {
     /// The token.
     pub token: &'r str,
-    /// How it was presented. In a cookie or in the query it is a bearer token.
+    /// The scheme of the header. A token in a cookie or in the query is a bearer token.
     pub scheme: Scheme,
-    /// Whether it came in the `Authorization` header, which no page of another site can make a
-    /// browser send. Cookies are sent whoever made the browser send the request, and a query is
-    /// what that page likes.
+    /// Whether it came in the `Authorization` header. A cross-site page cannot make a browser send
+    /// that header. It can make a browser send cookies, and it chooses the query freely.
     pub in_header: bool,
 }
 
@@ -91,7 +91,7 @@ impl TokenSources {
         Ok(Self { sources, dpop, nonces })
     }
 
-    /// The names under which a token may come in the query.
+    /// The names of query parameters that may carry a token.
     pub fn query_names(&self) -> impl Iterator<Item = &str> {
         self.sources.iter().filter_map(|source| match source {
             Source::Query(name) => Some(name.as_str()),
@@ -105,17 +105,18 @@ impl TokenSources {
         self.sources.iter().any(|source| matches!(source, Source::Cookie(_)))
     }
 
-    /// The scheme of a challenge where no token has come.
+    /// The scheme of the challenge if no token came.
     #[must_use]
     pub fn scheme(&self) -> Scheme {
         if self.dpop == DpopMode::Required { Scheme::Dpop } else { Scheme::Bearer }
     }
 
-    /// The token of a request, `None` where none of the places has one.
+    /// The token of a request; `None` if no place has one.
     ///
     /// # Errors
-    /// Two places have one, or one has two: RFC 6750 section 2 allows one, and which of them counts
-    /// would be a guess. Credentials of another scheme are [`TokenError::Missing`].
+    /// [`TokenError::Ambiguous`] if there are several tokens, in two places or in one. RFC 6750
+    /// section 2 allows one, and choosing would be a guess. [`TokenError::Missing`] if the
+    /// credentials have another scheme.
     pub fn find<'r>(&self, request: &'r Request) -> Result<Option<PresentedToken<'r>>, TokenError> {
         let mut found = None;
         for source in &self.sources {
@@ -144,7 +145,7 @@ impl TokenSources {
         &self,
         request: &'r Request,
     ) -> Result<Option<PresentedToken<'r>>, TokenError> {
-        // `Request::read` has refused a second header of this name.
+        // `Request::read` has already refused a second header of this name.
         let Some(value) = request.header("authorization") else { return Ok(None) };
         let (scheme, token) = credentials(value)?;
         if scheme == Scheme::Dpop && self.dpop == DpopMode::Off {
@@ -154,8 +155,8 @@ impl TokenSources {
     }
 }
 
-/// The value of a cookie. Names are compared as they are, without trimming or decoding: a browser
-/// keeps others from setting `__Host-a`, but not ` __Host-a` or `__Host%2da`.
+/// The value of a cookie. Names are compared without trimming or decoding: a browser protects the
+/// name `__Host-a`, but not ` __Host-a` or `__Host%2da`.
 fn in_cookies<'r>(request: &'r Request, name: &str) -> Result<Option<&'r str>, TokenError> {
     let headers = request.headers().filter(|(header, _)| *header == "cookie");
     let mut found = None;
@@ -173,8 +174,8 @@ fn in_cookies<'r>(request: &'r Request, name: &str) -> Result<Option<&'r str>, T
     Ok(found)
 }
 
-/// The value of a query parameter, as it is: nothing in a token needs encoding. Its name may be
-/// encoded, as the application would decode it.
+/// The value of a query parameter, not decoded: a token needs no encoding. The name is decoded, as
+/// the application would decode it.
 fn in_query<'r>(request: &'r Request, name: &str) -> Result<Option<&'r str>, TokenError> {
     let mut found = None;
     for pair in request.query().split('&') {
@@ -234,7 +235,7 @@ fn cookie(path: &str, name: &str) -> Result<Source, ConfigError> {
         )
         .suggest(suggestion));
     };
-    // RFC 6265 section 4.1.1: a token of HTTP.
+    // RFC 6265 section 4.1.1: the name is an HTTP token.
     if name.len() > MAX_NAME || !is_token(rest) {
         return Err(ConfigError::invalid(path, "must be the name of a cookie").suggest(suggestion));
     }

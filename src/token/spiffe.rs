@@ -1,8 +1,8 @@
 //! SPIFFE IDs (SPIFFE-ID specification, section 2), as far as a JWT-SVID needs them.
 //!
-//! A JWT-SVID need not have an `iss`: its `sub` names the trust domain, and that chooses the keys.
-//! So a subject of a trust domain is only ever taken from that trust domain, whatever another
-//! issuer signs.
+//! A JWT-SVID need not have an `iss`: its `sub` names the trust domain, which selects the keys. So
+//! only the trust domain itself can issue its subjects; a token that another issuer signs for them
+//! is refused.
 
 use crate::error::ConfigError;
 
@@ -15,7 +15,7 @@ const MAX_TRUST_DOMAIN: usize = 255;
 pub(super) struct TrustDomain(String);
 
 impl TrustDomain {
-    /// Takes the option `issuer` of the preset `spiffe`.
+    /// Parses the option `issuer` of the preset `spiffe`.
     pub(super) fn parse(path: &str, text: &str) -> Result<Self, ConfigError> {
         let domain = text.strip_prefix(SCHEME).filter(|domain| is_trust_domain(domain));
         domain.map(|_| Self(text.to_owned())).ok_or_else(|| {
@@ -25,7 +25,7 @@ impl TrustDomain {
     }
 
     /// Whether `subject` is the SPIFFE ID of a workload of this trust domain. The ID of the trust
-    /// domain itself is none.
+    /// domain itself is not.
     pub(super) fn holds(&self, subject: &str) -> bool {
         subject.len() <= MAX_ID
             && subject
@@ -34,7 +34,7 @@ impl TrustDomain {
                 .is_some_and(|path| path.split('/').all(is_segment))
     }
 
-    /// Whether `subject` says that it is of this trust domain, well-formed or not.
+    /// Whether `subject` claims to be of this trust domain, well-formed or not.
     pub(super) fn claims(&self, subject: &str) -> bool {
         subject.strip_prefix(&*self.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
@@ -46,7 +46,7 @@ fn is_trust_domain(text: &str) -> bool {
         && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_'))
 }
 
-/// Section 2.2: neither empty nor a step to elsewhere, and nothing that has to be decoded.
+/// Section 2.2: not empty, no `.` or `..`, no characters that need decoding.
 fn is_segment(text: &str) -> bool {
     !matches!(text, "" | "." | "..")
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))

@@ -1,4 +1,4 @@
-//! A token in, a verified identity out.
+//! Verifies a token and returns its identity.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -22,13 +22,13 @@ use crate::token::denial::TokenError;
 use crate::token::issuer::Issuer;
 use crate::token::presentation::TokenSources;
 
-/// What a token is revoked by: 128 bits that stand for it.
+/// The 128 bits that identify a token for revocation.
 ///
-/// Where the token has a `jti`, they are a digest of that; else of its header and payload as they
-/// were sent. The signature is left out on purpose: with ECDSA anybody can write a second valid
-/// signature for the same token (`s` and `n - s`), which would then be one that nobody revoked.
-/// Header and payload have one spelling each, since the reader takes canonical base64url only, and
-/// changing either breaks the signature.
+/// They are a digest of the `jti`. Without a `jti`, they are a digest of header and payload as
+/// sent. The signature is left out on purpose: with ECDSA every holder of a token can compute a
+/// second valid signature for it (`s` and `n - s`), which would escape the revocation. Header and
+/// payload have one spelling each: the reader accepts only canonical base64url, and a change to
+/// either breaks the signature.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 16]);
 
@@ -44,7 +44,7 @@ impl Fingerprint {
     }
 
     fn of(domain: &[u8], text: &str) -> Self {
-        // In one piece: a digest that is fed in parts makes a context on the heap first.
+        // In one piece: feeding a digest in parts allocates a context on the heap first.
         let whole = [domain, text.as_bytes()].concat();
         let mut bytes = [0; 16];
         for (to, from) in bytes.iter_mut().zip(digest::digest(&digest::SHA256, &whole).as_ref()) {
@@ -62,12 +62,12 @@ impl Fingerprint {
 
 impl fmt::Debug for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the bytes: logs are read by many.
+        // Omit the bytes: logs have many readers.
         f.write_str("Fingerprint")
     }
 }
 
-/// The claims of a token that passed every check: their text, and once somebody asks a map of it.
+/// The claims of a token that passed every check: their text, and a map that is built on first use.
 #[derive(Debug, Clone, Default)]
 pub struct Claims {
     text: String,
@@ -75,12 +75,12 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// Takes what the strict reader has taken.
+    /// Expects a text that the strict reader has accepted.
     fn new(text: String) -> Self {
         Self { text, map: OnceLock::new() }
     }
 
-    /// The claims as the token has them: strict JSON that `JSON.parse` reads to the same thing.
+    /// The claims as in the token: strict JSON that `JSON.parse` reads to the same value.
     #[must_use]
     pub fn json(&self) -> &str {
         &self.text
@@ -89,12 +89,12 @@ impl Claims {
     /// All claims.
     #[must_use]
     pub fn map(&self) -> &Map<String, Value> {
-        // Both readers take the same, so this is never the empty map of a default.
+        // Both readers accept the same texts, so the default is never used.
         self.map.get_or_init(|| object::read_object(&self.text).unwrap_or_default())
     }
 }
 
-/// A token that passed every check. Nothing in here is shared with another token.
+/// A token that passed every check. It shares nothing with another token.
 #[derive(Debug, Clone)]
 pub struct Verified {
     /// All claims.
@@ -115,34 +115,34 @@ pub struct Verified {
     pub key_id: Option<Arc<str>>,
     /// The algorithm of that key.
     pub alg: Algorithm,
-    /// What the token is revoked by.
+    /// The fingerprint that revokes the token.
     pub fingerprint: Fingerprint,
-    /// What it is bound to; `None` for a token that whoever has it may use.
+    /// The key or certificate that it is bound to; `None` for a plain bearer token.
     pub confirmation: Option<Confirmation>,
 }
 
-/// What [`Verifier::revocable`] found: enough to revoke a token, whether it has expired or not.
+/// The result of [`Verifier::revocable`]: enough to revoke a token, expired or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revocable {
-    /// What to revoke.
+    /// The fingerprint to revoke.
     pub fingerprint: Fingerprint,
-    /// `exp` in seconds, rounded up; `None` where only the `jti` was given.
+    /// `exp` in seconds, rounded up; `None` if only the `jti` was given.
     pub expires_at: Option<u64>,
-    /// Whose token it is; `None` where only the `jti` was given.
+    /// The issuer of the token; `None` if only the `jti` was given.
     pub issuer: Option<Arc<str>>,
 }
 
-/// Why there is no identity for a token.
+/// The reason why a token has no identity.
 #[derive(Debug)]
 pub enum VerifyError {
-    /// It is refused.
+    /// The token is refused.
     Denied(TokenError),
-    /// It may be good: its issuer is being asked for its keys.
+    /// The token may be good: a fetch of its issuer's keys is in flight.
     Pending(Arc<RemoteKeys>),
 }
 
 impl VerifyError {
-    /// Why it is refused by those who don't wait.
+    /// The reason to refuse, for a caller that does not wait.
     #[must_use]
     pub fn denial(self) -> TokenError {
         match self {
@@ -174,32 +174,31 @@ impl From<TokenError> for VerifyError {
     }
 }
 
-/// Verifies tokens. Cheap to clone; one may be used by many threads.
+/// Verifies tokens. Cheap to clone; safe to share between threads.
 #[derive(Debug, Clone)]
 pub struct Verifier {
     config: Arc<TokenConfig>,
 }
 
 impl Verifier {
-    /// A verifier that takes what `config` says.
+    /// A verifier with these options.
     #[must_use]
     pub fn new(config: Arc<TokenConfig>) -> Self {
         Self { config }
     }
 
-    /// The issuers whose tokens are taken, in their order.
+    /// The issuers whose tokens are accepted, in the configured order.
     pub fn issuers(&self) -> impl Iterator<Item = &Issuer> {
         self.config.issuers()
     }
 
-    /// How a token may come.
+    /// The places where a request may carry a token.
     #[must_use]
     pub fn presentation(&self) -> &TokenSources {
         &self.config.presentation
     }
 
-    /// How far other clocks may be off, in microseconds, as the options say for the issuer of this
-    /// token.
+    /// The allowed clock skew for the issuer of this token, in microseconds.
     #[must_use]
     pub fn tolerance_us(&self, verified: &Verified) -> u64 {
         let issuers = &self.config.issuers;
@@ -207,29 +206,28 @@ impl Verifier {
         of.map_or(0, |issuer| issuer.tolerance_us)
     }
 
-    /// Takes a token in compact form, without `Bearer` in front, and says whose it is or why it is
-    /// refused, by the keys that are known now.
+    /// Verifies a token in compact form, without `Bearer` in front, with the keys that are loaded
+    /// now.
     ///
-    /// Whether it was revoked is not asked here: see [`crate::revocation`]. A token that is bound
-    /// to a key or a certificate is refused, since nothing is here that shows it: see
-    /// [`Self::verify_bound`].
+    /// It does not check revocation: see [`crate::revocation`]. It refuses a token that is bound to
+    /// a key or a certificate, since it has no proof to check: see [`Self::verify_bound`].
     pub fn verify(&self, token: &str, now: Now) -> Result<Arc<Verified>, TokenError> {
         self.verify_bound(token, now).and_then(unbound)
     }
 
-    /// As [`Self::verify`], but a token that is bound is taken, too: the caller must check
+    /// As [`Self::verify`], but also accepts bound tokens. The caller must check
     /// [`Verified::confirmation`].
     pub fn verify_bound(&self, token: &str, now: Now) -> Result<Arc<Verified>, TokenError> {
         self.judge(token, now, false).map_err(VerifyError::denial)
     }
 
-    /// As [`Self::verify`], but where the issuer is being asked for the very key, or will be for
-    /// this token, it says so: wait for it with [`RemoteKeys::wait`], and come back.
+    /// As [`Self::verify`], but returns [`VerifyError::Pending`] if a fetch of the key is in flight
+    /// or this token starts one. Then wait with [`RemoteKeys::wait`] and call again.
     pub fn verify_or_wait(&self, token: &str, now: Now) -> Result<Arc<Verified>, VerifyError> {
         Ok(unbound(self.verify_bound_or_wait(token, now)?)?)
     }
 
-    /// [`Self::verify_or_wait`] as [`Self::verify_bound`] is to [`Self::verify`].
+    /// As [`Self::verify_or_wait`], but also accepts bound tokens, as [`Self::verify_bound`] does.
     pub fn verify_bound_or_wait(
         &self,
         token: &str,
@@ -240,8 +238,8 @@ impl Verifier {
 
     fn judge(&self, token: &str, now: Now, may_ask: bool) -> Result<Arc<Verified>, VerifyError> {
         if let Some(known) = self.config.cache.as_ref().and_then(|cache| cache.get(token))
-            // A key that has ended may have a successor of the same name; then the token is judged
-            // anew.
+            // An expired key may have a successor of the same name: then the token is verified
+            // again.
             && known.key.usable_at(now.unix_seconds())
             && known.issuer.keys.are_current(now)
         {
@@ -258,11 +256,10 @@ impl Verifier {
         Ok(verified)
     }
 
-    /// What to revoke when `token_or_jti` is to be revoked.
+    /// Finds the fingerprint to revoke for `token_or_jti`.
     ///
-    /// A token is one that this verifier takes or took: signature, issuer, audience and form must
-    /// be good, but its time may be over. Anything that is not of the form of a token (three
-    /// segments, the first a header) is taken as a bare `jti`.
+    /// A token must have a good signature, issuer, audience and form; it may have expired. A text
+    /// without the form of a token (three segments, the first a header) counts as a bare `jti`.
     pub fn revocable(&self, token_or_jti: &str, now: Now) -> Result<Revocable, TokenError> {
         if looks_like_token(token_or_jti) {
             self.revocable_token(token_or_jti, now)
@@ -272,7 +269,7 @@ impl Verifier {
         }
     }
 
-    /// As [`Self::revocable`], where it must be a token.
+    /// As [`Self::revocable`], for a token only.
     pub fn revocable_token(&self, token: &str, now: Now) -> Result<Revocable, TokenError> {
         let found = self.verify_at_any_time(token, now, false).map_err(VerifyError::denial)?;
         Ok(Revocable {
@@ -289,9 +286,9 @@ impl Verifier {
         may_ask: bool,
     ) -> Result<Judged, VerifyError> {
         let compact = Compact::read(token)?;
-        // Where there is but one issuer, the payload is not even decoded before the signature is
-        // good: who has no key can't feed the claims reader. Where there are several, one must be
-        // chosen.
+        // With one issuer, the payload is decoded only after the signature is verified: without a
+        // key, an attacker cannot reach the claims reader. With several, the payload must select
+        // the issuer first.
         let (issuer, key, text, registered) = match self.config.issuers.as_slice() {
             [only] => {
                 let key = signed(only, &compact, now, may_ask)?;
@@ -314,8 +311,7 @@ impl Verifier {
     }
 }
 
-/// The key of `issuer` that the token is signed with, where it is a token of the kind that is
-/// wanted.
+/// Checks the signature and the `typ`, and returns the key of `issuer` that made the signature.
 fn signed(
     issuer: &Issuer,
     compact: &Compact<'_>,
@@ -330,12 +326,12 @@ fn signed(
     Ok(key)
 }
 
-/// A token that is bound needs more than itself.
+/// Refuses a bound token: it needs a proof.
 fn unbound(verified: Arc<Verified>) -> Result<Arc<Verified>, TokenError> {
     if verified.confirmation.is_some() { Err(TokenError::Bound) } else { Ok(verified) }
 }
 
-/// A token whose signature and claims are good, and what has to be asked again.
+/// A token whose signature and claims are good, and everything that the cache checks again.
 struct Judged {
     verified: Verified,
     times: Times,
@@ -381,8 +377,8 @@ fn check_typ(issuer: &Issuer, typ: Option<&str>) -> Result<(), TokenError> {
     if fits { Ok(()) } else { Err(TokenError::Type) }
 }
 
-/// Why `text` is no `jti`, though no token either: it holds a token with something around it, or a
-/// refresh token. Taken as a `jti` it would revoke nothing. The text says what to write instead.
+/// The advice for a `text` that is neither a token nor a `jti`: a token with text around it, or a
+/// refresh token. Treating it as a `jti` would revoke nothing.
 #[must_use]
 pub fn no_token_or_jti(text: &str) -> Option<&'static str> {
     let scheme = text.split_once(' ').map(|(scheme, _)| scheme);
@@ -405,19 +401,19 @@ pub fn no_token_or_jti(text: &str) -> Option<&'static str> {
         .then_some("must be the token alone: leave out what is before and after it")
 }
 
-/// Why `text` names no subject, session or key: it is a token, or holds one.
+/// The advice for a `text` that cannot name a subject, session or key: it is or contains a token.
 #[must_use]
 pub fn no_name(text: &str) -> Option<&'static str> {
     (holds_token(text) || holds_refresh_token(text))
         .then_some("must be a name, not a token: give the claim of the token that has it")
 }
 
-/// The parts of a text that a token may be.
+/// Splits a text at every character that cannot be part of a token.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|char: char| !(char.is_ascii_alphanumeric() || matches!(char, '-' | '_' | '.')))
 }
 
-/// Whether a compact JWS is in there, its signature cut off or not.
+/// Whether the text contains a compact JWS, with or without its signature.
 fn holds_token(text: &str) -> bool {
     words(text).any(|word| {
         let word = word.trim_matches('.');
@@ -432,8 +428,7 @@ fn holds_refresh_token(text: &str) -> bool {
     words(text).any(|word| RefreshToken::read(word).is_some())
 }
 
-/// Three segments, of which the first is a header, or begins as that of a token does where it can't
-/// be read.
+/// Three segments, where the first is a header or starts like one.
 fn looks_like_token(text: &str) -> bool {
     text.split('.').count() == 3 && (text.starts_with("eyJ") || Compact::read(text).is_ok())
 }

@@ -1,16 +1,16 @@
-//! What a token says its bearer is and may do: the one reader of scopes, roles and plans.
+//! The single reader of the claims for scopes, roles and plans.
 //!
-//! The attack: two layers read one claim in two ways. A token with `role: ["admin"]` passed
-//! `guard.require({ role })` and got no tier of its limits, and a policy saw a third thing. Whoever
-//! reads such a claim, reads it here.
+//! It prevents two layers from reading one claim in two ways. A token with `role: ["admin"]` once
+//! passed `guard.require({ role })` but got no tier of its limits, and a policy read a third value.
+//! All layers read these claims here.
 //!
-//! Each claim may be a string or a list of strings. What is neither is no word: a number in a list,
+//! Each claim may be a string or a list of strings. Other values are ignored: a number in a list,
 //! an object.
 
 use serde_json::{Map, Value};
 
-/// `scope` as OAuth has it (RFC 8693 section 4.2), else `scp` as others write it. Spaces separate,
-/// in lists, too.
+/// `scope` of OAuth (RFC 8693 section 4.2), or `scp` if there is no `scope`. Spaces separate
+/// scopes, also within the items of a list.
 #[must_use]
 pub fn scopes(claims: &Map<String, Value>) -> Vec<&str> {
     texts(claims.get("scope").or_else(|| claims.get("scp")))
@@ -24,7 +24,7 @@ pub fn roles(claims: &Map<String, Value>) -> impl Iterator<Item = &str> {
     texts(claims.get("role")).chain(texts(claims.get("roles")))
 }
 
-/// What a tier of a limit may be named after: `role`, `roles` and `plan`.
+/// The names that select a tier of a limit: `role`, `roles` and `plan`.
 #[must_use]
 pub fn tiers(claims: &Map<String, Value>) -> Vec<&str> {
     roles(claims).chain(texts(claims.get("plan"))).collect()
@@ -75,7 +75,7 @@ mod tests {
             (json!({ "scope": ["a", "b c"] }), &["a", "b", "c"]),
             (json!({ "scp": "a  b" }), &["a", "b"]),
             (json!({ "scp": ["a", 1, "b"] }), &["a", "b"]),
-            // One that is there and says nothing is not made up for by the other.
+            // An empty `scope` does not fall back to `scp`.
             (json!({ "scope": "", "scp": "a" }), &[]),
             (json!({ "scope": null, "scp": "a" }), &[]),
         ] {

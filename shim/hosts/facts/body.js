@@ -4,8 +4,8 @@ const { types } = require('node:util')
 const { readBody } = require('../node-http/body.js')
 
 /**
- * Reads the body of a check: bytes, a ReadableStream or a stream of Node. The contract is that of
- * `readBody` in ../node-http/body.js; `gone` gets the error of a stream that has failed.
+ * Reads the body of a check: bytes, a ReadableStream or a Node stream. The contract is that of
+ * `readBody` in ../node-http/body.js; `gone` receives the error of a failed stream.
  */
 function readAny(body, limit, ms, done, gone, late) {
   if (types.isUint8Array(body)) return done(Buffer.from(body.buffer, body.byteOffset, body.byteLength))
@@ -45,7 +45,7 @@ async function readWeb(reader, limit, ms, done, gone, late) {
   done(Buffer.concat(chunks, size))
 }
 
-/** Nobody wants the rest. */
+/** Discards the rest of the body. */
 function cancel(reader) {
   reader.cancel().catch(() => {})
 }

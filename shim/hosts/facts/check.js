@@ -1,6 +1,7 @@
 'use strict'
 
-// `guard.check`: a request as facts in, a result as data out, for frameworks that are no node:http.
+// `guard.check`: takes a request as facts and returns a result as data, for frameworks that are not
+// based on node:http.
 
 const { optional } = require('../../arguments.js')
 const { GuardError } = require('../../errors.js')
@@ -16,8 +17,8 @@ const { ResponseHeaders } = require('./response-headers.js')
 const CLOSED = problemOf(503, 'guard_closed', 'the guard of this API is closed')
 
 /**
- * Builds `guard.check` for the guard whose inside is `owner`. `wholeStack()` gives the handlers of
- * its plain stack.
+ * Builds `guard.check` for the guard with the internal object `owner`. `wholeStack()` returns the
+ * handlers of its plain stack.
  */
 function checkOf(owner, wholeStack) {
   return async function check(request, ...rest) {
@@ -30,7 +31,7 @@ function checkOf(owner, wholeStack) {
   }
 }
 
-/** The result of the stacks of `handlers`, one after the other. */
+/** Runs the stacks of `handlers` in turn and returns the result. */
 function run(handlers, facts, shared) {
   const { signal } = facts
   return new Promise((resolve, reject) => {
@@ -66,32 +67,32 @@ function run(handlers, facts, shared) {
   })
 }
 
-/** What all checks of one request share. */
+/** State that all checks of one request share. */
 class SharedState {
   state = new RequestState()
-  /** What gets `user`, `guard` and `body`. */
+  /** The object that `user`, `guard` and `body` are set on. */
   seen = {}
-  /** The response headers so far: a later check may take off what an earlier one has set. */
+  /** The response headers so far: a later check may remove headers that an earlier one has set. */
   headers = new ResponseHeaders()
-  /** The decisions whose headers are taken off when the response is sent. */
+  /** The decisions whose headers are removed when the response is sent. */
   strips = null
   receipts
-  /** The stacks that judge its answer, and how. */
+  /** The stacks that check the response, and their modes. */
   responses = []
-  /** Whether they have. */
+  /** Whether the response has been checked. */
   isJudged = false
 
   constructor(receipts) {
     this.receipts = receipts
   }
 
-  /** The request is over. `status` is that of its answer; undefined where there was none. */
+  /** Ends the request. `status` is that of its answer; undefined without one. */
   end(status) {
     finishAll(this.receipts, !(status < 400))
   }
 }
 
-// By what the checks of one request have in common.
+// The shared state of the checks of one request, by their `source`.
 const known = new WeakMap()
 
 function sharedOf({ source }) {
@@ -99,7 +100,7 @@ function sharedOf({ source }) {
   if (shared === undefined) {
     const receipts = []
     shared = new SharedState(receipts)
-    // A host that forgets to call `end` keeps no slot for ever.
+    // If a host never calls `end`, the slots are still released.
     whenCollected(shared, () => finishAll(receipts, true))
     if (source !== undefined) known.set(source, shared)
   }
@@ -139,8 +140,8 @@ function refused(status, problem, headers) {
 }
 
 /**
- * The answer that is sent instead: the innermost stack judges first, and each of them once. Null
- * where it goes out as it is.
+ * Checks the answer: the innermost stack first, and each stack once. Returns the answer to send
+ * instead; null if it is to be sent as it is.
  */
 function judge(shared, status, json) {
   if (shared.isJudged) return null
@@ -161,7 +162,7 @@ function refusedClosed() {
   return refused(503, CLOSED, headers)
 }
 
-/** The plain stack; null where the guard was closed before its first check. */
+/** The plain stack; null if the guard was closed before its first check. */
 function plainStack(wholeStack) {
   try {
     return wholeStack()

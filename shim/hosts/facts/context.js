@@ -4,7 +4,7 @@ const { GuardError } = require('../../errors.js')
 const { warnNoAddress, warnRewritten, warnUntrustedProxy } = require('../warnings.js')
 const { readAny } = require('./body.js')
 
-/** One check of a request by one stack; ../../conversation.js says what each member is. */
+/** One check of a request by one stack; ../../conversation.js documents each member. */
 class FactsContext {
   decisions = null
   skipsCors = false
@@ -14,8 +14,8 @@ class FactsContext {
   #outcome
 
   /**
-   * `shared` is what all checks of the request share (./check.js), `outcome` has the functions
-   * `pass()`, `refuse(status, problem)` and `fail(error)`.
+   * `shared` is the state that all checks of the request share (./check.js), `outcome` has the
+   * functions `pass()`, `refuse(status, problem)` and `fail(error)`.
    */
   constructor(facts, shared, outcome) {
     this.req = shared.seen

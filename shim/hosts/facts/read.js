@@ -1,7 +1,7 @@
 'use strict'
 
-// Reads what `guard.check` is given. The facts become lines for the core, so no text may hold a
-// line break.
+// Reads the argument of `guard.check`. The facts become lines for the core, so no text may contain
+// a line break.
 
 const { types } = require('node:util')
 const { GuardError } = require('../../errors.js')
@@ -10,7 +10,7 @@ const { RequestView } = require('../../view.js')
 const NAMES = new Set(['method', 'target', 'headers', 'address', 'tls', 'body', 'httpVersion', 'truncated', 'route', 'params', 'upgrade', 'signal', 'source'])
 const BREAKS = /[\r\n\0]/
 
-/** The facts, read once: a getter can't show two readers two values. */
+/** The facts, each read once: a getter can't return different values to two readers. */
 function readFacts(given) {
   if (given === null || typeof given !== 'object') throw refusal('request', 'must be an object such as { method, target, headers }')
   for (const name of Object.keys(given)) {
@@ -63,7 +63,7 @@ function fieldsOf(headers) {
   return fields
 }
 
-/** What it says of the certificate is read when it is asked for: to read one takes long. */
+/** The certificate is read only on demand: reading one is slow. */
 function tlsOf(tls) {
   if (typeof tls === 'boolean') return undefined
   if (tls !== null && typeof tls === 'object') return tls

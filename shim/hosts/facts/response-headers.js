@@ -1,11 +1,11 @@
 'use strict'
 
 /**
- * The headers that a check puts on a response, and those that it takes off. Names keep the case
- * they were set with.
+ * The headers that a check sets on a response, and those that it removes. Names keep their original
+ * case.
  */
 class ResponseHeaders {
-  /** No response is being sent meanwhile. */
+  /** No response is being sent during a check. */
   headersSent = false
   #set = new Map()
   #removed = new Set()
@@ -26,12 +26,12 @@ class ResponseHeaders {
     this.#removed.add(key)
   }
 
-  /** Pairs of name and value; a header with several values has several pairs. */
+  /** Pairs of name and value; a header with several values yields several pairs. */
   entries() {
     return [...this.#set.values()].flatMap(([name, value]) => [value].flat().map((one) => [name, String(one)]))
   }
 
-  /** The names of headers to take off, in lower case. */
+  /** The names of headers to remove, in lower case. */
   removed() {
     return [...this.#removed]
   }

@@ -5,17 +5,17 @@ const { GuardError, warnOnce } = require('../../errors.js')
 const { stateOf } = require('./state.js')
 
 /**
- * Reads the body of a request, at most a little more than `limit` bytes: the core refuses what is
- * over. One of these is called, once: `done(bytes)` with a Buffer; `gone()` if the client went away
- * before the end; `late()` if the end has not come within `ms` milliseconds.
+ * Reads the body of a request, at most a little more than `limit` bytes: the core refuses a larger
+ * body. Exactly one callback is called, once: `done(bytes)` with a Buffer; `gone()` if the client
+ * disconnected before the end; `late()` if the end has not come within `ms` milliseconds.
  */
 function readBody(req, limit, ms, done, gone, late) {
-  // Nothing more is ever heard of a client that went away before.
+  // A client that has already disconnected emits no more events.
   if (req.destroyed) return gone()
   let first = null
   let rest = null
   let size = 0
-  // A flag is cheaper than taking the listeners off again.
+  // A flag is cheaper than removing the listeners.
   let settled = false
   const timer = setTimeout(() => {
     req.pause()
@@ -24,15 +24,14 @@ function readBody(req, limit, ms, done, gone, late) {
 
   req.on('data', (data) => {
     if (settled) return
-    // A handler before may have asked for text with `req.setEncoding()`.
+    // An earlier handler may have requested text with `req.setEncoding()`.
     const chunk = typeof data === 'string' ? Buffer.from(data, req.readableEncoding) : data
     size += chunk.length
     if (first === null) first = chunk
     else if (rest === null) rest = [first, chunk]
     else rest.push(chunk)
     if (size > limit) {
-      // Stop reading. What is still to come is thrown away once the answer is written: see `end` in
-      // response.js.
+      // Stop reading. The rest is discarded once the answer is written: see `end` in response.js.
       req.pause()
       onEnd()
     }
@@ -40,7 +39,7 @@ function readBody(req, limit, ms, done, gone, late) {
   req.on('end', onEnd)
   req.on('error', onGone)
   req.on('close', onGone)
-  // A handler before may have paused it, to wait for something.
+  // An earlier handler may have paused it, to wait for something.
   if (req.isPaused()) req.resume()
 
   function onEnd() {
@@ -59,7 +58,7 @@ function readBody(req, limit, ms, done, gone, late) {
 
 /**
  * Keeps the bytes that a parser of the application has read: the `verify` hook of `express.json`
- * and its like.
+ * and similar parsers.
  */
 function captureRaw(req, res, buffer) {
   if (!types.isUint8Array(buffer)) {
@@ -67,13 +66,12 @@ function captureRaw(req, res, buffer) {
       code: 'ERR_INVALID_ARGUMENT'
     })
   }
-  // Bytes that are kept already are the ones that were judged.
+  // Bytes that are kept already are those that were checked.
   stateOf(req).raw ??= Buffer.from(buffer.buffer, buffer.byteOffset, buffer.byteLength)
 }
 
 /**
- * The body as bytes, where another parser has read it already; null if all of it is still to be
- * read.
+ * The bytes of a body that another parser has already read; null if the body is unread.
  */
 function bodyReadBefore(req, isForm) {
   if (!req.readableDidRead) return req.readableEnded ? Buffer.alloc(0) : null
@@ -91,7 +89,7 @@ function bodyReadBefore(req, isForm) {
 }
 
 /**
- * A parsed form as text again. What was nested gets a name with brackets, which the core refuses.
+ * A parsed form as text again. A nested value gets a name with brackets, which the core refuses.
  */
 function formOf(body) {
   if (typeof body === 'string') return body
@@ -106,7 +104,7 @@ function formOf(body) {
 
 /**
  * Fastify reads the body after its bridges to Connect and Express (@fastify/middie,
- * @fastify/express) have run: it would wait for ever for one that is read here.
+ * @fastify/express) have run: it would wait forever for a body that is read here.
  */
 function refuseBridge(req, res) {
   const isBridged = ['ips', 'hostname', 'log'].every((name) => Object.hasOwn(req, name)) && Object.hasOwn(res, 'log')

@@ -3,8 +3,8 @@
 const { viewOf } = require('./head.js')
 
 /**
- * What `guard.check` takes, from a request of node:http or node:http2: for frameworks that have one
- * behind their own. `target` is what the framework's router reads.
+ * The argument of `guard.check` from a request of node:http or node:http2, for frameworks that wrap
+ * one. `target` is the target that the framework's router reads.
  */
 function factsOf(req, target) {
   const { fields, hasBody, method, flags } = viewOf(req, { view: null })

@@ -1,7 +1,7 @@
 'use strict'
 
-// The host of node:http, node:http2, Express and Connect: carries out what ../../conversation.js
-// says, on a request and response of Node.
+// The host of node:http, node:http2, Express and Connect: carries out the actions of
+// ../../conversation.js on a request and response of Node.
 
 const { buildConversation } = require('../../conversation.js')
 const { bodyReadBefore, readBody, refuseBridge } = require('./body.js')
@@ -13,7 +13,7 @@ const { checkResponse } = require('./response-schemas.js')
 const { kConversation } = require('../../shared.js')
 const { stateOf } = require('./state.js')
 
-/** One request in one handler; ../../conversation.js says what each member is. */
+/** One request in one handler; ../../conversation.js documents each member. */
 class NodeHttpContext {
   decisions = null
   skipsCors = false
@@ -82,8 +82,8 @@ class NodeHttpContext {
   }
 
   /**
-   * What TLS has proved, and nothing that a header says. `authorized` is no help: where a session
-   * is resumed, Node says so of clients without a certificate, too.
+   * The fingerprint that TLS has proved, never a header's. `authorized` is not usable: when a
+   * session is resumed, Node sets it for clients without a certificate, too.
    */
   fingerprint() {
     return this.req.socket.getPeerX509Certificate?.()?.fingerprint256
@@ -115,7 +115,7 @@ function buildHandler(owner, options, only) {
   function protect(req, res, next) {
     conversation.start(new NodeHttpContext(req, res, next, protect))
   }
-  // It holds the guard, so that it is not collected while a handler of it is in use.
+  // The handler holds the guard, so that it is not collected while a handler of it is in use.
   protect.guard = owner.pin
   protect.whole = only === null
   protect[kConversation] = conversation

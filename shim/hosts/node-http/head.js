@@ -1,17 +1,17 @@
 'use strict'
 
-// Reads a request of node:http, node:http2, Express or Connect. What the parser has read counts
-// (`rawHeaders`), not what a handler before has made of it (`headers`).
+// Reads a request of node:http, node:http2, Express or Connect. It uses the headers as parsed
+// (`rawHeaders`), not as changed by an earlier handler (`headers`).
 
 const { warnOnce } = require('../../errors.js')
 const { RequestView } = require('../../view.js')
 const { warnNoAddress, warnRewritten, warnUntrustedProxy } = require('../warnings.js')
 const { placeOf } = require('./route.js')
 
-/** How many names and values Node's parser keeps where `server.maxHeadersCount` is not set. */
+/** The names and values that Node's parser keeps if `server.maxHeadersCount` is not set. */
 const MAX_HEADER_PAIRS = 2000
 
-/** The view of a request, made on first sight; `state` is what is kept on it. */
+/** The view of a request, created on first use; `state` is its kept state. */
 function viewOf(req, state) {
   return (state.view ??= readView(req))
 }
@@ -24,13 +24,13 @@ function readView(req) {
 }
 
 /**
- * The head of a request as src/request/mod.rs reads it. `state` is what is kept on it, `owner` the
- * inside of the guard, `handler` the one that asks, and `next` what it was called with.
+ * The head of a request in the format of src/request/mod.rs. `state` is the request's kept state,
+ * `owner` the guard's internal object, `handler` the calling handler, and `next` its callback.
  */
 function headOf(req, state, owner, handler, next) {
   const view = viewOf(req, state)
   const { socket } = req
-  // Where the guard knows its proxies, the core decides and Express's own opinion is not asked for.
+  // If the guard has a list of proxies, the core decides and Express's setting is ignored.
   const trust = owner.trustsProxies ? false : req.app?.settings?.['trust proxy']
   let client = ''
   let secure = socket.encrypted === true
@@ -56,7 +56,7 @@ function headOf(req, state, owner, handler, next) {
 
 const targetOf = (req) => req.originalUrl ?? req.url
 
-/** Whether `X-Forwarded-For` leaves a client out: Express takes the proxy for it then. */
+/** Whether `X-Forwarded-For` has an empty entry: Express then takes the proxy for the client. */
 function hasEmptyHop(view) {
   const { fields } = view
   for (let i = 0; i < fields.length; i += 2) {
@@ -67,16 +67,16 @@ function hasEmptyHop(view) {
 }
 
 /**
- * Whether a client without an address has gone away: what it has sent may still be read then, but
- * nobody can be named for it. An open Unix socket has no address on our side either.
+ * Whether a client without an address has disconnected: its data may still be read then, but no
+ * address can be named for it. An open Unix socket has no address on our side either.
  */
 function hasGone(socket) {
   return socket.destroyed === true || socket.localAddress !== undefined
 }
 
 /**
- * The pattern of the route, as its router has it. `req.baseUrl` is text of the client, also where
- * the mount is literal.
+ * The pattern of the route, as its router stores it. `req.baseUrl` is client input, even if the
+ * mount path is literal.
  */
 function routeOf(req, state, handler, next) {
   const { route } = req
@@ -89,13 +89,13 @@ function routeOf(req, state, handler, next) {
   return ''
 }
 
-// The handlers of a route, found once.
+// The handlers of each route, found once.
 const standing = new WeakMap()
 
 /**
- * Whether a handler runs as one of a route's. Express keeps `req.route` when a route passes a
- * request on, and the handler may be mounted behind it as well: its router calls it with
- * `req.next` then, and a route with a function of its own.
+ * Whether a handler runs as one of a route's handlers. Express keeps `req.route` when a route
+ * passes a request on, and the handler may also be mounted after it. Then its router calls it with
+ * `req.next`; a route calls it with a function of its own.
  */
 function runsIn(req, route, handler, next) {
   const { stack } = route
@@ -110,8 +110,8 @@ function runsIn(req, route, handler, next) {
 }
 
 /**
- * Whether the request is another one by now than the one that came: its method or URL was changed,
- * so that a router would run a handler which the layers have not judged.
+ * Whether the request was changed after it arrived: with another method or URL, a router would run
+ * a handler that the layers have not checked.
  */
 function isRewritten(req, view) {
   if (req.method !== view.method || targetOf(req) !== view.target) {
@@ -120,7 +120,7 @@ function isRewritten(req, view) {
   }
   const { originalUrl, url, baseUrl } = req
   if (originalUrl === undefined || originalUrl === url) return false
-  // Connect and middie cut the mount off and keep no `baseUrl`.
+  // Connect and middie remove the mount path and set no `baseUrl`.
   const same = baseUrl === undefined
     ? originalUrl.endsWith(url) || originalUrl.endsWith(url.slice(1))
     : originalUrl === baseUrl + url || (isRoot(url) && originalUrl === baseUrl + url.slice(1))
@@ -128,13 +128,13 @@ function isRewritten(req, view) {
   return !same
 }
 
-/** Whether the path is `/` alone, which a router adds where a mount has taken all of it. */
+/** Whether the path is `/` alone, which a router adds if the mount path has consumed all of it. */
 const isRoot = (url) => url === '/' || url.startsWith('/?')
 
 /** The header fields of a request, names and values in turn. */
 function fieldsOf(req, isHttp2) {
   const { rawHeaders } = req
-  // Adapters that run an application on other servers fill `headers` alone.
+  // Adapters that run an application on other servers set only `headers`.
   if (rawHeaders === undefined || rawHeaders.length === 0) return fieldsFrom(req.headers)
   return isHttp2 ? asHttp1(rawHeaders) : rawHeaders
 }
@@ -160,7 +160,7 @@ function asHttp1(rawHeaders) {
     const value = rawHeaders[i + 1]
     if (name === ':authority') authority = value
     if (name === ':authority') fields.push('host', value)
-    // A `Host` that says the same is no second one; another one is refused as such.
+    // An equal `Host` is not a duplicate; a different one is refused as such.
     else if (!name.startsWith(':') && !(name === 'host' && value === authority)) fields.push(name, value)
   }
   return fields
@@ -179,8 +179,8 @@ function announcesBody(fields) {
 }
 
 /**
- * Whether the parser may have dropped headers. It drops what is over a cap and says nothing, but
- * still obeys the framing that it has read: with as many as the cap, nobody knows what is missing.
+ * Whether the parser may have dropped headers. It silently drops headers over a cap, but still
+ * applies the framing that it has read: at the cap, the dropped headers are unknown.
  */
 function isCut(req, isHttp2) {
   // HTTP/2 refuses the stream.

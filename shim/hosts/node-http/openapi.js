@@ -1,9 +1,9 @@
 'use strict'
 
 // `guard.fromOpenApi`: a document's operations as handlers. The core reads the document
-// (src/openapi), says which operation a request is about, and gives the schemas of each; this file
-// runs what the operation asks for: who may call it, and what may be sent. Handlers of an operation
-// are built when it is first asked for.
+// (src/openapi), finds the operation of a request, and provides the schemas of each. This file runs
+// the checks of the operation: its access rules and its input. The handlers of an operation are
+// built on first use.
 
 const native = require('../../../native.js')
 const { GuardError, describeError, unwrap, warnOnce } = require('../../errors.js')
@@ -18,8 +18,8 @@ const { validOf } = require('../../request.js')
 const { kConversation, whenCollected } = require('../../shared.js')
 
 /**
- * Reads a document and builds its guard. `owner` is the inside of the guard, `buildHandler` that of
- * ./handler.js.
+ * Reads a document and builds its guard. `owner` is the guard's internal object, `buildHandler`
+ * that of ./handler.js.
  */
 function fromOpenApi(owner, buildHandler, doc, options) {
   if (typeof doc === 'string' || Buffer.isBuffer(doc)) {
@@ -33,11 +33,11 @@ function fromOpenApi(owner, buildHandler, doc, options) {
   const { refusesUnknown } = plan
   const bases = plan.bases.map((base) => `'${base}'`).join(' and ')
   const schemeOf = (name) => functions.get(`security.${name}`)
-  // Whoever needs the document holds this.
+  // Every user of the document holds this object.
   const document = { number: plan.api }
   whenCollected(document, releaserOf(plan.api))
   const operations = plan.operations.map((described, number) => new Operation(owner, buildHandler, document, number, described, schemeOf))
-  // What each request was found to be about: the operation, and the handler that has checked it.
+  // The match of each request: the operation, and the handler that has checked it.
   const seen = new WeakMap()
 
   function handler(req, res, next) {
@@ -51,8 +51,7 @@ function fromOpenApi(owner, buildHandler, doc, options) {
         return run(operations[Number(found.slice(1, end))], params, req, res, next)
       }
       case '!':
-        // Which origins may ask is for CORS to say, and which methods there are for the
-        // application.
+        // CORS decides which origins are allowed, and the application which methods exist.
         if (!refusesUnknown || req.method === 'OPTIONS') return next()
         setOn(res, 'Allow', found.slice(1))
         return refuse(owner, req, res, 405, 'method_not_allowed', 'the path has other methods only')
@@ -71,7 +70,7 @@ function fromOpenApi(owner, buildHandler, doc, options) {
     }
   }
 
-  // `params` is undefined where the application's router has matched the path, and has them in
+  // `params` is undefined if the application's router has matched the path and has them in
   // `req.params`.
   function run(operation, params, req, res, next) {
     operation.admit(req, res, () => {
@@ -79,7 +78,7 @@ function fromOpenApi(owner, buildHandler, doc, options) {
       if (validate === undefined) return undefined
       if (validate === null) return refuse(owner, req, res, 415, 'unsupported_media_type', operation.noBody)
       const state = stateOf(req)
-      // Only for this very call: another handler on this request has parameters of its own.
+      // Only for this very call: another handler on this request has other parameters.
       state.params = params
       try {
         validate(req, res, () => {
@@ -133,7 +132,7 @@ function fromOpenApi(owner, buildHandler, doc, options) {
   return Object.freeze(result)
 }
 
-/** Gives the memory of a document back that nobody uses any more. */
+/** Releases the memory of a document that is no longer used. */
 function releaserOf(number) {
   return () => native.openApiRelease(number)
 }
@@ -149,7 +148,7 @@ class Operation {
   #security
   #challenges
   #schemeOf
-  /** The handlers that check what is sent, by the number of the media type; -1 for none. */
+  /** The handlers that check the input, by the number of the media type; -1 for none. */
   #validators = new Map()
   #token = null
 
@@ -167,7 +166,7 @@ class Operation {
     this.shown = Object.freeze({ ...(operationId === null ? {} : { operationId }), method, path })
   }
 
-  /** Why a body has no media type that fits. */
+  /** Why a body has no suitable media type. */
   get noBody() {
     return this.#media.length === 0
       ? 'this operation takes no body'
@@ -175,8 +174,7 @@ class Operation {
   }
 
   /**
-   * The handler that checks what is sent with this request; null where its body is of no media type
-   * that fits.
+   * The handler that checks the input of this request; null if no media type suits its body.
    */
   validator(req) {
     let body = -1
@@ -186,8 +184,8 @@ class Operation {
       body = this.#media.findIndex(([range]) => fits(media, range))
       if (body === -1) return null
     } else if (this.#bodyRequired) {
-      // It says that a body is missing, among what else is wrong. What isn't read can't be missed
-      // by a schema.
+      // The handler of this media type reports the missing body along with other errors. A media
+      // type that is not read has no schema that could report it.
       body = this.#media.findIndex(([, unread]) => !unread)
       if (body === -1) return null
     }
@@ -200,7 +198,7 @@ class Operation {
     return handler
   }
 
-  /** Calls `pass` if whoever asks may call this operation, and answers otherwise. */
+  /** Calls `pass` if the caller may call this operation, and answers otherwise. */
   admit(req, res, pass) {
     const alternatives = this.#security
     if (alternatives.length === 0) return pass()
@@ -209,7 +207,7 @@ class Operation {
     const judge = (hasToken) => this.#judge(req, res, hasToken, pass)
     if (!mayHave) return judge(false)
     if (always) {
-      // Where there is no choice, the core itself asks for the scopes.
+      // If there is only one alternative, the core itself checks the scopes.
       const scopes = alternatives.length === 1 ? alternatives[0].flatMap((demand) => (isToken(demand) ? demand.scopes : [])) : []
       const token = this.#tokenHandler(req, res, scopes.length === 0 ? {} : { scope: scopes }, 'require')
       return token?.(req, res, () => judge(true))
@@ -220,7 +218,8 @@ class Operation {
     if (byFunction && authorization !== undefined && !/^(?:bearer|dpop) /i.test(authorization)) return judge(false)
     const token = this.#tokenHandler(req, res, { jwt: { optional: true } }, 'jwt')
     if (token === undefined) return undefined
-    // Whoever was here before, this says whether there is a token that this guard has verified.
+    // Regardless of earlier handlers, this shows whether there is a token that this guard has
+    // verified.
     const before = req.user
     req.user = undefined
     return token(req, res, () => {
@@ -234,8 +233,8 @@ class Operation {
   }
 
   /**
-   * The handler that verifies tokens; undefined where the request was refused, since it could not
-   * be built.
+   * The handler that verifies tokens; undefined if it could not be built and the request was
+   * refused.
    */
   #tokenHandler(req, res, options, layer) {
     this.#token ??= built(this.#owner, req, res, () => this.#buildHandler(this.#owner, options, layer)) ?? null
@@ -261,7 +260,7 @@ class Operation {
     this.#settle(req, res, waits, pass, refused)
   }
 
-  /** The scopes of a token, as the core reads them; none where no alternative asks for any. */
+  /** The scopes of a token, as the core reads them; empty if no alternative requires any. */
   #scopesOf(claims) {
     const asks = this.#security.some((demands) => demands.some((demand) => isToken(demand) && demand.scopes.length > 0))
     return new Set(asks ? JSON.parse(native.openApiScopes(JSON.stringify(claims))) : [])
@@ -275,16 +274,16 @@ class Operation {
       warnOnce('GUARD_FAULT', `a request was refused with 500, since a security function failed: ${describeError(error)}`)
       goOn = () => refuse(this.#owner, req, res, 500, 'internal_error', undefined)
     }
-    // While we waited, the client went away or another handler has answered.
+    // Meanwhile the client may have disconnected, or another handler may have answered.
     if (isOver(req, res)) return
-    // Its token may have expired meanwhile, or was revoked: the handler that checks what is sent
-    // asks again.
+    // Its token may have expired or been revoked meanwhile: the handler that checks the input
+    // verifies it again.
     stateOf(req).waited = true
-    // What the next handler throws is its own affair, and none of this promise.
+    // Errors of the next handler must propagate, and not reject this promise.
     setImmediate(goOn)
   }
 
-  /** Whether one of these lists of functions says yes in full. Only `true` is a yes. */
+  /** Whether all functions of one of these lists accept the request. Only `true` accepts. */
   async #ask(req, lists) {
     for (const demands of lists) {
       let met = true
@@ -299,10 +298,10 @@ class Operation {
     return false
   }
 
-  /** `scopes` are those of the token, null where there is none. */
+  /** `scopes` are those of the token, null without one. */
   #refuse(req, res, scopes) {
-    // What each alternative with a token misses in it. Where one misses nothing, something else
-    // than the token was not enough.
+    // The missing scopes of each alternative with a token. If one alternative misses none, the
+    // refusal has another cause than the token.
     const missed = this.#security.map((demands) => demands.filter(isToken)).filter((demands) => demands.length > 0)
       .map((demands) => demands.find((demand) => scopes !== null && !hasAll(scopes, demand)))
     if (scopes !== null && missed.length > 0 && !missed.includes(undefined)) {
@@ -320,13 +319,13 @@ const isToken = (demand) => demand.scheme === undefined
 
 const hasAll = (scopes, demand) => demand.scopes.every((scope) => scopes.has(scope))
 
-/** Where the handler is mounted: Express says it, and Connect only cuts it off. */
+/** The path where the handler is mounted: Express provides it, Connect only removes it. */
 function mountOf({ baseUrl, originalUrl, url }) {
   if (baseUrl !== undefined) return baseUrl
   return originalUrl?.endsWith(url) ? originalUrl.slice(0, -url.length) : ''
 }
 
-/** The media type of the body, without its parameters, which the core judges. */
+/** The media type of the body, without its parameters, which the core checks. */
 function mediaOf(view) {
   return (view.get('content-type') ?? '').split(';', 1)[0].trim().toLowerCase()
 }
@@ -339,7 +338,7 @@ function fits(media, range) {
   return range === '*/*' || media.startsWith(range.slice(0, range.indexOf('*')))
 }
 
-/** What `make` gives; undefined where it fails, and the request was refused. Never a pass. */
+/** The result of `make`; undefined if it fails and the request was refused. Never a pass. */
 function built(owner, req, res, make) {
   try {
     return make()
@@ -354,7 +353,9 @@ function built(owner, req, res, make) {
   }
 }
 
-/** Sets a header, unless another handler has begun an answer: the refusal breaks that off. */
+/**
+ * Sets a header, unless another handler has begun an answer: then the refusal aborts that answer.
+ */
 function setOn(res, name, value) {
   if (!res.headersSent) res.setHeader(name, value)
 }

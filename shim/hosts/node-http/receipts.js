@@ -1,25 +1,25 @@
 'use strict'
 
-// What a request was charged and may be given back once its response is known, and its places among
-// those that are under way: the core keeps it under a receipt.
+// The reservations of a request, which may be refunded once its response is known, and its slots of
+// concurrent requests. The core keeps them under a receipt.
 
 const { finish } = require('../../receipt.js')
 const { streamOf } = require('./headers.js')
 const { closeOf } = require('./response.js')
 const { kState } = require('../../shared.js')
 
-// On a socket, what is to be called for each response that is still due on it when it closes.
+// On a socket: the callbacks to call when it closes, one for each pending response.
 const kDue = Symbol('keepstone.due')
 
-/** Hands a receipt in when the response is over. `state` is what is kept on the request. */
+/** Hands a receipt in when the response is over. `state` is the request's kept state. */
 function keepReceipt(state, req, res, receipt) {
-  // Nothing more is ever heard of a response that is over.
+  // A response that is over emits no more events.
   if (isOver(req, res)) return handIn(res, receipt)
   if (state.receipts !== null) {
     state.receipts.push(handIn, receipt)
     return
   }
-  // The receipt of another copy of this shim may be of another core.
+  // The receipt of another copy of this shim may belong to another core.
   state.receipts = [handIn, receipt]
   const over = () => {
     const kept = state.receipts
@@ -29,10 +29,10 @@ function keepReceipt(state, req, res, receipt) {
     forget()
     for (let i = 0; i < kept.length; i += 2) kept[i](res, kept[i + 1])
   }
-  // A refusal hands them in at once: its answer may wait behind others, or for a client that does
-  // not read.
+  // A refusal hands them in at once: its answer may be queued behind others, or its client may not
+  // read it.
   state.handIn = over
-  // 'close' follows 'finish', and comes alone where the client went away.
+  // 'close' follows 'finish', and comes alone if the client disconnected.
   closeOf(req, res).once('close', over)
   const forget = whenClosed(req, over)
 }
@@ -43,17 +43,17 @@ function isOver(req, res) {
 }
 
 /**
- * Calls `over` when the connection of a request closes. A response that waits for another one on
- * its connection (pipelining) has no socket yet, and is never closed where that is. Returns what
- * takes it back.
+ * Calls `over` when the connection of a request closes. A response that is queued behind another
+ * one on its connection (pipelining) has no socket yet, and never emits 'close' if the connection
+ * closes. Returns a function that cancels it.
  */
 function whenClosed(req, over) {
   const { socket } = req
-  // A stream of HTTP/2 closes by itself.
+  // An HTTP/2 stream emits 'close' by itself.
   if (typeof socket?.once !== 'function' || req.httpVersionMajor >= 2) return () => {}
   let due = socket[kDue]
   if (due === undefined) {
-    // One listener, however many requests a connection has.
+    // One listener, regardless of the number of requests on the connection.
     due = socket[kDue] = new Set()
     socket.once('close', () => {
       for (const over of due) over()
@@ -65,13 +65,13 @@ function whenClosed(req, over) {
 
 // Sockets that applications have taken over, with the states of their requests.
 const taken = new Map()
-/** How often it is asked which of them are closed, in milliseconds. */
+/** The interval of the check for closed ones, in milliseconds. */
 const ROUND = 60_000
 let rounds = null
 
 /**
- * Hands in what a handshake was charged also where the application takes all listeners off its
- * socket, ours among them.
+ * Hands in the receipts of a handshake even if the application removes all listeners from its
+ * socket, including ours.
  */
 function watchTaken(socket, state) {
   if (state.receipts === null) return
@@ -94,7 +94,7 @@ function leave(socket) {
 }
 
 /**
- * Whether a handshake was let through: the application answers on the socket, and this response is
+ * Whether a handshake was admitted: the application answers on the socket, and this response is
  * never sent.
  */
 function isUpgraded({ req }) {
@@ -102,7 +102,7 @@ function isUpgraded({ req }) {
 }
 
 function handIn(res, receipt) {
-  // Without an answer the request has failed, whatever the status that it would have had.
+  // Without an answer the request has failed, whatever its status would have been.
   const failed = !isUpgraded(res) && (!res.headersSent || res.statusCode >= 400)
   finish(receipt, failed)
 }

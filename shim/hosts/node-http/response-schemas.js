@@ -1,8 +1,8 @@
 'use strict'
 
-// Answers of handlers against their schemas. A JSON answer that is sent in one piece (`res.json`,
-// `res.send`, `res.end`) is judged before its first byte leaves. What is written in pieces is a
-// stream, and leaves as it is.
+// Checks answers of handlers against their schemas. A JSON answer that is sent in one piece
+// (`res.json`, `res.send`, `res.end`) is checked before its first byte is sent. An answer written
+// in pieces is a stream, and is sent unchecked.
 
 const { ServerResponse } = require('node:http')
 const { types } = require('node:util')
@@ -11,25 +11,27 @@ const { refused } = require('../../shared.js')
 const { holdStream } = require('./headers.js')
 const { OF_ANOTHER_BODY, OF_ANOTHER_CONTENT, setStatus } = require('./response.js')
 
-// A response whose head is sent: it throws what Node throws where a head is written twice.
+// A response whose head is sent: it throws Node's error for a head that is written twice.
 const SENT = new ServerResponse({ method: 'GET', httpVersionMajor: 1, httpVersionMinor: 1, headers: {} }).writeHead(200)
 
-// A script as `res.jsonp` of Express writes it: what stands before its JSON, and the JSON.
+// A script as Express's `res.jsonp` writes it: the text before its JSON, and the JSON.
 const PADDED = /^(\/\*\*\/ typeof (\S*) === 'function' && \2\()([^]*)\);$/
 
 /**
- * Puts the check of a stack before what `res` sends. The arguments are those of
+ * Runs the check of a stack before `res` sends an answer. The arguments are those of
  * ../../response-check.js.
  */
 function checkResponse(res, stack, mode, report) {
-  // `released`: the head is on its way, or judged, and what follows is none of our business.
+  // `released`: the head is being sent, or was checked, and later calls are not intercepted.
   const check = { stack, mode, report, released: false }
   guardHead(res, check)
   guardBody(res, check)
   if (typeof res.send === 'function') guardSend(res, check)
 }
 
-/** What `writeHead` was given is put on as late as possible: the length of the body may change. */
+/**
+ * The arguments of `writeHead` are applied as late as possible: the length of the body may change.
+ */
 function guardHead(res, check) {
   const { writeHead, flushHeaders } = res
   let held = false
@@ -38,12 +40,12 @@ function guardHead(res, check) {
     if (check.released || this.headersSent || !isStatus(status)) return writeHead.call(this, status, ...rest)
     if (held) return SENT.writeHead(status)
     held = true
-    // As Node reads them: a message that is no text is none, and what stands there are the headers.
+    // As Node does: a message that is not a string is the headers argument.
     if (typeof rest[0] === 'string') message = rest[0]
     this.statusCode = status
     if (message !== undefined) this.statusMessage = message
     setAll(this, typeof rest[0] === 'string' ? rest[1] : (rest[1] ?? rest[0]))
-    // What goes on over the stream of HTTP/2 is written in pieces.
+    // Data sent over the HTTP/2 stream is written in pieces.
     holdStream(this, () => {
       if (!check.released && !this.headersSent) this.flushHeaders()
     })
@@ -76,10 +78,10 @@ function guardBody(res, check) {
   }
 }
 
-/** Express computes ETag and length from what it is given, so there it is judged before. */
+/** Express computes ETag and length from its argument, so the check runs before that. */
 function guardSend(res, check) {
   const { send, jsonp } = res
-  // Whether `res.jsonp` is under way.
+  // Whether `res.jsonp` is running.
   let padded = false
   res.send = function (...args) {
     const [body] = args
@@ -102,7 +104,7 @@ function guardSend(res, check) {
   }
 }
 
-/** The client chooses whether it is a script: the JSON in it is judged all the same. */
+/** The client chooses whether it is a script; its JSON is checked in both cases. */
 function judgeScript(res, check, body) {
   const [, before, , json] = PADDED.exec(body) ?? []
   if (json === undefined || json === '') return body
@@ -113,43 +115,42 @@ function judgeScript(res, check, body) {
   return `${before}${text.replace(/\u2028/g, '\\u2028').replace(/\u2029/g, '\\u2029')});`
 }
 
-/** What is to be sent instead of `body`; null where it goes out as it is. */
+/** The text to send instead of `body`; null if it is to be sent as it is. */
 function judge(res, check, body, encoding) {
   if (refused.has(res)) return null
   const instead = checkAnswer(check, res.statusCode, typeof body === 'string' ? Buffer.from(body, encoding) : body)
   if (instead === null) return null
   if (!instead.isFault) {
     for (const name of OF_ANOTHER_CONTENT) res.removeHeader(name)
-    // Which of its bytes these are; `items` and the like count no bytes.
+    // It gives the range of bytes that was sent; `items` and similar units count no bytes.
     if (/^bytes\b/i.test(String(res.getHeader('Content-Range') ?? ''))) res.removeHeader('Content-Range')
     return instead.text
   }
-  // A check around this one has nothing to say about it.
+  // An outer check must not check this problem document.
   refused.add(res)
   setStatus(res, 500)
-  // What was said of the answer that is not sent: how long it is, how it is packed, how long to
-  // keep it.
+  // Headers about the answer that is not sent: its length, its encoding, its caching.
   for (const name of [...OF_ANOTHER_BODY, 'Cache-Control', 'Expires']) res.removeHeader(name)
   res.setHeader('Content-Type', 'application/problem+json')
   return instead.text
 }
 
 /**
- * Whether a client may read the answer as JSON: one value of several is enough, and blanks around
- * it are none.
+ * Whether a client may read the answer as JSON: one matching value of several is enough, and
+ * surrounding white space is ignored.
  */
 const isJson = (res) => [res.getHeader('Content-Type')].flat().some(isJsonType)
 
 const isBody = (chunk) => (typeof chunk === 'string' && chunk !== '') || (types.isUint8Array(chunk) && chunk.length > 0)
 
-/** Whether Node takes it as a status. */
+/** Whether Node accepts it as a status. */
 const isStatus = (status) => (status | 0) >= 100 && (status | 0) <= 999
 
-/** Says how long a body is that another one was made of. */
+/** Sets the length of a replaced body. */
 function putLength(res, text) {
   const status = res.statusCode | 0
   if (status === 204 || status === 304) return
-  // In chunks, which may have a trailer behind them, no length is told.
+  // A chunked answer may have a trailer, and has no length.
   if (res.hasHeader('Transfer-Encoding') || res.hasHeader('Trailer')) res.removeHeader('Content-Length')
   else res.setHeader('Content-Length', Buffer.byteLength(text))
 }
@@ -161,7 +162,7 @@ function setAll(res, headers) {
     return
   }
   const pairs = Array.isArray(headers[0]) ? headers : Array.from({ length: headers.length / 2 }, (_, i) => [headers[2 * i], headers[2 * i + 1]])
-  // A name may be there twice; the first one replaces what was set before.
+  // A name may occur twice; the first occurrence replaces the earlier value.
   const seen = new Set()
   for (const [name, value] of pairs) {
     const key = String(name).toLowerCase()

@@ -5,23 +5,23 @@ const { isStream, streamOf } = require('./headers.js')
 const { stateOf } = require('./state.js')
 const { refused } = require('../../shared.js')
 
-// Error codes of HTTP/2 (RFC 9113 section 7). `node:http2` has them, too, and is not loaded for
-// them alone.
+// Error codes of HTTP/2 (RFC 9113 section 7). `node:http2` has them too, but is not loaded just for
+// them.
 const NO_ERROR = 0
 const INTERNAL_ERROR = 2
 
-// Headers about the content that a handler before meant to send: what its bytes are.
+// Headers that describe the bytes of the content that an earlier handler meant to send.
 const OF_ANOTHER_CONTENT = ['Content-Digest', 'Content-MD5', 'Digest', 'ETag', 'Repr-Digest']
 
-// What a handler before may have set about the answer that it meant to send. With `Trailer`, Node
-// throws where the length is known.
+// Headers that an earlier handler may have set for the answer that it meant to send. With
+// `Trailer`, Node throws if the length is known.
 const OF_ANOTHER_BODY = [
   ...OF_ANOTHER_CONTENT, 'Content-Disposition', 'Content-Encoding', 'Content-Location', 'Content-Range',
   'Last-Modified', 'Location', 'Refresh', 'Trailer', 'Transfer-Encoding'
 ]
 
 /**
- * Whether the client went away or somebody has answered. A response of HTTP/2 has no `destroyed`.
+ * Whether the client disconnected or the response has ended. An HTTP/2 response has no `destroyed`.
  */
 function isOver(req, res) {
   if (res.writableEnded || res.destroyed) return true
@@ -29,8 +29,8 @@ function isOver(req, res) {
 }
 
 /**
- * What emits 'close' when a response is over, also where the client went away. A response of HTTP/2
- * to HEAD does not, unless a handler has ended it; its stream does.
+ * The emitter of 'close' at the end of a response, even if the client disconnected. An HTTP/2
+ * response to HEAD does not emit it unless a handler has ended it; its stream does.
  */
 function closeOf(req, res) {
   return (req.httpVersionMajor >= 2 && streamOf(res)) || res
@@ -47,12 +47,12 @@ function end(res, status, problem) {
     try {
       answer(res, status, problem)
     } catch (error) {
-      // What a handler before has made of the response lets no answer be written.
+      // An earlier handler has changed the response so that no answer can be written.
       warnOnce('GUARD_FAULT', `a refusal could not be written, and its connection was closed: ${describeError(error)}`)
       breakOff(res)
     }
   }
-  // The request is over, whenever its client takes the answer.
+  // The request is over, no matter when its client reads the answer.
   if (res.req !== undefined) stateOf(res.req).handIn?.()
   return false
 }
@@ -63,44 +63,45 @@ function answer(res, status, problem) {
   setStatus(res, status)
   if (problem !== undefined) res.setHeader('Content-Type', 'application/problem+json')
   res.setHeader('Content-Length', String(Buffer.byteLength(problem ?? '')))
-  // Some servers throw where an answer to HEAD is given a body.
+  // Some servers throw if an answer to HEAD is given a body.
   const body = res._hasBody === false ? undefined : problem
   if (isStream(res)) endStream(res, body)
   else endMessage(res, body)
 }
 
 /**
- * Sets a status with the words that Node has for it: those of a handler before are about another.
+ * Sets a status with Node's default reason phrase: an earlier handler's phrase belongs to another
+ * status.
  */
 function setStatus(res, status) {
   res.statusCode = status
-  // HTTP/2 has no such words, and Node warns of them.
+  // HTTP/2 has no reason phrase, and Node warns about it.
   if (!isStream(res)) res.statusMessage = ''
 }
 
 /**
- * Another handler has begun an answer. It can't be made a refusal any more, and must not look
- * complete.
+ * Aborts an answer that another handler has begun. It can't become a refusal any more, and must not
+ * look complete.
  */
 function breakOff(res) {
-  // A stream that is destroyed ends with NO_ERROR, as a complete one does.
+  // A destroyed stream ends with NO_ERROR, like a complete one.
   if (isStream(res)) streamOf(res).close(INTERNAL_ERROR)
   else res.destroy()
 }
 
-/** How long a client of HTTP/2 has to take an answer of at most 8 kB, in milliseconds. */
+/** How long an HTTP/2 client may take to read an answer of at most 8 kB, in milliseconds. */
 const TAKE_MS = 5000
 
 /**
- * Ends a stream of HTTP/2 and closes it, also where the client is still sending (RFC 9113 section
- * 8.1). Node does so only where nobody has begun to read.
+ * Ends an HTTP/2 stream and closes it, even if the client is still sending (RFC 9113 section 8.1).
+ * Node does so only if no handler has begun to read.
  */
 function endStream(res, problem) {
   const stream = streamOf(res)
   const timer = setTimeout(() => stream.destroy(), TAKE_MS).unref()
   stream.once('close', () => clearTimeout(timer))
   if (stream.headRequest) {
-    // Its head is all of it, and Node emits no 'finish'.
+    // The answer is its head only, and Node emits no 'finish'.
     res.end()
     closeSoon(stream)
   } else {
@@ -109,11 +110,11 @@ function endStream(res, problem) {
   }
 }
 
-/** Closes a stream once the end of its answer has left. */
+/** Closes a stream once the end of its answer has been sent. */
 function closeSoon(stream) {
   setImmediate(() => {
     stream.close(NO_ERROR)
-    // A closed stream stays as long as it holds bytes that nobody reads.
+    // A closed stream stays open while it holds unread bytes.
     setImmediate(() => stream.destroy())
   })
 }
@@ -125,7 +126,7 @@ function endMessage(res, problem) {
   else res.end(problem)
 }
 
-/** How long a client that is still sending may go on once it has its answer, in milliseconds. */
+/** How long a client may keep sending after it has its answer, in milliseconds. */
 const LINGER_MS = 1000
 
 /**
@@ -138,7 +139,7 @@ function endUpgrade(res, problem) {
   res.end(problem)
 }
 
-/** Closes a connection on which nothing more is read, as `linger` does. */
+/** Closes a connection that is no longer read, as `linger` does. */
 function lingerOn(socket) {
   socket.end()
   socket.resume()
@@ -147,10 +148,9 @@ function lingerOn(socket) {
 }
 
 /**
- * Writes an answer after which the connection is closed, while the client is still sending. A
- * connection that is closed with unread bytes is reset, and a reset takes an answer with it that
- * the client has not read yet: so what comes is thrown away for a while before the end (RFC 9112
- * section 9.6).
+ * Writes an answer and then closes the connection while the client is still sending. Closing a
+ * connection with unread bytes resets it, and a reset discards an answer that the client has not
+ * read yet. So incoming data is discarded for a while before the close (RFC 9112 section 9.6).
  */
 function linger(res, problem) {
   const { req } = res
@@ -167,8 +167,8 @@ function linger(res, problem) {
 }
 
 /**
- * Takes headers off when the head is written: handlers, and what they call, add theirs late. Which
- * ones, the decision says that is in force by then: `decisions` are those of one guard.
+ * Removes headers when the head is written: handlers, and the code that they call, add theirs late.
+ * The decision in force at that time names the headers: `decisions` are those of one guard.
  */
 function stripLate(res, decisions) {
   const writeHead = res.writeHead
@@ -179,7 +179,7 @@ function stripLate(res, decisions) {
   }
 }
 
-/** The headers that `writeHead` was given, an object or a flat list, without these names. */
+/** The headers that were passed to `writeHead`, an object or a flat list, without these names. */
 function without(given, names) {
   const goes = (name) => names.includes(String(name).toLowerCase())
   if (Array.isArray(given)) {

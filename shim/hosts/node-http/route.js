@@ -1,16 +1,16 @@
 'use strict'
 
-// Where a route stands among the routes of its application. Two routers may each have a route
-// `/:id`; the path where a router is mounted would tell them apart, but it is text of the client:
-// `/t/:tenant` has as many as there are tenants.
+// The position of a route among the routes of its application. Two routers may each have a route
+// `/:id`. The mount path would distinguish them, but it is client input: `/t/:tenant` has as many
+// values as there are tenants.
 
-// Routes and their places. A route is made once and stays.
+// Routes and their positions. A route is created once and kept.
 const places = new WeakMap()
 
 /**
- * The place of the route that runs: its position in its router, that router's in the one around it,
- * and so on, such as `2.0.1`; the same in every process that builds the same application. Empty for
- * a route of the application itself, and where the application can't be searched.
+ * The position of the running route: its index in its router, that router's index in the enclosing
+ * one, and so on, such as `2.0.1`; the same in every process that builds the same application.
+ * Empty for a route of the application itself, and if the application can't be searched.
  */
 function placeOf(req) {
   const { route } = req
@@ -25,17 +25,16 @@ function placeOf(req) {
 
 function search(app, route) {
   const found = positionIn(routerOf(app), route, new Set())
-  // A route of the application itself is its pattern, by which `guard.limits` can name it.
+  // A route of the application itself is identified by its pattern, which `guard.limits` can name.
   if (found === null || (found.length === 1 && app.parent === undefined)) return ''
-  // An application in an application, by the pattern where it is mounted.
+  // An application inside an application is identified by its mount pattern.
   const mounts = []
   for (let mounted = app; mounted.parent !== undefined; mounted = mounted.parent) mounts.unshift(String(mounted.mountpath))
   return [...mounts, found.join('.')].join(' ')
 }
 
 /**
- * Express 4 keeps its router as `_router`, and throws where `router` is read; Express 5 has
- * `router`.
+ * Express 4 keeps its router as `_router`, and throws if `router` is read; Express 5 has `router`.
  */
 function routerOf(app) {
   return app?._router ?? (app?.settings === undefined ? undefined : app.router)

@@ -4,7 +4,7 @@ const { RequestState } = require('../../request.js')
 const { kState } = require('../../shared.js')
 const { LOSES_SHAPES, shareShapes } = require('./workarounds.js')
 
-/** The state of a request; made on first sight. */
+/** The state of a request, created on first use. */
 function stateOf(req) {
   const known = req[kState]
   if (known !== undefined) return known

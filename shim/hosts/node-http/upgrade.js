@@ -1,7 +1,7 @@
 'use strict'
 
-// `guard.upgrade`: the stack on a handshake that takes the socket away from Node's HTTP, as
-// WebSocket does. Such a request passes no middleware: without this, no layer would see it.
+// `guard.upgrade`: the stack on a handshake that takes the socket from Node's HTTP, as WebSocket
+// does. Such a request bypasses middleware: without this call, no layer would check it.
 
 const { ServerResponse } = require('node:http')
 const { types } = require('node:util')
@@ -13,8 +13,8 @@ const { stateOf } = require('./state.js')
 const { end } = require('./response.js')
 
 /**
- * Builds `guard.upgrade` for the guard whose inside is `owner`. `wholeStack()` gives the handlers
- * of its plain stack.
+ * Builds `guard.upgrade` for the guard with the internal object `owner`. `wholeStack()` returns the
+ * handlers of its plain stack.
  */
 function upgradeOf(owner, wholeStack) {
   return async function upgrade(req, socket, head, ...rest) {
@@ -24,7 +24,7 @@ function upgradeOf(owner, wholeStack) {
       return handlers
     }
     const handlers = handlersFor(socket, given)
-    // Nobody else listens until the application has taken the socket over, and an error without a
+    // No one else listens until the application has taken over the socket, and an error without a
     // listener ends the process.
     socket.on('error', () => {})
     if (isTaken(socket)) {
@@ -39,10 +39,10 @@ function upgradeOf(owner, wholeStack) {
       const settle = (passed) => {
         settled = true
         stop?.(passed)
-        // What stops listening takes effect in this tick.
+        // Removing the listeners takes effect in this tick.
         process.nextTick(resolve, passed)
       }
-      // Refused, or the client went away.
+      // Refused, or the client disconnected.
       const ended = () => settle(false)
       res.once('close', ended)
       // The refusal closes the socket; see `end` in ./response.js.
@@ -63,13 +63,13 @@ function upgradeOf(owner, wholeStack) {
   }
 }
 
-/** How much a client may send before its handshake is answered, in bytes. */
+/** The most bytes that a client may send before its handshake is answered. */
 const MAX_EARLY = 65_536
 
 /**
- * Closes the socket of a handshake that waits when its client closes its side. Node reads such a
- * socket no more, so that nobody would see it. Returns what ends the watch; `stop(true)` puts back
- * what has come, for the application to read.
+ * Closes the socket of a waiting handshake when its client closes its side. Node no longer reads
+ * such a socket, so the close would go unnoticed. Returns a function that ends the watch;
+ * `stop(true)` puts the received data back for the application to read.
  */
 function watch(socket) {
   let early = []
@@ -94,7 +94,7 @@ function watch(socket) {
 }
 
 /**
- * Forgets what an earlier call has decided about the same handshake: its answer was never sent.
+ * Clears the decisions of an earlier call about the same handshake: its answer was never sent.
  */
 function beginHandshake(state) {
   state.handshake = true
@@ -117,7 +117,7 @@ function checkHandshake(req, socket, head) {
   }
 }
 
-/** The handlers that `given` names. Where it throws, nobody else will answer on the socket. */
+/** The handlers in `given`. If it throws, no other code answers on the socket. */
 function handlersFor(socket, given) {
   try {
     return given()
@@ -128,7 +128,8 @@ function handlersFor(socket, given) {
 }
 
 /**
- * The plain stack; where the guard was closed before the first handshake, what refuses as it does.
+ * The plain stack; if the guard was closed before the first handshake, a handler that refuses
+ * likewise.
  */
 function plainStack(wholeStack) {
   try {
@@ -145,8 +146,8 @@ function refuseClosed(req, res) {
 }
 
 /**
- * Whether nothing can be answered on the socket: the client went away, our side has ended it, or
- * the answer to a request before is still under way. No client of WebSocket sends a handshake
+ * Whether no answer can be written to the socket: the client disconnected, our side has ended it,
+ * or the answer to an earlier request is still being sent. A WebSocket client sends no handshake
  * before it has that answer (RFC 6455 section 4.1).
  */
 function isTaken(socket) {
@@ -167,10 +168,10 @@ function run(handlers, req, res, passed) {
 }
 
 function handlersOf(owner, stack) {
-  // A list with holes shows them.
+  // `Array.from` turns the holes of a sparse list into `undefined`, which is refused.
   const handlers = Array.isArray(stack) ? Array.from(stack) : [stack]
   const own = (handler) => typeof handler === 'function' && handler.guard === owner.pin
-  // A layer alone would leave out who may open the socket.
+  // A single layer would skip the check of who may open the socket.
   if (handlers.some((handler) => handler?.whole === true) && handlers.every(own)) return handlers
   throw new GuardError('`stack` must be what `securityStack` of the same guard has returned', { code: 'ERR_INVALID_ARGUMENT', path: 'stack' })
 }

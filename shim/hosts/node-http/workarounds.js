@@ -1,17 +1,17 @@
 'use strict'
 
-// What works around V8 and Node, and which versions end it.
+// Workarounds for V8 and Node, and the versions that end them.
 
 const { ServerResponse } = require('node:http')
 const { isDeepStrictEqual } = require('node:util')
 
-// `setHeader` checks every name and value and makes the name lower case, for each request anew: as
-// much work as the core has with all of its decision. Where Node keeps headers as we know it (20 to
-// 26), what was checked once is put there as it is. A Node that keeps them otherwise is found out
-// below, and gets `setHeader`.
+// `setHeader` checks every name and value and lower-cases the name, again for each request: as much
+// work as the core's whole decision. If Node stores headers in the known way (20 to 26), headers
+// that were checked once are stored directly. A Node that stores them differently is detected
+// below, and `setHeader` is used.
 /**
- * Where a response of this Node keeps its headers; null where it is not plain that they can be put
- * there.
+ * The property in which a response of this Node stores its headers; null if direct storage is not
+ * certain to work.
  */
 function findHeadersKey() {
   try {
@@ -39,15 +39,15 @@ function findHeadersKey() {
 
 const headersKey = findHeadersKey()
 
-// Whether V8 gives every object a hidden class of its own whose prototype was changed before a
-// property was added. Express does that to each request and response, so that no cache ever knows
-// them: every property that anybody reads or adds after that is looked up the long way. Measured:
-// 11.3 and 12.4 (Node 20 and 22) do, 13.6 (Node 24) does not: this goes when Node 22 does.
+// Whether V8 gives an object a hidden class of its own if its prototype was changed before a
+// property was added. Express does that to each request and response, so inline caches never match
+// them: every later read or addition of a property is a slow lookup. Measured: 11.3 and 12.4 (Node
+// 20 and 22) do, 13.6 (Node 24) does not: remove this with Node 22.
 const LOSES_SHAPES = Number.parseFloat(process.versions.v8) < 12.5
 
 /**
  * Makes request and response of Express hash tables, which share one class: V8 does that to an
- * object that loses a property which is not its last one. Each gets back what it has lost.
+ * object that loses a property other than its last one. Each lost property is restored.
  */
 function shareShapes(req) {
   const { res } = req

@@ -1,4 +1,4 @@
-//! What tokens are bound to, nonces, and proofs that were used.
+//! Bindings of tokens, nonces, and used proofs.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ fn a_bound_token_is_no_bearer_token() {
     let verifier = with_secret();
     let token = hs256_claims(&claims_with(&json!({ "cnf": { "jkt": segment([7; 32]) } })));
     assert_eq!(denial(&verifier, &token), TokenError::Bound);
-    // Nor when it is remembered.
+    // Nor when it is cached.
     assert!(verifier.verify_bound(&token, now()).is_ok());
     assert_eq!(denial(&verifier, &token), TokenError::Bound);
 }
@@ -59,7 +59,7 @@ fn a_nonce_is_good_for_its_time_in_every_process_with_its_secret() {
     let (here, there) = (nonces(&agreed), nonces(&agreed));
     let nonce = here.current(now());
     let later = |seconds| there.judge(&nonce, at(NOW_S + seconds));
-    // Spans of five minutes; this second is the first of one.
+    // Spans of five minutes; this second is the first of a span.
     assert_eq!(
         [later(0), later(299), later(300), later(599), later(600)],
         [
@@ -74,7 +74,7 @@ fn a_nonce_is_good_for_its_time_in_every_process_with_its_secret() {
     assert_eq!(there.judge(&nonce, at(NOW_S - 301)), Freshness::Unknown);
     let other = nonces(&json!({ "secret": "Aq4vT8mK2pXw9RbN6yLsGd3hJf7cUeAb", "lifetime": "10m" }));
     assert_eq!(other.judge(&nonce, now()), Freshness::Unknown);
-    // The span is part of it: a shorter life is not outlived.
+    // The MAC covers the span: a nonce of a longer lifetime is invalid for a shorter one.
     let shorter =
         nonces(&json!({ "secret": "Zq4vT8mK2pXw9RbN6yLsGd3hJf7cUeAa", "lifetime": "10s" }));
     assert_eq!(shorter.judge(&nonce, now()), Freshness::Unknown);
@@ -92,7 +92,7 @@ fn a_nonce_is_good_for_its_time_in_every_process_with_its_secret() {
     assert_eq!(one.judge(&two.current(now()), now()), Freshness::Current, "one secret per process");
 }
 
-/// What becomes of a proof in a list that asks nobody.
+/// The result of using a proof in a list without a store.
 fn take(used: &ReplayCache, proof: &Proof, now: Now) -> Use {
     match used.take(proof, now) {
         ReplayStep::Done(outcome) => outcome,
@@ -106,19 +106,19 @@ fn a_proof_is_used_once_and_remembered_until_it_is_too_old() {
         ReplayCache::in_memory(Arc::new(MemoryStore::new(MemoryConfig::DEFAULT_BYTES)), now());
     let (a, b) =
         (judge(&proof(&json!({}))).unwrap(), judge(&proof(&json!({ "jti": "p-2" }))).unwrap());
-    // The `jti` counts, not the text: whoever has the key can sign again and again.
+    // The `jti` counts, not the text: the holder of the key can sign any number of texts.
     let again = judge(&proof(&json!({ "iat": NOW_S - 5, "nonce": "x" }))).unwrap();
     assert!(take(&used, &a, now()) == Use::First);
     assert!(take(&used, &again, now()) == Use::Again);
     assert!(take(&used, &b, now()) == Use::First);
-    // Made ten seconds ahead, it is taken for seventy seconds after that.
+    // A proof made ten seconds ahead is acceptable for seventy seconds after that.
     for seconds in [0, 1, 60, 70, 129] {
         let now = now().plus(Duration::from_secs(seconds));
         assert!(take(&used, &a, now) == Use::Again, "{seconds}");
     }
 }
 
-/// An instant `seconds` after the tests' own, by a clock that was set back by so many since.
+/// The instant `seconds` after the test instant. The wall clock was set back by `by` seconds since.
 fn set_back(seconds: u64, by: u64) -> Now {
     let us = |seconds| seconds * 1_000_000;
     Now { unix_us: us(NOW_S + seconds - by), mono_us: us(5 + seconds) }
@@ -126,8 +126,8 @@ fn set_back(seconds: u64, by: u64) -> Now {
 
 #[test]
 fn a_clock_that_is_set_back_makes_no_used_proof_good_again() {
-    // By more than a proof is remembered longer than it is good; noticed late, when the proof is
-    // forgotten.
+    // Set back by more than the margin of the records, or detected only after the record has
+    // expired.
     for (by, noticed) in [(71, 131), (100, 131), (100, 10), (500, 510), (500, 501)] {
         let used = ReplayCache::in_memory(Arc::new(MemoryStore::new(1 << 20)), now());
         let clock = ClockRollback::default();
@@ -135,7 +135,7 @@ fn a_clock_that_is_set_back_makes_no_used_proof_good_again() {
             let proof = judge_after(text, now, clock.until_us(now))?;
             Ok::<_, ProofError>(take(&used, &proof, now) == Use::First)
         };
-        // Made by a clock that is ahead as far as may be.
+        // Made by a clock with the maximum allowed lead.
         for made in [NOW_S, NOW_S + 10] {
             let text = proof(&json!({ "iat": made, "jti": made.to_string() }));
             assert_eq!(use_up(&text, set_back(0, 0)), Ok(true));
@@ -158,10 +158,10 @@ fn proofs_are_taken_again_once_the_clock_has_caught_up() {
         judge_after(&text, now, clock.until_us(now)).map(|_| ())
     };
     assert_eq!(fresh(set_back(0, 0)), Ok(()));
-    // A correction by a few seconds is none that could matter.
+    // A correction by a few seconds does not matter.
     assert_eq!(fresh(set_back(20, 10)), Ok(()));
-    // Noticed when the old clock would have said 60; ten seconds more for proofs that were made
-    // ahead of it.
+    // Detected at second 60 of the old clock; ten seconds more for proofs that were made ahead of
+    // it.
     for (seconds, expected) in [
         (60, Err(ProofError::Time)),
         (110, Err(ProofError::Time)),
@@ -171,7 +171,7 @@ fn proofs_are_taken_again_once_the_clock_has_caught_up() {
     ] {
         assert_eq!(fresh(set_back(seconds, 50)), expected, "{seconds}");
     }
-    // Set right again, and back once more.
+    // The clock is corrected, and set back once more.
     assert_eq!(fresh(set_back(501, 0)), Ok(()));
     assert_eq!(fresh(set_back(502, 50)), Err(ProofError::Time));
 }
@@ -224,7 +224,8 @@ fn one_key_leaves_room_in_the_list_for_those_of_others() {
         (0..150_000).map(|number| take(&used, &numbered(greedy, number), now())).collect();
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == Use::First).count(), 100_000);
     assert!(outcomes[100_000..].iter().all(|outcome| *outcome == Use::TooMany));
-    // It is refused by that and not for want of room, and nobody else is.
+    // The key is refused for its own limit and not because the list is full; other keys are
+    // accepted.
     for number in 0..20_000 {
         assert_eq!(take(&used, &numbered(Thumbprint::of(b"other"), number), now()), Use::First);
     }
@@ -243,14 +244,13 @@ fn a_proof_that_is_older_than_the_list_is_refused_and_a_new_one_passes_at_once()
     };
     let tenths = |tenths: u8| serde_json::from_str::<Value>(&format!("{NOW_S}.{tenths}")).unwrap();
     let soon = began.plus(Duration::from_millis(200));
-    // Made before; in the same second, whoever knows when; before, by a client that says it
-    // exactly.
+    // Made before the list; in the same second, so possibly before; before, with an exact time.
     for made in [json!(NOW_S - 30), json!(NOW_S), tenths(3)] {
         assert_eq!(at(made, soon), Use::Forgotten);
     }
     assert_eq!(at(tenths(5), soon), Use::First);
     assert_eq!(at(json!(NOW_S + 1), began.plus(Duration::from_secs(1))), Use::Again);
-    // The clock was an hour behind when the list began, and is set right.
+    // The clock was an hour behind when the list began, and is corrected.
     let right = Now { unix_us: (NOW_S + 3600) * 1_000_000, mono_us: began.mono_us + 1_000_000 };
     assert_eq!(at(json!(NOW_S + 3590), right), Use::Forgotten);
     assert_eq!(at(json!(NOW_S + 3600), right), Use::Again);

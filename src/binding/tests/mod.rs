@@ -1,4 +1,4 @@
-//! Proofs and bindings: what is taken, and a table of what must not be.
+//! Proofs and bindings: accepted ones, and a table of those that must be refused.
 
 mod bound;
 
@@ -22,7 +22,7 @@ fn ath(token: &str) -> String {
     segment(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes()))
 }
 
-/// The claims of a good proof, with others in their place; `"\0gone"` leaves one out.
+/// The claims of a good proof, replaced or extended by `more`; `"\0gone"` removes one.
 fn proof_claims(more: &Value) -> Value {
     let mut claims =
         json!({ "jti": "p-1", "htm": "POST", "htu": URL, "iat": NOW_S, "ath": ath(TOKEN) });
@@ -36,7 +36,7 @@ fn proof_claims(more: &Value) -> Value {
     claims
 }
 
-/// The public key of the test data without what a key file has beside its numbers.
+/// The public key of the test data, reduced to the type and numbers of the key.
 fn public_jwk(pair: &str) -> Value {
     let mut jwk = key(pair, "publicJwk");
     for name in ["alg", "kid", "use", "key_ops"] {
@@ -54,7 +54,7 @@ pub(super) fn proof(more: &Value) -> String {
     signed_as(&header, &proof_claims(more), jsonwebtoken::Algorithm::ES256, "p256")
 }
 
-/// Judges a proof where those made until `forgotten_until_us` may have been used before.
+/// Verifies a proof at a server where those made until `forgotten_until_us` may have been used.
 pub(super) fn judge_after(
     text: &str,
     now: Now,
@@ -101,7 +101,7 @@ fn the_examples_of_rfc_9449_verify_at_their_time() {
     let bound = json!({ "jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I" });
     assert_eq!(Confirmation::read(&bound).unwrap().key, Some(proof.key));
     assert_eq!(read_proof(&text, &request(1_562_262_679)), Err(ProofError::Time));
-    // Section 5: it is for the authorization server, and has no `ath`.
+    // Section 5: this proof is for the authorization server and has no `ath`.
     let text = format!(
         "{HEADER}.eyJqdGkiOiItQndDM0VTYzZhY2MybFRjIiwiaHRtIjoiUE9TVCIsImh0dSI6Imh0dHBzOi8vc2VydmVyLmV4YW1wbGUuY29tL3Rva2VuIiwiaWF0IjoxNTYyMjYyNjE2fQ.2-GxA6T8lP4vfrg8v-FdWP0A0zdrj8igiMLvqRMUvwnQg4PtFLbdLXiOSsX0x7NVY-FNyJK70nfbV37xRZT3Lg"
     );
@@ -152,7 +152,7 @@ fn a_proof_by_any_asymmetric_algorithm_is_taken_and_its_key_named() {
         let header = proof_header(name, pair).to_string();
         let text = signed_as(&header, &proof_claims(&json!({})), alg, pair);
         let proof = judge(&text).unwrap_or_else(|fault| panic!("{name}: {fault:?}"));
-        // RFC 7638 by another hand: the crate `jsonwebtoken` has it, too.
+        // An independent implementation of RFC 7638: the crate `jsonwebtoken`.
         let jwk: jsonwebtoken::jwk::Jwk = serde_json::from_value(public_jwk(pair)).unwrap();
         let wanted = jwk.thumbprint(jsonwebtoken::jwk::ThumbprintHash::SHA256).unwrap();
         assert_eq!(Some(proof.key), Thumbprint::from_base64url(&wanted), "{name}");
@@ -362,12 +362,12 @@ fn no_other_header_makes_a_proof() {
     ] {
         assert_eq!(judge(&sign(&header)), Err(fault), "{header}");
     }
-    // A key that the header names in another way is not looked at.
+    // Other references to a key in the header are ignored.
     assert!(
         judge(&sign(&with(json!({ "jku": "https://evil.example", "x5c": [], "kid": "x" }))))
             .is_ok()
     );
-    // A secret is no public key, even where the message is signed with it.
+    // A secret is not a public key, even if it has signed the message.
     let header = json!({ "typ": "dpop+jwt", "alg": "HS256", "jwk": { "kty": "oct", "k": segment(secret()) } });
     let message = format!(
         "{}.{}",

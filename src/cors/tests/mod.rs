@@ -374,7 +374,7 @@ fn a_verdict_means_nothing_where_origins_are_listed() {
     assert_eq!(app().judge(&request).denied, Some(CorsError::Origin));
 }
 
-// Anything at all
+// Arbitrary input
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]

@@ -1,5 +1,4 @@
-//! The misconfigurations that are refused: what is written, where the error points, what it says to
-//! write instead.
+//! The misconfigurations that are refused: the option, the path in the error, and the suggestion.
 
 use serde_json::{Value, json};
 
@@ -12,7 +11,7 @@ fn refused() -> Vec<(Value, &'static str, &'static str)> {
         |key: &str, value: Value| json!({ "origins": ["https://a.example.com"], key: value });
     let session = |text: &str| json!({ "origins": [text], "credentials": true });
     vec![
-        // What people write who come from other packages
+        // Option names of other packages
         (json!({ "allowedOrigins": [] }), "cors.allowedOrigins", "did you mean `origins`?"),
         (json!({ "origin": "https://a.example.com" }), "cors.origin", "did you mean `origins`?"),
         (
@@ -33,7 +32,7 @@ fn refused() -> Vec<(Value, &'static str, &'static str)> {
         (json!({ "origins": [] }), "cors.origins", "cors: false"),
         (json!({ "origins": [7] }), "cors.origins[0]", ""),
         (json!({ "origins": ["\0function"] }), "cors.origins[0]", ""),
-        // Origins that trust everybody
+        // Origins that trust every page
         (session("*"), "cors.origins", "list the origins"),
         (json!({ "origins": ["*", "https://a.example.com"] }), "cors.origins", "['*'] alone"),
         (origin("null"), "cors.origins[0]", "list the origins"),
@@ -114,7 +113,7 @@ fn refused() -> Vec<(Value, &'static str, &'static str)> {
             "cors.origins[1]",
             "leave out one",
         ),
-        // The rest
+        // Other options
         (with("credentials", json!("true")), "cors.credentials", ""),
         (with("methods", json!([])), "cors.methods", "leave it out"),
         (with("methods", json!("GET,POST")), "cors.methods", ""),

@@ -117,7 +117,7 @@ fn the_types_are_shared_between_threads() {
     shared::<HeadersConfig>();
 }
 
-// What can be configured
+// Options
 
 #[test]
 fn directives_given_are_merged_over_those_of_the_profile() {
@@ -158,7 +158,7 @@ fn a_report_only_policy_has_its_own_header_and_an_endpoint() {
         header(&set, "Reporting-Endpoints").unwrap(),
         "csp=\"https://r.example.com/csp?a=b\", default=\"https://r.example.com/all\""
     );
-    // A policy that is only reported keeps nobody from framing.
+    // A report-only policy blocks no frame.
     assert_eq!(header(&set, "X-Frame-Options").unwrap(), "DENY");
 }
 
@@ -204,7 +204,7 @@ fn frame_options_and_frame_ancestors_always_say_the_same() {
     );
     assert_eq!(both(&ancestors(json!(["'self'"]))), (some("SAMEORIGIN"), some("'self'")));
     assert_eq!(both(&ancestors(json!(["'none'"]))), (some("DENY"), some("'none'")));
-    // X-Frame-Options has no word for it: left to CSP.
+    // X-Frame-Options has no equivalent: CSP alone applies.
     assert_eq!(
         both(&ancestors(json!(["https://partner.example"]))),
         (None, some("https://partner.example"))
@@ -298,9 +298,9 @@ fn a_hash_makes_an_inline_script_its_own_exception() {
     assert!(web(&value, CSP).unwrap().contains(hash));
 }
 
-// Anything at all
+// Arbitrary input
 
-/// What Node lets through `setHeader`, and no more than one header or policy.
+/// Whether Node's `setHeader` accepts every header, and each holds one value and one policy.
 fn is_clean(set: &HeaderSet) -> bool {
     set.always.iter().chain(&set.secure).all(|(name, value)| {
         name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')

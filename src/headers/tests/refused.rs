@@ -1,5 +1,4 @@
-//! The misconfigurations that are refused: what is written, where the error points, what it says to
-//! write instead.
+//! The misconfigurations that are refused: the option, the path in the error, and the suggestion.
 
 use serde_json::{Value, json};
 
@@ -249,7 +248,7 @@ fn refused() -> Vec<(Profile, Value, &'static str, &'static str)> {
             "headers.csp.directives.trusted-types[0]",
             "write \"'none'\"",
         ),
-        // Policies that only look like one
+        // Policies that give no protection
         (
             Api,
             csp(json!({ "default-src": false })),
@@ -364,7 +363,7 @@ fn refused() -> Vec<(Profile, Value, &'static str, &'static str)> {
             "headers.hsts.includeSubDomains",
             "leave out one",
         ),
-        // The rest
+        // Other options
         (
             Api,
             json!({ "frameOptions": "ALLOW-FROM https://a.example" }),

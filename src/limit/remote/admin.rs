@@ -15,25 +15,25 @@ use crate::quota::{
 };
 use crate::store::{Key, Record};
 
-/// What `guard.limits` can be asked to do.
+/// The operations of `guard.limits`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AdminOp {
     /// Judge a cost as a request would be, and count it if it is admitted.
     Consume(u32),
-    /// Say how a key stands.
+    /// Return the state of a key.
     Get,
-    /// Take a cost whether it is there or not.
+    /// Take a cost, even if less remains.
     Penalize(u32),
-    /// Give a cost back.
+    /// Return a cost.
     Reward(u32),
-    /// Refuse a key for so long.
+    /// Refuse a key for this time.
     Block(Duration),
-    /// Forget what a key has used, and its block.
+    /// Reset the count of a key, remove its block, and free its slots.
     Reset,
 }
 
 impl AdminOp {
-    /// Whether the caller is told how the key stands.
+    /// Whether the operation returns the state of the key.
     #[must_use]
     pub const fn has_reply(self) -> bool {
         matches!(self, Self::Consume(_) | Self::Get)
@@ -49,7 +49,7 @@ pub struct PendingAdminOp {
 }
 
 impl Limiter {
-    /// Carries out a call in this process. `Some` where the caller is told how the key stands.
+    /// Executes a call in this process. `Some` if the operation returns the state of the key.
     pub fn call(
         &self,
         name: &str,
@@ -67,7 +67,7 @@ impl Limiter {
         }
     }
 
-    /// What to ask the store for a call on the key of a policy.
+    /// The store command of a call on a key of a policy.
     pub fn manual_question(
         &self,
         name: &str,
@@ -114,18 +114,18 @@ impl Limiter {
         Ok((pending, StoreCommand::about(action, vec![SubjectCommand { subject, demands }])))
     }
 
-    /// What the store's answer means: how the key stands under the policy's own limit.
+    /// Reads the store's answer: the state of the key under the policy's own limit.
     pub fn manual_answer(
         &self,
         pending: &PendingAdminOp,
         answer: &CommandResult,
     ) -> Result<KeyState, LimitError> {
         let policy = self.policy(&pending.name)?;
-        // What is kept here of the key is not true any more.
+        // The cached state of the key is stale now.
         self.forget(&pending.keys);
         let standing = match answer.standings.first() {
             Some(standing) => *standing,
-            // Who frees all slots is told of none.
+            // An operation that frees all slots returns no state.
             None if policy.own.rule.is_in_flight() && !pending.op.has_reply() => LimitStatus {
                 fits: true,
                 state: State::default(),
@@ -153,7 +153,7 @@ impl Limiter {
         Ok(key_state(&rule, &kept, cost, standing.fits, now))
     }
 
-    /// Forgets what is kept here of some keys.
+    /// Drops the cached state of some keys.
     pub(in crate::limit) fn forget(&self, keys: &[Key]) {
         let mut locked = self.store.lock(keys.iter().copied());
         for key in keys {

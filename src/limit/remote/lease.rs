@@ -1,15 +1,15 @@
-//! Leases: what a busy key will need soon is debited in the store ahead of time, and spent here
-//! without asking.
+//! Leases: the expected cost of a busy key is debited in the store ahead of time, and spent here
+//! without a store command.
 //!
-//! Every admission is debited before it is given, so a process that dies has admitted too little,
-//! never too much. What was debited is spent within [`span_us`] or given back, as far as it has not
-//! come back by itself: a window that is over gets nothing back. So in any span of time W a key is
-//! admitted at most burst + rate × (W + span) times.
+//! Every admission is debited before it is granted, so a process that dies has admitted too little,
+//! never too much. The debit is spent within [`span_us`], or the rest is refunded, except for the
+//! part that the algorithm has restored by itself: a window that is over gets no refund. So in any
+//! span of time W a key is admitted at most burst + rate × (W + span) times.
 //!
-//! A lease is three quarters of what this process is expected to admit within the span, and never
-//! more than its part of what is left. So small limits and quiet keys have none, and are asked for
-//! one by one. The request that finds a lease spent asks for itself and for the next lease in one
-//! question.
+//! A lease is three quarters of the requests that this process expects to admit within the span,
+//! and at most its share of the remaining quota. So small limits and quiet keys have no lease, and
+//! the store decides each of their requests. A request that finds its lease spent sends one
+//! command, for itself and for the next lease.
 
 use crate::clock::Now;
 use crate::few::Few;
@@ -20,21 +20,22 @@ use crate::store::{Key, Locked, Record};
 
 const LEASED: u64 = 0x4c45_4153_4544_2121;
 const SECOND_US: u64 = 1_000_000;
-/// A key that is not asked for within this time is not busy any more.
+/// A key without a request within this time is not busy any more.
 const FORGOTTEN_US: u64 = 3 * SECOND_US;
-/// How long one request is waited for that asks for a lease, before another one asks too.
+/// How long other requests wait for the one that requests a lease, before another one does too.
 const ASKING_MS: u32 = 100;
 
-/// What is known of a key that may have a lease.
+/// The state of a key that may have a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Lease {
-    /// What may still be spent, in units of cost.
+    /// The remaining debit, in units of cost.
     left: u32,
-    /// Until when it may be spent.
+    /// The end of the lease.
     until_us: u64,
-    /// Until when somebody asks for the next: milliseconds, the low half.
+    /// The time until which a request for the next lease is pending: milliseconds, the low half.
     asking_ms: u32,
-    /// The second of which `now` counts the requests; `before` are those of the one before.
+    /// The second in which `now` counts the requests; `before` has the count of the previous
+    /// second.
     second: u32,
     now: u16,
     before: u16,
@@ -60,7 +61,7 @@ impl Lease {
         Record {
             state: [tokens, rate],
             expires_us: (now_us + FORGOTTEN_US).max(self.until_us),
-            // A flood of keys must not push out what was paid for.
+            // A flood of keys must not evict a debit.
             blocked_until_us: self.until_us,
             used: 0,
         }
@@ -76,29 +77,29 @@ impl Lease {
         self.now = self.now.saturating_add(1);
     }
 
-    /// Whether somebody asks for the next already.
+    /// Whether a request for the next lease is pending.
     fn is_asked_for(self, now_us: u64) -> bool {
         let left = self.asking_ms.wrapping_sub(low(now_us / 1000));
         (1..=ASKING_MS).contains(&left)
     }
 
-    /// Whether a part's cost can be spent.
+    /// Whether the lease covers a part's cost.
     fn covers(self, part: &PolicyCheck<'_>, now_us: u64) -> bool {
         part.cost == 0 || !part.policy.exact && self.until_us > now_us && self.left >= part.cost
     }
 
-    /// Requests per second, as far as one can tell.
+    /// Estimated requests per second.
     fn rate(self) -> u64 {
         u64::from(self.now.max(self.before))
     }
 }
 
-/// How long a lease lasts: a second, or 2 % of the window if that is shorter.
+/// The duration of a lease: a second, or 2 % of the window if that is shorter.
 pub(super) fn span_us(rule: &Rule) -> u64 {
     (rule.window_us() / 50).min(SECOND_US)
 }
 
-/// When a lease that is taken now is over: an aligned window ends what was debited in it.
+/// The end of a lease that is taken now. An aligned window ends its debits.
 fn end_us(rule: &Rule, now: Now) -> u64 {
     let span_us = span_us(rule);
     if rule.algorithm().has_burst() {
@@ -107,27 +108,26 @@ fn end_us(rule: &Rule, now: Now) -> u64 {
     now.mono_us + span_us.min(rule.window_us() - now.unix_us % rule.window_us())
 }
 
-/// How many requests to debit for a part, that which is asked about among them: 1 is no lease.
+/// The number of requests to debit for a part, including the current one: 1 means no lease.
 fn wanted(part: &PolicyCheck<'_>, lease: Lease, instances: u32, now: Now) -> u32 {
     if part.policy.exact || part.cost == 0 {
         return 1;
     }
     let rule = &part.counter.rule;
-    // More would often be left over and have to be given back: `bench/simulate.mjs` has the
-    // figures.
+    // More would often remain and have to be refunded: `bench/simulate.mjs` has the figures.
     let expected = (lease.rate() * span_us(rule) * 3).div_ceil(4 * SECOND_US);
     let left = rule.view(State(part.record.state), rule.clock(now)).remaining;
     let mine = left / u64::from(instances) / u64::from(part.cost);
     u32::try_from(expected.min(mine).max(1)).unwrap_or(1)
 }
 
-/// Admits a request from leases, if every part of it has one; else counts that it was asked for.
-/// `parts` have their records of what the store said last.
+/// Admits a request from leases if every part has one; otherwise counts the request. The records of
+/// `parts` are the last answers of the store.
 pub(super) fn spend(locked: &mut Locked<'_>, parts: &mut [PolicyCheck<'_>], now: Now) -> bool {
     let now_us = now.mono_us;
     let mut leases = Vec::with_capacity(parts.len());
     for part in parts.iter() {
-        // What is asked for every time has no lease, and nothing is noted of it.
+        // A part that is `exact` has no lease, and its requests are not counted.
         let may_have = !part.policy.exact;
         let record = may_have.then(|| locked.get(&part.key.variant(LEASED), now_us)).flatten();
         let mut lease = record.map_or_else(Lease::default, |record| Lease::read(&record));
@@ -140,17 +140,17 @@ pub(super) fn spend(locked: &mut Locked<'_>, parts: &mut [PolicyCheck<'_>], now:
             lease.left -= part.cost.min(lease.left);
         }
         part.leased = if lease.until_us > now_us { u64::from(lease.left) } else { 0 };
-        // A key that is met for the first time gets no place yet: most never come again.
+        // A new key gets no entry yet: most keys never return.
         if !part.policy.exact && (known || part.record != Record::default()) {
-            // Without a place there is no lease, and the store is asked.
+            // Without an entry there is no lease, and the store decides.
             let _ = locked.put_own(&part.key.variant(LEASED), lease.record(now_us), now_us);
         }
     }
     enough
 }
 
-/// Whether leases cover a request that the store would refuse: what is spent of them was admitted
-/// before. What was blocked by hand is not let through.
+/// Whether leases cover a request that the store would refuse: the store admitted their cost
+/// before. A key that was blocked by `guard.limits` stays refused.
 pub(super) fn cover(locked: &Locked<'_>, parts: &[PolicyCheck<'_>], now: Now) -> bool {
     parts.iter().all(|part| {
         let record = locked.get(&part.key.variant(LEASED), now.mono_us);
@@ -159,7 +159,7 @@ pub(super) fn cover(locked: &Locked<'_>, parts: &[PolicyCheck<'_>], now: Now) ->
     })
 }
 
-/// Decides how much to debit for each part, and names what was not spent in time, to be given back.
+/// Decides how much to debit for each part, and returns refunds of expired leases.
 pub(super) fn plan(
     locked: &mut Locked<'_>,
     parts: &mut [PolicyCheck<'_>],
@@ -168,7 +168,7 @@ pub(super) fn plan(
 ) -> Vec<StoreCommand> {
     let now_us = now.mono_us;
     let mut unspent = Vec::new();
-    // Where one limit asks for every request, a lease of another could not be spent.
+    // If one limit sends every request to the store, a lease of another can't be spent.
     let spendable = !parts.iter().any(|part| part.policy.exact);
     for part in parts {
         let key = part.key.variant(LEASED);
@@ -178,7 +178,7 @@ pub(super) fn plan(
             unspent.extend(refund(part, lease, now));
             lease.left = 0;
         }
-        // Of many requests that find nothing left at once, one asks for all.
+        // Of many requests that find the lease spent at once, one requests a lease for all.
         if spendable && !lease.is_asked_for(now_us) {
             part.ahead = wanted(part, lease, instances, now) - 1;
             if part.ahead > 0 {
@@ -190,7 +190,7 @@ pub(super) fn plan(
     unspent
 }
 
-/// Keeps what was debited ahead for a part that was admitted, and tells what there is now.
+/// Stores the lease of an admitted part, and sets the cost that can be spent now.
 pub(super) fn keep(locked: &mut Locked<'_>, part: &mut PolicyCheck<'_>) {
     if part.policy.exact {
         return;
@@ -200,7 +200,7 @@ pub(super) fn keep(locked: &mut Locked<'_>, part: &mut PolicyCheck<'_>) {
     let mut lease = known.unwrap_or_default();
     if part.ahead > 0 {
         let end_us = end_us(&part.counter.rule, part.now);
-        // Where some of another is left, the earlier end holds for both.
+        // If an earlier lease has a rest, the earlier end applies to both.
         if lease.left > 0 && lease.until_us > now_us {
             lease.until_us = lease.until_us.min(end_us);
         } else {
@@ -209,7 +209,7 @@ pub(super) fn keep(locked: &mut Locked<'_>, part: &mut PolicyCheck<'_>) {
         lease.left = lease.left.saturating_add(part.cost.saturating_mul(part.ahead));
         lease.asking_ms = 0;
         if !locked.put_own(&key, lease.record(now_us), now_us) {
-            // Without a place it is lost, and so less is admitted, never more.
+            // Without an entry the lease is lost, so less is admitted, never more.
             return;
         }
     }
@@ -218,17 +218,16 @@ pub(super) fn keep(locked: &mut Locked<'_>, part: &mut PolicyCheck<'_>) {
     }
 }
 
-/// Forgets a lease: the key was changed by hand. What was debited is lost to it.
+/// Drops a lease after `guard.limits` changed the key. Its debit is lost.
 pub(super) fn forget(locked: &mut Locked<'_>, key: Key) {
     locked.remove(&key.variant(LEASED));
 }
 
-/// Gives back what is left of a lease that is over, by the rule for all that is given back, see
-/// [`Rule::remainder`].
+/// Refunds the rest of an expired lease, by the rule of all refunds: see [`Rule::remainder`].
 fn refund(part: &PolicyCheck<'_>, lease: Lease, now: Now) -> Option<StoreCommand> {
     let rule = part.counter.rule;
     let charged = if rule.algorithm().has_burst() {
-        // The last that the store said of the key; while a lease holds, that is its own charge.
+        // The last state from the store; while a lease holds, it includes the lease's own charge.
         State(part.record.state)
     } else {
         let ago_us = now.mono_us.saturating_sub(lease.until_us) + span_us(&rule);

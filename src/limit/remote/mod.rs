@@ -1,11 +1,10 @@
-//! A request under a shared store: what is known here already, what is asked, and what becomes of
-//! it where no answer comes.
+//! A request under a shared store: the cached state, the store command, and the decision if the
+//! store does not answer.
 //!
-//! What the store has said is kept under the key itself. Its instants are moved to the monotonic
-//! clock of this process, which nobody sets; only the numbers of aligned windows are those of the
-//! store's clock. Beside it stand, under variants of the key and in the same shard: that it
-//! refuses, what was debited ahead of time ([`lease`]), and what is counted here while the store is
-//! away.
+//! The last state from the store is cached under the key itself. Its instants are converted to the
+//! monotonic clock of this process, which is never set; only the numbers of aligned windows follow
+//! the store's clock. Variants of the key, in the same shard, hold the store's refusal, the cost
+//! that was debited ahead of time ([`lease`]), and the local count while the store is unavailable.
 
 mod admin;
 mod lease;
@@ -28,19 +27,19 @@ use crate::quota::{Action, CommandResult, LimitCheck, StoreCommand, SubjectComma
 use crate::shared_store::{SharedSlot, SharedStore};
 use crate::store::{Key, Locked, Record, SPENT, StoreError};
 
-/// A refusal of the store is believed for this long at most, though its own time to wait may be
-/// longer: a reset by another process is seen that soon, and a client that is over its limit costs
-/// one question in this time.
+/// The maximum time for which a refusal of the store is cached, even if its own wait is longer. So
+/// a reset by another process takes effect that soon, and a client over its limit costs one store
+/// command in this time.
 const BELIEVED_US: u64 = 1_000_000;
 const REFUSED: u64 = 0x5245_4655_5345_4421;
 const ALONE: u64 = 0x414c_4f4e_4521_2121;
 
-/// What comes of a check.
+/// The result of a check.
 #[derive(Debug)]
 pub enum Check<'l> {
     /// It is decided.
     Done(Outcome<'l>),
-    /// The store has to be asked; [`Limiter::finish`] takes its answer.
+    /// The store has to decide; pass its answer to [`Limiter::finish`].
     Ask(Pending, StoreCommand),
 }
 
@@ -50,7 +49,7 @@ pub struct Pending(Few<PendingPolicyCheck>);
 
 #[derive(Debug)]
 struct PendingPolicyCheck {
-    /// The policy's place in the limiter, and the tag of the counter that it uses.
+    /// The policy's index in the limiter, and the tag of the counter in use.
     index: usize,
     tag: u32,
     key: Key,
@@ -62,8 +61,8 @@ struct PendingPolicyCheck {
 }
 
 impl Limiter {
-    /// As [`Self::check`], for a limiter over any store: over a shared one, what is not known here
-    /// has to be asked.
+    /// As [`Self::check`], for a limiter over any store. Over a shared store, a request that the
+    /// cached state can't decide returns a store command.
     pub fn begin(
         &self,
         which: LimitMask,
@@ -94,7 +93,7 @@ impl Limiter {
         ask(parts, shared)
     }
 
-    /// Goes on with what the store has said, or without it.
+    /// Continues with the answer of the store, or without it.
     pub fn finish(
         &self,
         pending: Pending,
@@ -107,14 +106,14 @@ impl Limiter {
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
-                // Nobody may talk himself out of being counted: who competes for a record is
-                // counted here.
+                // Contention must not become a bypass: a request that loses the competition for a
+                // record is counted locally.
                 let away = error != StoreError::Contended;
                 return self.without_store(parts, shared, clock, away).map(Check::Done);
             }
         };
         if !answer.admitted && parts.iter().any(|part| part.ahead > 0) {
-            // Too much was asked for. This request alone may fit.
+            // The cost with the lease was too high. This request alone may fit.
             for part in &mut parts {
                 part.ahead = 0;
             }
@@ -144,7 +143,8 @@ impl Limiter {
         Ok(Check::Done(self.report(parts, admitted)))
     }
 
-    /// Admits what the store has refused, where somebody has leased the last that it had.
+    /// Admits a request that the store has refused, if another request has leased the last of the
+    /// quota.
     fn spend_lease(&self, parts: &mut [PolicyCheck<'_>], now: Now) -> bool {
         let mut locked = self.store.lock(parts.iter().map(|part| part.key));
         let admitted = lease::cover(&locked, parts, now) && lease::spend(&mut locked, parts, now);
@@ -156,7 +156,7 @@ impl Limiter {
         admitted
     }
 
-    /// Keeps what the store has said.
+    /// Caches the answer of the store.
     fn remember(&self, parts: &mut [PolicyCheck<'_>], admitted: bool) {
         let mut locked = self.store.lock(parts.iter().map(|part| part.key));
         for part in parts {
@@ -166,11 +166,11 @@ impl Limiter {
                 } else if let Some(slot) = part.held.take() {
                     slot.was_refused(part.fits);
                 }
-                // A slot may come free at any time: a refusal is not believed the next time.
+                // A slot may be released at any time, so a refusal is not cached.
                 continue;
             }
             let now_us = part.now.mono_us;
-            // Where there is no place for it, the store is asked again: nothing is lost.
+            // Without room the next request goes to the store again: nothing is lost.
             let _ = locked.put_own(&part.key, part.record, now_us);
             if admitted {
                 lease::keep(&mut locked, part);
@@ -178,7 +178,8 @@ impl Limiter {
             if part.fits {
                 continue;
             }
-            // Processes that compete for the last of a quota would otherwise ask for each request.
+            // Otherwise processes that compete for the last of a quota would send a command for
+            // each request.
             let pause_us = part.wait_us().max(lease::span_us(part.rule()) / 10);
             let until_us = now_us + pause_us.min(BELIEVED_US);
             let refusal = Record {
@@ -191,8 +192,8 @@ impl Limiter {
         }
     }
 
-    /// What can be decided here, `Some` whether the request is admitted: the store has just refused
-    /// somebody alike, or a lease covers it.
+    /// The decision that the cached state allows, `Some` with whether the request is admitted: the
+    /// store has just refused a similar request, or a lease covers it.
     fn look_here(&self, parts: &mut Few<PolicyCheck<'_>>, now: Now) -> Option<bool> {
         let mut locked = self.store.lock(parts.iter().map(|part| part.key));
         let mut known: SmallVec<[bool; 8]> = SmallVec::with_capacity(parts.len());
@@ -216,7 +217,7 @@ impl Limiter {
         }
         if refused && !lease::cover(&locked, parts, now) {
             drop(locked);
-            // Of the others, only what is known is told.
+            // Of the other parts, only those with cached state are reported.
             let mut known = known.into_iter();
             parts.retain(|_| known.next().unwrap_or(false));
             return Some(false);
@@ -231,8 +232,7 @@ impl Limiter {
         Some(true)
     }
 
-    /// Judges a request without the store: each policy as it says where the store is away, else
-    /// here.
+    /// Judges a request without the store: by each policy's `onStoreFailure`, or locally.
     fn without_store<'l>(
         &'l self,
         mut parts: Few<PolicyCheck<'l>>,
@@ -252,7 +252,7 @@ impl Limiter {
             if part.is_in_flight() {
                 part.now = now;
                 part.share = Some(Box::new(share));
-                // What this process lets in now, it tells the store when that is back.
+                // A slot taken now is registered in the store when it is available again.
                 if part.held.is_none() {
                     part.held = slot_for(part, shared);
                 }
@@ -271,15 +271,15 @@ impl Limiter {
         Ok(self.judge_from(parts, now, &records))
     }
 
-    /// The shared store, if it counts in one.
+    /// The shared store, if the limiter has one.
     #[must_use]
     pub fn shared_store(&self) -> Option<&Arc<SharedStore>> {
         self.shared.as_ref()
     }
 }
 
-/// What this process begins with when the store goes away: the same part of its share is used as
-/// was of the whole.
+/// The initial local record when the store becomes unavailable: the same part of the share is used
+/// as was of the whole limit.
 fn first_share(locked: &Locked<'_>, part: &PolicyCheck<'_>, share: &Rule, now: Now) -> Record {
     let Some(whole) = locked.get(&part.key, now.mono_us) else { return Record::default() };
     let rule = &part.counter.rule;
@@ -307,7 +307,7 @@ impl Pending {
         Self(parts.into_iter().filter_map(pending).collect())
     }
 
-    /// The parts again; `None` where the limiter is not the one that asked.
+    /// The parts again; `None` if the command came from another limiter.
     fn parts(self, limiter: &Limiter, now: Now) -> Option<Few<PolicyCheck<'_>>> {
         self.0
             .into_iter()
@@ -337,7 +337,7 @@ impl Pending {
     }
 }
 
-/// Asks the store to charge for all parts, or for none.
+/// The command that charges all parts, or none.
 fn ask<'l>(
     mut parts: Few<PolicyCheck<'_>>,
     shared: &Arc<SharedStore>,
@@ -353,14 +353,14 @@ fn ask<'l>(
     Ok(Check::Ask(Pending::new(parts), question))
 }
 
-/// A slot that is not asked for yet.
+/// A new slot, not requested yet.
 fn slot_for(part: &PolicyCheck<'_>, shared: &Arc<SharedStore>) -> Option<Box<SharedSlot>> {
     let rule = &part.counter.rule;
     let (most, span_ms) = rule.slots();
     shared.slot(part.subject?, most, span_ms, rule.is_watching()).map(Box::new)
 }
 
-/// The subjects of a request, each once, with what counts it in time. The order is that of
+/// The subjects of a request, each once, with its checks of limits in time. The order is that of
 /// [`in_asked_order`].
 fn subjects_of(parts: &[PolicyCheck<'_>]) -> Vec<SubjectCommand> {
     let mut subjects: Vec<SubjectCommand> = Vec::with_capacity(parts.len());
@@ -376,8 +376,8 @@ fn subjects_of(parts: &[PolicyCheck<'_>]) -> Vec<SubjectCommand> {
     subjects
 }
 
-/// The parts in the order of the demands of [`subjects_of`], and behind them those of requests
-/// under way in their own.
+/// The parts in the order of the checks in [`subjects_of`], followed by those of limits of requests
+/// in flight, in their own order.
 fn in_asked_order<'p, 'l>(parts: &'p mut [PolicyCheck<'l>]) -> Few<&'p mut PolicyCheck<'l>> {
     if parts.len() < 2 {
         return parts.iter_mut().collect();

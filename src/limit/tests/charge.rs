@@ -1,4 +1,4 @@
-//! Costs that are given back once the response is known.
+//! Costs that are refunded after the response.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,7 +90,7 @@ fn what_has_come_back_by_itself_is_not_given_back_again() {
     let limiter = login("failed", "gcra");
     let client = client();
     let held = enter(&limiter, &request(&client), at(0)).unwrap();
-    // Its part of the limit is there again, and others have used it.
+    // Its part of the limit has refilled, and other requests have used it.
     let later = at(301 * SECOND);
     for _ in 0..3 {
         drop(enter(&limiter, &request(&client), later));
@@ -100,7 +100,7 @@ fn what_has_come_back_by_itself_is_not_given_back_again() {
 }
 
 proptest! {
-    /// A request that gives its cost back at once has left nothing behind.
+    /// A request whose cost is refunded at once leaves no trace.
     #[test]
     fn a_charge_that_is_given_back_at_once_leaves_no_trace(
         limit in 1u32..1000,

@@ -105,7 +105,7 @@ fn what_cannot_be_meant_is_refused_by_its_path() {
         (with("paths", json!(["/users/:id"])), "rateLimit.paths[0]", InvalidOption),
         (with("paths", json!(["/a?b=c"])), "rateLimit.paths[0]", InvalidOption),
         (with("paths", json!(["/ü"])), "rateLimit.paths[0]", InvalidOption),
-        // No request has these, so that the limit would never count.
+        // No request can have these paths, so the limit would never count.
         (with("paths", json!(["/%6Cogin"])), "rateLimit.paths[0]", InvalidOption),
         (with("paths", json!(["/a//b"])), "rateLimit.paths[0]", InvalidOption),
         (with("paths", json!(["/a/../b/*"])), "rateLimit.paths[0]", InvalidOption),

@@ -1,4 +1,4 @@
-//! Requests that wait for their turn, and limits that only watch.
+//! Delayed requests, and shadow limits.
 
 use serde_json::json;
 
@@ -33,7 +33,7 @@ fn requests_that_exceed_a_limit_wait_each_for_a_turn_of_its_own_and_no_longer_th
     );
     let refused = outcomes.last().unwrap();
     assert_eq!(refused.rate_limit, r#""slow";r=0;t=3"#);
-    // Who comes back then is not held back.
+    // A request at that time is not delayed.
     assert_eq!(refused.retry_after, Some(3));
     drop(outcomes);
     assert_eq!(check(&limiter, &request(&client), at(3 * SECOND)).delay_us, 0);

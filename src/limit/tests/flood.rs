@@ -94,7 +94,7 @@ fn admitted_at_cost_1(limiter: &Limiter, client: &ClientKey) -> usize {
 
 #[test]
 fn when_blocked_keys_take_all_the_room_new_keys_share_what_one_may_have() {
-    // A limit of 1: every address of the flood is blocked by its first request.
+    // A limit of 1: the first request of every address exhausts it.
     let limiter = limiter(&json!({ "name": "a", "limit": 1, "window": "1h" }));
     let first: Vec<ClientKey> = (0..5_000).map(|i| address(0xcb00_0000 + i)).collect();
     for client in &first {
@@ -106,12 +106,12 @@ fn when_blocked_keys_take_all_the_room_new_keys_share_what_one_may_have() {
     let now = at(0);
     let kept = limiter.store().len(now.mono_us);
     assert!(limiter.store().bytes() <= MB);
-    // Each that passed has a place, or is one of at most 32 that a shard counted for all.
+    // Each admitted key has an entry, or is one of at most 32 that a shard counts together.
     assert!(passed + first.len() <= kept + 32, "{passed} passed, {kept} kept");
     for client in first.iter().copied().chain((0..1_000).map(address)) {
         assert!(!check(&limiter, &request(&client), now).allowed);
     }
-    // And when the hour is over all is as before.
+    // After the hour all is as before.
     let later = now.plus(Duration::from_secs(3600));
     for client in &first {
         assert!(check(&limiter, &request(client), later).allowed);

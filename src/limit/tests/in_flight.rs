@@ -1,4 +1,4 @@
-//! Requests that are under way at once, in this process.
+//! Concurrent requests in this process.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -180,7 +180,7 @@ fn a_flood_of_keys_neither_frees_a_place_nor_is_remembered() {
     }
     assert!(!check(&limiter, &request(&client), at(SECOND)).allowed);
     assert_eq!(limiter.store().keys_under_way(), 1);
-    // All of a crowd that is under way at once is counted, whatever the store may hold.
+    // All requests of a crowd in flight are counted, however much the store may hold.
     let crowd: Vec<_> = (0..20_000_u32)
         .map(|i| {
             let stranger = ClientKey::from(std::net::IpAddr::V4(i.into()));
@@ -219,12 +219,12 @@ fn threads_never_have_more_requests_inside_than_there_are_places() {
     assert_eq!(taken(&limiter), 0);
 }
 
-/// What may happen to a limiter.
+/// An event of a limiter.
 #[derive(Debug, Clone)]
 enum Step {
-    /// A request of a client, by some of the limits.
+    /// A request of a client, under some of the limits.
     Begin(u8, bool),
-    /// One of those that are under way ends.
+    /// One of the requests in flight ends.
     End(usize),
     Reset(u8),
 }
@@ -246,7 +246,7 @@ proptest! {
             { "name": "other", "concurrent": other },
         ]));
         let name = |client: u8| format!("203.0.113.{client}");
-        // Who is inside, with what it counts by, and the same once more as numbers.
+        // The requests in flight with their limits, and the same as counts.
         let mut inside: Vec<(u8, bool, bool, Vec<ConcurrencyPermit>)> = Vec::new();
         let mut model: HashMap<(u8, &str), u64> = HashMap::new();
         for step in steps {

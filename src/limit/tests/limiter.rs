@@ -211,7 +211,7 @@ fn policies_are_about_their_methods_and_paths_however_these_are_written() {
         assert!(names("POST", path).is_empty(), "{path}");
     }
     assert_eq!(names("GET", "/v1/login"), ["reads"]);
-    // Express answers HEAD by the handler for GET.
+    // Express answers HEAD with the handler of GET.
     assert_eq!(names("HEAD", "/v1/login"), ["reads"]);
 }
 

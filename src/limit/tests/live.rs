@@ -1,4 +1,4 @@
-//! Limits that change while the guard runs.
+//! Limits that change at runtime.
 
 use std::sync::Arc;
 

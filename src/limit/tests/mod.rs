@@ -1,4 +1,4 @@
-//! What users rely on.
+//! The behaviour that users rely on.
 
 mod admin;
 mod charge;
@@ -52,7 +52,7 @@ fn check<'l>(limiter: &'l Limiter, subject: &Subject<'_>, now: Now) -> Outcome<'
     limiter.check(LimitMask::ALL, subject, now).unwrap()
 }
 
-/// How many of `tries` requests at one instant are admitted.
+/// The number of admitted requests among `tries` at one instant.
 fn admitted(limiter: &Limiter, subject: &Subject<'_>, tries: usize, now: Now) -> usize {
     (0..tries).filter(|_| check(limiter, subject, now).allowed).count()
 }

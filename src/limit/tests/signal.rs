@@ -1,4 +1,4 @@
-//! Limits that a signal has made tighter or wider.
+//! Limits that a signal made tighter or wider.
 
 use std::time::Duration;
 
@@ -104,8 +104,8 @@ fn a_signal_reaches_the_limits_that_count_by_its_subject_alone_or_the_one_that_i
 static CLIENT: ClientKey = ClientKey::UNKNOWN;
 
 proptest! {
-    /// However tight, one request fits in the end; however wide, nothing overflows, and the view
-    /// agrees with what fits.
+    /// However tight the limit, one request fits in the end; however wide, nothing overflows, and
+    /// the view agrees with the decision.
     #[test]
     fn a_scaled_rule_agrees_with_itself(
         limit in 1u32..1_000_000_000,

@@ -52,7 +52,7 @@ fn threads_that_share_some_of_their_policies_neither_over_admit_nor_wait_for_eve
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     assert_eq!(counts.iter().sum::<usize>(), 2_000);
-    // What was refused cost the users nothing.
+    // A refused request costs the users nothing.
     for (user, count) in users.iter().zip(counts) {
         let left = limiter.get("user", &[user], at(0)).unwrap().remaining;
         assert_eq!(left, 700 - count as u64);

@@ -1,4 +1,4 @@
-//! Documents as a whole: parameters, bodies, security, and what is refused.
+//! Whole documents: parameters, bodies, security, and refusals.
 
 use std::sync::Arc;
 
@@ -232,7 +232,7 @@ fn bodies_that_are_not_read_need_an_option() {
     assert_eq!(api.schemas(0, Some(3)), None);
 }
 
-/// A form with that schema, and what else its media type has.
+/// A form with that schema and that `encoding`.
 fn with_form(schema: &Value, encoding: &Value) -> Value {
     let form = json!({ "schema": schema, "encoding": encoding });
     let content =
@@ -255,7 +255,7 @@ fn forms_are_read_by_their_own_schema_and_json_by_its_own() {
     assert_eq!(schemas(1)["payload"], json!({ "types": ["form"] }));
     assert_eq!(schemas(1)["body"]["properties"]["n"]["default"], json!(1));
     assert_eq!(schemas(2)["payload"], json!({ "types": ["json"] }));
-    // A default is filled in where the body is a form, and must be good there.
+    // If the body may be a form, defaults are filled in, and must be valid.
     let bad =
         json!({ "type": "object", "properties": { "n": { "type": "integer", "default": "x" } } });
     let error = read(&with_form(&bad, &json!({}))).unwrap_err();
@@ -346,7 +346,7 @@ fn every_scheme_is_carried_out_or_mapped_or_an_error() {
     let bearer = secured(&json!([{ "bearer": [] }]));
     let error = Api::read(&without_tokens(), &bearer, &json!({})).unwrap_err();
     assert!(error.to_string().contains("has no `jwt`"), "{error}");
-    // The key is no undeclared name of the query.
+    // The key counts as a declared name of the query.
     let api = Api::read(&guard(), &secured(&json!([{ "queryKey": [] }])), &all).unwrap();
     assert!(api.schemas(0, None).unwrap()["query"]["properties"]["api_key"].is_object());
     for (bad, path) in [
@@ -376,7 +376,7 @@ fn an_operation_is_found_by_its_name() {
     assert!(api.named("listThing").unwrap_err().to_string().contains("did you mean 'listThings'?"));
 }
 
-/// JSON that is mostly made of the words of documents.
+/// JSON that consists mostly of keywords of documents.
 fn any_json() -> impl Strategy<Value = Value> {
     let word = prop::sample::select(vec![
         "string",
@@ -509,7 +509,7 @@ fn a_token_in_the_query_is_declared_by_no_operation_and_refused_where_none_is_as
     assert_eq!(names(json!([{}]), json!({})), none);
     assert_eq!(names(json!([]), json!({ "undeclared": "accept" })), json!({}));
     assert_eq!(names(json!([{ "bearer": [] }]), json!({})), json!({}));
-    // Whoever checks it elsewhere may be the guard.
+    // The external verifier may be the guard itself.
     assert_eq!(names(json!([{ "oidc": [] }]), json!({ "security": { "oidc": false } })), json!({}));
     let key = json!({ "security": { "queryKey": "\0function" } });
     assert_eq!(names(json!([{ "queryKey": [] }]), key), json!({ "access_token": false }));

@@ -1,4 +1,4 @@
-//! Documents as people write them, and what becomes of them.
+//! Typical documents, and their results.
 
 mod documents;
 mod responses;
@@ -22,7 +22,7 @@ fn guard() -> Arc<Guard> {
     Arc::new(Guard::new(&config).unwrap())
 }
 
-/// A guard that does not.
+/// A guard that verifies no tokens.
 fn without_tokens() -> Arc<Guard> {
     Arc::new(Guard::new(&json!({ "rateLimit": false })).unwrap())
 }
@@ -47,7 +47,7 @@ fn with_body(version: &str, schema: &Value, schemas: &Value) -> Value {
     document
 }
 
-/// What the document has for a request, in short.
+/// The search result for a request, in short form.
 fn found(api: &Api, method: &str, target: &str) -> String {
     match api.find(method, target, "") {
         Match::Operation { operation, params } => {

@@ -1,4 +1,4 @@
-//! Answers as a document describes them.
+//! Answers as described by a document.
 
 use serde_json::{Value, json};
 
@@ -24,7 +24,7 @@ fn of(schema: &Value) -> Value {
     json!({ "application/json": { "schema": schema } })
 }
 
-/// What becomes of an answer, in short.
+/// The result for an answer, in short form.
 fn reply(api: &Api, status: u16, answer: &Value) -> String {
     let stack = guard().stack(&api.schemas(0, None).unwrap(), Layers::Payload).unwrap();
     match stack
@@ -103,7 +103,7 @@ fn what_is_write_only_never_leaves_and_what_is_read_only_is_required() {
         assert_eq!(told("strip", &json!({ "more": "yes" })), "#/id required");
         assert_eq!(told("fail", &json!({ "id": 1 })), "as it is");
     }
-    // One schema, both ways.
+    // One schema, in both directions.
     let mut document = document(
         "3.0.3",
         &json!({ "/things": { "post": {
@@ -159,7 +159,7 @@ fn what_can_not_be_judged_of_an_answer_is_an_error_at_its_place() {
         assert_eq!(error.path(), format!("{at}{path}"), "{error}");
         assert!(error.to_string().contains(words), "{error}");
     }
-    // In 3.0 nothing counts beside `$ref`, and this would leave.
+    // Version 3.0 ignores keywords beside `$ref`, so this property would be sent.
     let schema = json!({ "properties": { "pin": { "$ref": "#/components/schemas/Pin", "writeOnly": true } } });
     let responses = json!({ "200": { "content": of(&schema) } });
     let schemas = json!({ "Pin": { "type": "string" } });

@@ -1,4 +1,4 @@
-//! The operation that a request is about.
+//! The operation of a request.
 
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -47,8 +47,7 @@ fn literal_segments_come_before_templates() {
         ("HEAD /ping", "HEAD /ping"),
         ("GET /ping", "405 HEAD"),
         ("GET /users/me", "GET /users/me"),
-        // The less literal path has the method, and the application's router would find it there,
-        // too.
+        // The less literal path has the method, and the application's router would choose it too.
         ("DELETE /users/me", "DELETE /users/{id} id=me"),
         ("GET /users/7?id=8", "GET /users/{id} id=7"),
         ("GET /users/a%20b", "GET /users/{id} id=a b"),
@@ -143,7 +142,7 @@ fn literal_text_is_compared_as_it_was_sent_and_values_are_decoded() {
         ("/orders/urn%3A7", "GET /orders/{id} id=urn:7"),
         ("/caf%c3%a9/%C3%BC", "GET /caf%C3%A9/{id} id=ü"),
         ("/x/a%2eb", "GET /x/a%2Eb"),
-        // Express takes these for another path than a router that decodes first.
+        // Express treats these as other paths than a router that decodes first.
         ("/files/secret%2Ejson", "malformed_path"),
         ("/files/secret%2ejson", "malformed_path"),
         ("/orders/7%3Apreview", "malformed_path"),
@@ -168,14 +167,14 @@ fn a_path_that_a_router_may_take_for_another_one_is_refused() {
     .unwrap();
     for (target, wanted) in [
         ("/users/me", "GET /users/me"),
-        // A router that minds case runs the handler of `/users/{id}`.
+        // A case-sensitive router runs the handler of `/users/{id}`.
         ("/users/ME", "malformed_path"),
-        // Whether a router minds case or not, it runs this one or none.
+        // With or without regard to case, a router runs this handler or none.
         ("/API/users/me", "GET /api/users/me"),
         ("/Users/me", "GET /users/me"),
         ("/Reports/LATEST", "GET /reports/latest"),
         ("/files/v.gz", "GET /files/v.{ext} ext=gz"),
-        // Express 4 lets a parameter behind a dot hold no dot.
+        // In Express 4, a parameter after a dot matches no dot.
         ("/files/v.tar.gz", "malformed_path"),
     ] {
         assert_eq!(found(&api, "GET", target), wanted, "{target}");
@@ -200,7 +199,7 @@ fn paths_that_could_be_taken_for_one_another_are_refused() {
         &["GET /a//b"],
         &["GET /a?b=c"],
         &["GET a"],
-        // No request has these: they are sent as `caf%C3%A9`, `a%20b` and `admin`.
+        // No request has these paths: they are sent as `caf%C3%A9`, `a%20b` and `admin`.
         &["GET /caf\u{e9}"],
         &["GET /a b"],
         &["GET /%61dmin"],
@@ -210,7 +209,7 @@ fn paths_that_could_be_taken_for_one_another_are_refused() {
         assert!(error.path().starts_with("paths."), "{operations:?}: {error}");
     }
     for operations in [
-        // Other methods, or a path that decides.
+        // Other methods, or a third path that decides.
         &["GET /{kind}/me", "POST /users/{id}"][..],
         &["GET /{kind}/me", "GET /users/{id}", "GET /users/me"],
         &["GET /files/a{x}", "GET /files/b{y}", "GET /files/{z}"],
@@ -292,7 +291,7 @@ fn a_mount_that_no_path_lies_under_is_outside_of_the_document() {
     }
 }
 
-/// Whether a path fits a template, one segment at a time.
+/// Whether a path matches a template, one segment at a time.
 fn fits(template: &Template, segments: &[String]) -> bool {
     template.segments.len() == segments.len()
         && template.segments.iter().zip(segments).all(|(wanted, segment)| match wanted {
@@ -307,7 +306,7 @@ fn fits(template: &Template, segments: &[String]) -> bool {
         })
 }
 
-/// How literal a template is, from the left.
+/// The rank of a template's literalness, from the left.
 fn literalness(template: &Template) -> Vec<usize> {
     let rank = |segment: &Segment| match segment {
         Segment::Literal(_) => 0,
@@ -334,7 +333,7 @@ fn path() -> impl Strategy<Value = Vec<String>> {
 }
 
 proptest! {
-    /// The tree finds what looking at each template in turn finds: the most literal one that has
+    /// The tree finds the same as a comparison with each template: the most literal one that has
     /// the method.
     #[test]
     fn the_tree_agrees_with_a_naive_search(
@@ -349,7 +348,7 @@ proptest! {
                 segments.iter().enumerate().map(|(i, s)| s.replace("{x}", &format!("{{p{i}}}"))).collect();
             let template = Template::parse("/paths/x", "", &format!("/{}", named.join("/"))).unwrap();
             let entry = (methods[*method].to_owned(), operation);
-            // A set that is refused says nothing: what would make it so is left out.
+            // A refused set proves nothing, so the operation that would cause it is left out.
             let known = routes.iter().position(|route| route.template.segments == template.segments);
             match known {
                 Some(at) if routes[at].operations.iter().all(|(own, _)| *own != entry.0) => {
@@ -385,7 +384,7 @@ proptest! {
                         prop_assert!(naive.is_none() && !fitting.is_empty());
                     }
                     Found::Nothing => prop_assert!(fitting.is_empty()),
-                    // Only where another path fits, too, and letters are in another case.
+                    // Only if another path matches, too, and letters differ in case.
                     Found::Unclear => {
                         prop_assert!(fitting.iter().filter(|route| of(route).is_some()).count() > 1);
                         prop_assert!(segments.concat().contains(|c: char| c.is_ascii_uppercase() || c == ':'));

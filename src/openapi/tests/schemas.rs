@@ -1,4 +1,4 @@
-//! Schemas of 3.0 and of 3.1 that say the same have the same verdicts.
+//! Equivalent schemas of 3.0 and of 3.1 give the same results.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::{read, with_body};
 use crate::json::Limits;
 use crate::schema::Schema;
 
-/// Whether a body passes the schema of the one operation, with the options.
+/// Whether a body passes the schema of the only operation.
 fn passes(version: &str, schema: &Value, schemas: &Value, body: &Value) -> bool {
     let api = read(&with_body(version, schema, schemas)).unwrap();
     let composed = api.schemas(0, Some(0)).unwrap();
@@ -16,7 +16,7 @@ fn passes(version: &str, schema: &Value, schemas: &Value, body: &Value) -> bool 
 
 #[test]
 fn what_3_0_and_3_1_write_differently_has_the_same_verdicts() {
-    // [3.0, 3.1, what passes, what does not]
+    // [3.0, 3.1, accepted, refused]
     let table = json!([
         [{ "type": "string" }, { "type": "string" }, ["a"], [1, null, [], {}]],
         [{ "type": "string", "nullable": true }, { "type": ["string", "null"] }, ["a", null], [1, {}]],
@@ -42,7 +42,7 @@ fn what_3_0_and_3_1_write_differently_has_the_same_verdicts() {
         [{ "type": "object", "additionalProperties": { "type": "string" } }, { "type": "object", "additionalProperties": { "type": "string" } }, [{ "a": "b" }], [{ "a": 1 }]],
         [{ "not": { "type": "string" } }, { "not": { "type": "string" } }, [1], ["a"]],
         [{ "oneOf": [{ "type": "string" }, { "type": "integer" }], "discriminator": { "propertyName": "kind" } }, { "oneOf": [{ "type": "string" }, { "type": "integer" }] }, ["a", 1], [null, true]],
-        // Closed at the top, by what all of its parts declare; open below.
+        // Closed at the top, with the declarations of all its parts; open below.
         [{ "type": "object", "properties": { "a": { "type": "object", "properties": { "b": {} } } } }, { "properties": { "a": { "type": "object", "properties": { "b": {} } } }, "type": "object" }, [{}, { "a": { "c": 1 } }], [{ "b": 1 }, { "a": 1 }]],
         [{ "allOf": [{ "type": "object", "properties": { "a": {} } }, { "type": "object", "properties": { "b": {} } }] }, { "allOf": [{ "properties": { "a": {} } }], "properties": { "b": {} }, "type": "object" }, [{ "a": 1, "b": 2 }], [{ "c": 1 }, 1]],
         [{ "type": "object", "properties": { "a": {} }, "additionalProperties": true }, { "type": "object", "properties": { "a": {} }, "unevaluatedProperties": true }, [{ "b": 1 }], [1]],
@@ -118,7 +118,7 @@ fn references_lead_anywhere_in_the_document_and_may_be_cycles() {
         assert!(passes(&to("Deep"), &json!(1)));
         assert!(!passes(&to("Deep"), &json!("1")));
         assert!(passes(&to("Shared"), &json!(1)), "twice is no cycle");
-        // For the same value it would never end.
+        // For the same value, the check would never end.
         let error = read(&with_body(version, &to("Loop"), &schemas)).unwrap_err();
         assert_eq!(error.path(), "components.schemas.Loop", "{error}");
     }
@@ -142,7 +142,7 @@ fn a_document_of_3_1_may_name_another_dialect() {
 #[test]
 fn schemas_that_would_check_something_else_are_refused_at_their_place() {
     let body = "paths./things.post.requestBody.content.application/json.schema";
-    // [version, schema, the place below the body's schema, words of the error]
+    // [version, schema, the place below the body's schema, text of the error]
     let table = json!([
         ["3.0.3", { "type": ["string", "null"] }, ".type", "nullable"],
         ["3.0.3", { "type": "null" }, ".type", "nullable"],

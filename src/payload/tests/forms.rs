@@ -24,7 +24,7 @@ fn parts<'a>(config: &'a Limits, body: &'a [u8]) -> Parts<'a> {
     }
 }
 
-/// What a form becomes, with a schema or without one.
+/// The result of reading a form, with a schema or without one.
 fn read(schema: Option<&Value>, options: &Value, body: &[u8]) -> Result<Value, Refusal> {
     let config = *PayloadConfig::parse("payload", Some(options)).unwrap().limits();
     let schemas = schema.map_or_else(Schemas::default, |schema| {
@@ -33,7 +33,7 @@ fn read(schema: Option<&Value>, options: &Value, body: &[u8]) -> Result<Value, R
     });
     let checked = schemas.check(&parts(&config, body))?;
     if body.is_empty() {
-        // No body at all, which is not a form without members.
+        // An empty body is not a form without members.
         assert_eq!(checked.form, None);
         return Ok(json!({}));
     }
@@ -79,7 +79,7 @@ fn a_list_in_one_text_is_not_taken_apart_beyond_what_a_document_may_have() {
         let mut form = Form::new(Some(&plan), 0, &config);
         form.member("ids", value).unwrap();
         let built: Value = serde_json::from_str(&form.finish()).unwrap();
-        // One more than may be there, so that it is refused.
+        // One more than allowed, so that the document is refused.
         assert_eq!(built["ids"].as_array().unwrap().len(), 11);
     }
     let body = format!("ids={text}");
@@ -248,7 +248,8 @@ fn a_schema_of_a_body_may_have_defaults_of_its_own_only_where_no_form_is_read_in
     assert!(text.contains("default for `a` that does not match"), "{text}");
 }
 
-/// Percent-encodes some of the bytes, as the mask says, and all that have a meaning.
+/// Percent-encodes the alphanumerics that `mask` selects, and all other bytes. A selected space
+/// becomes `+`.
 fn encoded(text: &str, mask: u32) -> String {
     let mut out = String::new();
     for (i, byte) in text.bytes().enumerate() {

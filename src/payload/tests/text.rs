@@ -299,21 +299,21 @@ fn a_token_in_the_query_is_no_member_of_it() {
         "access_token=a.b.c&page=1",
         "%61ccess_token=a.b.c&page=1",
         "page=1&t.k=x&access_token",
-        // What is wrong with a token is for the layer that verifies it.
+        // The layer that verifies the token reports its faults.
         "page=1&access_token=%ff&access_token=x",
     ] {
         assert_eq!(read(&closed, query).unwrap(), json!({ "page": 1 }), "{query}");
         assert_eq!(read(&open, query).unwrap(), json!({ "page": "1" }), "{query}");
     }
-    // Another name is another name.
+    // A similar name is not a token's name.
     for query in ["Access_token=x", "access_tokens=x", "access_token+=x"] {
         assert_eq!(code(read(&closed, query)).1, "validation_failed", "{query}");
     }
     assert_eq!(code(read(&closed, "access_token[]=x")).1, "bracketed_key");
-    // A route that wants none says so.
+    // A route can refuse tokens in the query by declaring the name as `false`.
     let none = json!({ "properties": { "access_token": false } });
     assert_eq!(code(read(&none, "access_token=x")).1, "validation_failed");
-    // A form is no query.
+    // A form is not a query.
     let schemas = json!({ "body": closed });
     let schemas = Schemas::parse("", schemas.as_object().unwrap(), true, &rules).unwrap();
     let config = Limits::default();

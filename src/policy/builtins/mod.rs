@@ -1,12 +1,12 @@
-//! Built-in functions whose work an input could blow up, with a bound in front of them.
+//! Bounds for built-in functions that some inputs would otherwise make run too long.
 //!
-//! regorus looks at the clock between expressions, not inside a built-in function:
-//! `numbers.range(1, 3e6)` runs for a quarter of a second under a limit of 50 ms. regorus asks
-//! extensions before its own functions, so an extension with the same name can look at the
-//! arguments first and then call the original.
+//! regorus checks the clock between expressions, not inside a built-in function:
+//! `numbers.range(1, 3e6)` runs for a quarter of a second under a limit of 50 ms. regorus calls
+//! extensions before its own functions, so an extension with the same name can check the arguments
+//! first and then call the original.
 //!
-//! The bounds are those of a few milliseconds of work. An argument beyond one is an error of the
-//! function: the policy has no answer then, and the request is refused.
+//! Each bound allows a few milliseconds of work. An argument beyond one is an error of the
+//! function: the policy has no result, and the request is refused.
 
 mod patterns;
 mod values;
@@ -19,21 +19,21 @@ use regorus::{Engine, Extension, Source, Value};
 
 use crate::clock::Now;
 
-/// The longest text, in bytes, that a function may build.
+/// The maximum length of a text, in bytes, that a function may build.
 const MAX_TEXT: usize = 1 << 20;
-/// The most items that a function may make or compare.
+/// The maximum number of items that a function may create or compare.
 const MAX_ITEMS: usize = 100_000;
-/// The most bytes to compare with each other.
+/// The maximum number of bytes to compare with each other.
 const MAX_COMPARED: usize = 16 << 20;
-/// The widest shift: more than any flag or mask needs.
+/// The maximum shift: more than any flag or mask needs.
 const MAX_SHIFT: i64 = 1_024;
-/// The most host bits of a network that is written out: 4,096 addresses.
+/// The maximum host bits of a network whose addresses are listed: 4,096 addresses.
 const MAX_HOST_BITS: u32 = 12;
 
 const TOO_LONG: &str = "would build a text of more than 1 mb";
 const TOO_MANY: &str = "would work through more than 100000 items";
 
-/// Functions that regorus has and a policy of ours may not call, with the reason.
+/// Functions of regorus that a policy may not call, with the reason.
 pub(super) const DENIED: &[(&str, &str)] = &[
     ("graph.reachable_paths", "its work grows exponentially with the graph"),
     ("http.send", "a policy decides on what it is given and never calls out"),
@@ -83,11 +83,11 @@ const BOUNDED: &[(&str, Check)] = &[
 ];
 
 thread_local! {
-    /// What `time.now_ns` says during the evaluation on this thread: the request's own instant.
+    /// The result of `time.now_ns` for the evaluation on this thread: the request's own time.
     static NOW_NS: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Sets what `time.now_ns` answers on this thread.
+/// Sets the result of `time.now_ns` on this thread.
 pub(super) fn set_now(now: Now) {
     NOW_NS.set(now.unix_us.saturating_mul(1_000));
 }
@@ -97,12 +97,12 @@ pub(super) fn is_known(name: &str) -> bool {
     name == "print" || BUILTINS.contains_key(name)
 }
 
-/// How many arguments the built-in function takes, where that is fixed.
+/// The number of arguments of the built-in function, if it is fixed.
 pub(super) fn arity(name: &str) -> Option<usize> {
     BUILTINS.get(name).map(|(_, arity)| usize::from(*arity))
 }
 
-/// The name nearest to one that is not known.
+/// The known name nearest to an unknown one.
 pub(super) fn nearest(name: &str) -> Option<&'static str> {
     let mut names: Vec<&'static str> = BUILTINS.keys().copied().collect();
     names
@@ -111,7 +111,7 @@ pub(super) fn nearest(name: &str) -> Option<&'static str> {
     crate::config::options::nearest(name, &names)
 }
 
-/// Puts the bounds, and `time.now_ns`, into `engine`.
+/// Adds the bounds, and `time.now_ns`, to `engine`.
 pub(super) fn install(engine: &mut Engine) -> Result<(), String> {
     let mut add = |name: &str, arity: u8, extension: Box<dyn Extension>| {
         engine.add_extension(name.to_owned(), arity, extension).map_err(|error| error.to_string())
@@ -131,7 +131,7 @@ pub(super) fn install(engine: &mut Engine) -> Result<(), String> {
         )?;
     }
     install_own(&mut add)?;
-    // regorus panics here on an empty needle; OPA counts the gaps between the characters.
+    // regorus panics here on an empty needle. OPA counts the gaps between the characters.
     add(
         "strings.count",
         2,
@@ -148,7 +148,7 @@ pub(super) fn install(engine: &mut Engine) -> Result<(), String> {
     add("time.now_ns", 0, Box::new(|_: Vec<Value>| Ok(Value::from(NOW_NS.get()))))
 }
 
-/// Judges a pattern that is written into the policy, as each request would.
+/// Checks a literal pattern of the policy in the same way as a request's.
 pub(super) fn check_literals(name: &str, literals: &[Option<String>]) -> Result<(), String> {
     let (at, compiles) = match name {
         "regex.match" | "regex.find_n" | "regex.split" | "regex.find_all_string_submatch_n" => {
@@ -212,8 +212,8 @@ fn install_own(
     )
 }
 
-/// A place in no file: regorus's own functions want one to point at, and the extension's caller
-/// adds the real one.
+/// A dummy location: regorus's own functions require one, and the extension's caller adds the real
+/// one.
 fn nowhere(arity: usize) -> Result<(Span, Vec<Ref<Expr>>), String> {
     let source = Source::from_contents("built-in".to_owned(), String::new())
         .map_err(|error| error.to_string())?;
@@ -223,7 +223,7 @@ fn nowhere(arity: usize) -> Result<(Span, Vec<Ref<Expr>>), String> {
     Ok((span, params))
 }
 
-/// An argument that asks for more work than is given.
+/// An argument that requires more work than its bound.
 #[derive(Debug)]
 struct TooMuch(&'static str);
 
@@ -242,7 +242,7 @@ fn text(args: &[Value], at: usize) -> Option<&str> {
     }
 }
 
-/// How many members a value has; a scalar is one.
+/// The number of members of a value; a scalar counts as one.
 fn len(value: Option<&Value>) -> usize {
     match value {
         Some(Value::Array(items)) => items.len(),
@@ -313,14 +313,14 @@ fn range_step(args: &[Value]) -> Result<(), &'static str> {
 }
 
 fn regex_replace(args: &[Value]) -> Result<(), &'static str> {
-    // A match may be empty, and the replacement may name a group as long as the match: this is the
-    // most it can be.
+    // A match may be empty, and the replacement may insert a group as long as the match. This is
+    // the maximum length.
     let [subject, with] = [text(args, 0), text(args, 2)].map(|text| text.map_or(0, str::len));
     bound((subject + 1).saturating_mul(with + 1), 16 * MAX_TEXT, TOO_LONG)?;
     patterns::searched_all(args, 1, 0)
 }
 
-/// The length of `subject` after every `old` has become `new`.
+/// The length of `subject` after every `old` is replaced by `new`.
 fn replaced(subject: &str, old: &str, new: &str) -> usize {
     subject.len().saturating_add(subject.matches(old).count().saturating_mul(new.len()))
 }
@@ -335,7 +335,7 @@ fn replace(args: &[Value]) -> Result<(), &'static str> {
 }
 
 fn replace_n(args: &[Value]) -> Result<(), &'static str> {
-    // One pattern after the other works on what the last one left, so each can double the text.
+    // Each pattern works on the result of the previous one, so each can double the text.
     let (Some(Value::Object(patterns)), Some(subject)) = (args.first(), text(args, 1)) else {
         return Ok(());
     };
@@ -372,13 +372,13 @@ fn sprintf(args: &[Value]) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Each place of the text may be compared with all of the needle.
+/// The needle may be compared at each position of the text.
 fn index(args: &[Value]) -> Result<(), &'static str> {
     let [subject, needle] = [text(args, 0), text(args, 1)].map(|text| text.map_or(0, str::len));
     bound(subject.saturating_mul(needle), 16 * MAX_COMPARED, TOO_MANY)
 }
 
-/// Each character of the text may be compared with all of those to trim.
+/// Each character of the text may be compared with all characters to trim.
 fn trim(args: &[Value]) -> Result<(), &'static str> {
     let [subject, cut] = [text(args, 0), text(args, 1)].map(|text| text.map_or(0, str::len));
     bound(subject.saturating_mul(cut), MAX_COMPARED, TOO_MANY)

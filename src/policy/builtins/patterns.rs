@@ -1,26 +1,27 @@
 //! Bounds of `regex.*` and `glob.*`, whose pattern may come from a request.
 //!
-//! Two things grow without them: the time to compile a pattern, and the time to match a text, which
-//! is at worst the product of both sizes. A glob such as `*a*a*a...` of 30 kB took 18 seconds.
+//! Two costs are unbounded without them: the time to compile a pattern, and the time to match a
+//! text, which is at worst the product of both sizes. A glob such as `*a*a*a...` of 30 kB took 18
+//! seconds.
 
 use regorus::Value;
 
 use super::{TOO_MANY, bound, len, text};
 
-/// The longest pattern in bytes.
+/// The maximum length of a pattern, in bytes.
 const MAX_PATTERN: usize = 1_024;
-/// The longest text that one search looks through.
+/// The maximum length of a text for one search.
 const MAX_SEARCHED: usize = 16 << 10;
-/// The longest text that is searched for all matches of a pattern with repetitions. Each search may
-/// look at all of the rest, so the work grows with the square.
+/// The maximum length of a text in which all matches of a pattern with repetitions are searched.
+/// Each search may scan the whole rest, so the work is quadratic.
 const MAX_SEARCHED_AGAIN: usize = 2 << 10;
-/// The most strings that `regex.find_all_string_submatch_n` may return.
+/// The maximum number of strings that `regex.find_all_string_submatch_n` may return.
 const MAX_GROUPS: usize = 20_000;
-/// The most wildcards of a glob.
+/// The maximum number of wildcards of a glob.
 const MAX_WILDCARDS: usize = 32;
-/// The longest text that a glob is compared with. Each delimiter makes it longer.
+/// The maximum length of a text for a glob. Each delimiter makes it longer.
 const MAX_GLOBBED: usize = 64 << 10;
-/// The most delimiters of a glob.
+/// The maximum number of delimiters of a glob.
 const MAX_DELIMITERS: usize = 16;
 
 const LONG_PATTERN: &str = "has a pattern of more than 1024 bytes";
@@ -59,7 +60,7 @@ pub(super) fn search_groups(args: &[Value]) -> Bounded {
     bound(groups.saturating_mul(subject.len()), MAX_GROUPS.max(subject.len()), TOO_MANY)
 }
 
-/// The pattern at `pattern_at` against all of the text at `text_at`.
+/// The search for the pattern at `pattern_at` in the whole text at `text_at`.
 pub(super) fn searched_all(args: &[Value], pattern_at: usize, text_at: usize) -> Bounded {
     pattern(args, pattern_at)?;
     let repeats = text(args, pattern_at).is_some_and(|pattern| pattern.contains(['*', '+', '{']));
@@ -80,9 +81,9 @@ pub(super) fn glob(args: &[Value]) -> Bounded {
     bound(longest, MAX_GLOBBED, "has a text of more than 65536 bytes, delimiters marked")
 }
 
-/// The regular expression that `regex.template_match` stands for: text is literal, and a pattern
-/// stands between each pair of delimiters, which may be nested. regorus itself slices the text by
-/// the template's length and panics.
+/// The regular expression of a `regex.template_match` template: text is literal, and each pair of
+/// delimiters, which may be nested, contains a pattern. regorus itself slices the text by the
+/// template's length and panics.
 pub(super) fn template(template: &str, open: &str, close: &str) -> Result<String, &'static str> {
     const DELIMITERS: &str = "expects two delimiters of one character each";
     const UNBALANCED: &str = "has a template with unbalanced delimiters";
@@ -117,7 +118,7 @@ pub(super) fn template(template: &str, open: &str, close: &str) -> Result<String
     Ok(regex)
 }
 
-/// Takes the meaning of all characters that a glob gives one. regorus escapes `*` alone.
+/// Escapes all special characters of a glob. regorus escapes only `*`.
 pub(super) fn quote_glob(glob: &str) -> String {
     let mut quoted = String::with_capacity(glob.len());
     for c in glob.chars() {

@@ -1,24 +1,24 @@
-//! Bounds of functions on objects, lists and sets. regorus copies what such a function builds at
-//! each step, so that the work of some grows with the square of a request, and the value that
+//! Bounds of functions on objects, lists and sets. regorus copies the result of such a function at
+//! each step. So the work of some is quadratic in the size of a request, and the value that
 //! `json.patch` builds grows exponentially.
 
 use regorus::Value;
 
 use super::{TOO_MANY, TooMuch, bound, len};
 
-/// The most copies of one member, or comparisons of two.
+/// The maximum number of copies of one member, or of comparisons of two.
 const MAX_STEPS: usize = 50_000;
-/// The deepest path of `json.filter` and `json.remove`: regorus makes a nested value of it, and
-/// needs stack for each level.
+/// The maximum depth of a path of `json.filter` and `json.remove`: regorus builds a nested value
+/// from it, and needs stack for each level.
 const MAX_PATH: usize = 128;
-/// The most numbers of `product`, whose result grows with each.
+/// The maximum number of factors of `product`, whose result grows with each.
 const MAX_FACTORS: usize = 1_000;
-/// Deeper values are not looked into.
+/// Deeper values are not searched.
 const MAX_DEPTH: usize = 256;
 
 type Bounded = Result<(), &'static str>;
 
-/// How many values there are in `value`, itself included; `None` where there are more than `most`.
+/// The number of values in `value`, including itself; `None` if it exceeds `most`.
 fn nodes(value: &Value, most: usize) -> Option<usize> {
     fn visit(value: &Value, left: &mut usize, depth: usize) -> Option<()> {
         *left = left.checked_sub(1)?;
@@ -46,7 +46,7 @@ fn items(value: Option<&Value>) -> Box<dyn Iterator<Item = &Value> + '_> {
     }
 }
 
-/// `object.union_n`, `union` and `intersection`: what was joined so far is copied for each item.
+/// `object.union_n`, `union` and `intersection`: the intermediate result is copied for each item.
 pub(super) fn join(args: &[Value]) -> Bounded {
     let members =
         items(args.first()).map(|item| len(Some(item))).fold(0_usize, usize::saturating_add);
@@ -79,7 +79,7 @@ pub(super) fn patch(args: &[Value]) -> Bounded {
     Ok(())
 }
 
-/// `json.marshal_with_options(value, options)`: each line begins with the prefix and the indents.
+/// `json.marshal_with_options(value, options)`: each line starts with the prefix and the indents.
 pub(super) fn marshal(args: &[Value]) -> Bounded {
     let Some(options) = args.get(1) else { return Ok(()) };
     for name in ["indent", "prefix"] {
@@ -114,7 +114,7 @@ pub(super) fn walk(args: &[Value]) -> Bounded {
     args.first().and_then(|value| visit(value, 1, &mut { 2 * MAX_STEPS })).ok_or(TOO_MANY)
 }
 
-/// `object.subset(super, sub)`: as OPA has it. regorus panics where a list is empty, and compares
+/// `object.subset(super, sub)`, as OPA defines it. regorus panics on an empty list, and compares
 /// without a bound.
 pub(super) fn subset(sup: &Value, sub: &Value) -> Result<bool, TooMuch> {
     fn visit(sup: &Value, sub: &Value, left: &mut usize) -> Option<bool> {

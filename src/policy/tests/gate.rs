@@ -1,4 +1,4 @@
-//! Which policies load.
+//! Tests of the policies that load and of those that are refused.
 
 use super::super::builtins;
 use super::*;
@@ -338,7 +338,7 @@ proptest::proptest! {
 
 #[test]
 fn a_package_can_not_lie_inside_a_rule() {
-    // Its rule `allow` would make the value of the rule above `{"allow": true}`.
+    // Its rule `allow` would turn the value of the rule above into `{"allow": true}`.
     let text = refused(compile_with(&json!({
         "policies": {
             "t.rego": "package t\nimport rego.v1\ndefault allow := false",

@@ -1,4 +1,4 @@
-//! Policies and inputs that want too much.
+//! Policies and inputs that exceed the limits.
 
 use super::super::{FaultKind, InputParts};
 use super::*;
@@ -95,7 +95,7 @@ fn patterns_and_texts_of_a_request_are_bounded() {
             assert_eq!(fault(rule, &input), FaultKind::Evaluation, "{rule} with {pattern}");
         }
     }
-    // A short pattern is enough where all of a text is searched again for each match, or the
+    // A short pattern is enough if the whole text is searched again for each match, or if the
     // matches have many groups.
     let quadratic = json!({ "p": ".*[^A-Z]|[A-Z]", "a": long("A", 30_000) });
     let groups = json!({ "p": format!("{}{}", "(".repeat(200), ")".repeat(200)), "a": text });

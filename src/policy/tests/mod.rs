@@ -1,4 +1,4 @@
-//! Policies as users write them, and policies and requests as attackers would like them.
+//! Tests with typical policies, and with an attacker's policies and requests.
 
 mod gate;
 mod limits;
@@ -27,7 +27,7 @@ pub(super) fn compile_with(options: &Json) -> Result<PolicySet, ConfigError> {
     PolicySet::compile(&PolicyConfig::parse("policy", options)?)
 }
 
-/// One module, asked for `data.t.allow`.
+/// One module, with the query `data.t.allow`.
 pub(super) fn compile(module: &str) -> Result<PolicySet, ConfigError> {
     compile_with(&json!({ "policies": { "t.rego": module }, "query": "data.t.allow" }))
 }
@@ -46,7 +46,7 @@ pub(super) fn ask(set: &PolicySet, input: &InputParts<'_>) -> Outcome {
     set.evaluate(&set.default_query(), input, NOW)
 }
 
-/// Asks about an input made by hand.
+/// Evaluates a hand-made input.
 pub(super) fn ask_json(set: &PolicySet, input: &Json) -> Outcome {
     set.evaluate_json(&set.default_query(), input, NOW)
 }

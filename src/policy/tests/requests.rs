@@ -1,4 +1,4 @@
-//! Which requests pass.
+//! Tests of the requests that pass.
 
 use std::borrow::Cow;
 

@@ -1,12 +1,13 @@
--- Changes what is counted of one subject by hand: `guard.limits`, and costs given back after a
+-- Changes the counts of one subject outside a check: `guard.limits`, and costs given back after a
 -- response.
 --
 -- KEYS[1]  the subject
--- ARGV[1]  'charge' takes a cost whether it is there or not, 'refund' gives one back, 'block'
--- refuses for a time, 'reset' forgets what was used and the block, 'signal' makes limits tighter or
--- wider for a time ARGV[2]  the limits that it is about, as consume.lua reads them ARGV[3]  how
--- long a block or a signal lasts, in microseconds ARGV[4]  how many thousandths of the limits a
--- signal leaves answers  as consume.lua does, for one request that was admitted
+-- ARGV[1]  'charge' takes a cost even if it does not fit, 'refund' gives one back, 'block' refuses
+--          for a time, 'reset' forgets the use and the block, 'signal' scales limits for a time
+-- ARGV[2]  the limits, as consume.lua reads them
+-- ARGV[3]  the duration of a block or a signal, in microseconds
+-- ARGV[4]  the multiplier of a signal, in thousandths
+-- answers  as consume.lua does, for one request that was admitted
 local action, asked, span = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local unpack, pack, fmod = struct.unpack, struct.pack, math.fmod
 local record = record_of(KEYS[1])
@@ -23,13 +24,13 @@ while at < #record do
   end
 end
 
--- An instant that is at most r + s / t ahead.
+-- Caps an instant at r + s / t ahead of now.
 local function clamped(a, b, r, s)
   if a - now > r or (a - now == r and b > s) then return now + r, s end
   return a, b
 end
 
--- A state after `sign` times the cost of a limit, and when it may be forgotten.
+-- The state after `sign` times the cost of a limit, and its end.
 local function moved(state, sign, kind, p, q, r, s, t)
   if kind == 0 then
     local a, b = now, 0

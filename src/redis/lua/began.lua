@@ -1,12 +1,11 @@
--- Notes since when the list of used DPoP proofs is complete: it begins anew on a server that is
--- another one, or was started again, since that may lack the last proofs that were used. And notes
--- when the clock was read last.
+-- Notes since when the list of used DPoP proofs is complete, and when the clock was last read. The
+-- list begins anew on another server and after a restart, since the last used proofs may be lost.
 --
 -- KEYS[1]  the list, see proofs.lua
--- ARGV[1]  what the list's clock shows at most by now, in microseconds; nothing where that is
--- unknown answers  what it shows
+-- ARGV[1]  the latest expected time of the list's clock, in microseconds; empty if unknown
+-- answers  the time of the list's clock
 local info = redis.pcall('INFO', 'server')
--- A user may not be allowed to ask.
+-- The user may lack the permission for INFO.
 local run = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
 local list = list_of(KEYS[1], ARGV[1])
 local known = list.run or ''

@@ -1,21 +1,26 @@
 -- Keeps a notice for all processes.
 --
--- KEYS     what was said, by name; the names by their places; the names by when they are over
--- ARGV     the name, the text ('gone' takes back what was said), for how many milliseconds it
--- holds, how many notices there may be, a place that it has to be behind, and the version of a
--- notice that is published again: nothing is written where the store has that one or a later one
--- answers  the place and the version of what the store has now, for how many microseconds it holds
--- and whether it was written, or 0 where there is no room
+-- KEYS     the notices by name; the names by their places; the names by their ends
+-- ARGV     1. the name
+--          2. the text ('gone' removes the notice)
+--          3. its lifetime in milliseconds
+--          4. the most notices
+--          5. a place that the new one must follow
+--          6. the version of a notice that is published again: nothing is written if the store has
+--             that version or a later one
+-- answers  the place and the version of the stored notice, its remaining microseconds, and whether
+--          it was written; or 0 if there is no room
 --
--- Each change has a place behind all others, so that a reader asks for what is behind the last that
--- it has seen. It is also behind what its writer has read, so that no clock of a new primary puts
--- it before what it answers. What is said anew has its place for its version, too: the later
--- version of a name wins. What is published again gets another place and keeps its version, since
--- it was said no later.
+-- 1. Each change gets a place after all others, so a reader asks for the places after the last one
+--    that it has read.
+-- 2. The place is also after all that the writer has read. So the clock of a new primary can't put
+--    an answer before the notice that it answers.
+-- 3. A new notice has its place as its version; the later version of a name wins. A notice that is
+--    published again gets a new place but keeps its version, since it is no later.
 --
--- The field `began` is no notice: it names the list. Where all was lost, and the clock was set
--- back, there may be places before the last that a reader has seen. By the name it knows that it
--- has to read from the beginning.
+-- The field `began` is no notice: it identifies the list. After the loss of all data, and with a
+-- clock that was set back, new places may lie before the last one of a reader. A changed `began`
+-- makes the reader start from the beginning.
 local said, places, ends = KEYS[1], KEYS[2], KEYS[3]
 local name, text, ms, most = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local read, again = tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -29,8 +34,9 @@ for _, gone in ipairs(call('ZRANGEBYSCORE', ends, '-inf', format('%.0f', now), '
   call('ZREM', ends, gone)
 end
 
--- A place is a time of this clock. What is more than a day ahead is none: it would carry all
--- others beyond what is read. Readers pass over it, too. No end is further away than 401 days.
+-- A place is a time of this clock. One more than a day ahead is invalid and ignored: otherwise all
+-- others would follow it, beyond the reach of readers. Readers skip it, too. No end is further away
+-- than 401 days.
 local highest, latest_end = now + 86400000000, now + 34646400000000
 local function score_of(key, most_of)
   local score = tonumber(call('ZSCORE', key, name) or 0)
@@ -41,12 +47,12 @@ local known, at = score_of(ends, latest_end), score_of(places, highest)
 local there = call('HMGET', said, name, 'began')
 local kept, began = there[1] or '', there[2]
 local version = at > 0 and tonumber(string.match(kept, '^%d+ (%d+) ') or 0) or 0
--- A version that lies so far ahead says nothing of what is later.
+-- A version that far ahead can't be compared with later ones.
 local is_ahead = again and again > highest
 if again and (version >= again or is_ahead and version > 0) then return {at, version, math.max(known - now, 0), 0} end
 local till = now + ms * 1000
--- What takes something back lasts at least as long as that: else a process that has missed it could
--- bring it back.
+-- A removal lasts at least as long as the removed notice. Otherwise a process that missed it could
+-- publish the notice again.
 if text == 'gone' then till = math.max(till, known) end
 if not call('ZSCORE', places, name) and call('HLEN', said) > most then return 0 end
 
@@ -58,7 +64,7 @@ call('HSET', said, name, format('%.0f %.0f ', till, version) .. text)
 if not began then call('HSET', said, 'began', format('%.0f', place)) end
 call('ZADD', places, format('%.0f', place), name)
 call('ZADD', ends, format('%.0f', till), name)
--- An end that is none, such as `inf`, can't be waited for.
+-- An invalid end such as `inf` is ignored.
 local latest = call('ZREVRANGEBYSCORE', ends, '(9007199254740992', '-inf', 'WITHSCORES', 'LIMIT', 0, 1)
 local last = tonumber(latest[2] or till)
 for _, key in ipairs(KEYS) do

@@ -1,22 +1,22 @@
--- Judges requests, each by everything that counts it, and charges all of it or nothing.
+-- Judges requests, each by all of its limits, and charges all of them or none.
 --
--- KEYS     the subjects of all requests in turn: an address, a user, a route
--- ARGV[i]  request i: 1 to charge what fits or 0 only to look, how many subjects it has, and for
--- each of them how many limits, then for each limit its tag, the algorithm and five numbers (see
--- script.rs); and, to the end, the slots among requests under way that it takes: how many there
--- are, 1 where the limit only watches, for how many milliseconds it is held, and its name. The keys
--- of these follow those of the subjects answers  the server's time, and for each request whether it
--- was admitted, and for each of its subjects which limits fit, as bits, and the record as it is
--- now, with its length before it; for each slot whether it fits, and how many are taken without it
+-- KEYS     the subjects of all requests in turn (an address, a user, a route), then the keys of
+--          their slots
+-- ARGV[i]  request i: 1 to charge if it fits or 0 only to look; the number of subjects; for each of
+--          them the number of limits, then for each limit its tag, the algorithm and five numbers
+--          (see script/mod.rs); and, to the end, its slots of concurrent requests: how many there
+--          are, 1 if the limit only watches, the span in milliseconds, and the name
+-- answers  the server's time; for each request whether it was admitted; for each of its subjects
+--          the limits that fit, as bits, and the length and bytes of the current record; for each
+--          slot whether it fits, and how many others are taken
 --
--- Nearly always a record has just the entries that are asked for, in that order: then no table is
--- made of it.
+-- Nearly always a record has exactly the requested entries, in that order: then no table is built.
 local call, unpack, pack, sub, ceil, floor = redis.call, struct.unpack, struct.pack, string.sub, math.ceil, math.floor
 local LIMIT, LIMIT_LENGTH = '<I4BdI4dI4I4', 33
 local answer, length, subject = {pack('<d', now)}, 1, 0
 
--- The entries of a record that are not over, by tag: state, end, and the entry itself. And those of
--- them that are corrected, if there are any.
+-- The entries of a record that have not ended, by tag: state, end, and the entry itself. And the
+-- corrected ones among them, if any.
 local function entries_of(record)
   local entries, fixes = {}, nil
   for from = 1, #record, LENGTH do
@@ -36,7 +36,7 @@ local function entries_of(record)
   return entries, fixes
 end
 
--- A record with some entries in the place of those of their tags, which is stored.
+-- Replaces entries of a record by tag, and stores it.
 local function corrected(key, record, entries)
   local all, last = {}, 0
   for from = 1, #record, LENGTH do
@@ -54,8 +54,8 @@ local function corrected(key, record, entries)
   return record
 end
 
--- Whether a record has an entry for each limit that is asked for from `at` on, in that order, and
--- no others: no block.
+-- Whether a record has an entry for each limit from `at` on, in that order, and nothing else: no
+-- block.
 local function is_as_asked(record, limits, asked, at)
   if #record ~= limits * LENGTH then return false end
   for from = 1, #record, LENGTH do
@@ -65,7 +65,7 @@ local function is_as_asked(record, limits, asked, at)
   return true
 end
 
--- A window of length p with limit s after a cost of q: whether it fits, and the state with it.
+-- A window of length p with limit s after a cost of q: whether it fits, and the new state.
 local function windowed(kind, p, q, s, a, b, c)
   local gone = math.fmod(now, p)
   local window = (now - gone) / p
@@ -77,7 +77,7 @@ local function windowed(kind, p, q, s, a, b, c)
   c = math.min(c, s)
   local fits = q == 0 or c + q <= s
   if fits and q > 0 and b > 0 then
-    -- What still counts of b must leave room: b * rest <= room * p. The products may have 85 bits,
+    -- The weighted part of b must leave room: b * rest <= room * p. The products may have 85 bits,
     -- so they are compared in two parts.
     local rest, room, part = p - gone, s - c - q, 4194304
     local low, most = b * (rest % part), room * (p % part)
@@ -88,13 +88,12 @@ local function windowed(kind, p, q, s, a, b, c)
   return fits, window, b, c + q, (window + 2) * p
 end
 
--- How many slots of a key are taken, and whether there are others to sweep away.
+-- How many slots of a key are taken, and whether there are ended ones to remove.
 local function taken_of(key, span)
   local now_ms = floor(now / 1000)
   local all = redis.pcall('ZCARD', key)
   if type(all) ~= 'number' then
-    -- What something else has put in its place is none. Any other error than this one is an error
-    -- still.
+    -- A value of another type counts as no slots. Any other error is raised.
     if not string.find(all.err, 'WRONGTYPE', 1, true) then call('ZCARD', key) end
     return 0, true
   end
@@ -110,7 +109,7 @@ local function take(key, span, name, sweeps)
     if type(gone) ~= 'number' then call('DEL', key) end
   end
   call('ZADD', key, floor(now / 1000) + span, name)
-  -- The key outlives its slots, or it would go at once where the clock is set ahead.
+  -- The key outlives its slots: otherwise it would expire at once if the clock is set ahead.
   local kept = span + KEPT
   if call('PTTL', key) < kept - KEPT / 2 then call('PEXPIRE', key, kept) end
 end
@@ -149,8 +148,7 @@ for request = 1, #ARGV do
       local watching = kind >= 16
       if watching then kind = kind - 16 end
       if kind == 0 then
-        -- GCRA: p + q / t is what the request adds, r + s / t the most that the instant may be
-        -- ahead
+        -- GCRA: p + q / t is the cost, r + s / t the most that the instant may be ahead
         costs = p > 0 or q > 0
         if a < now then a, b = now, 0
         elseif a - now > r or (a - now == r and b > s) then
@@ -172,7 +170,7 @@ for request = 1, #ARGV do
         end
       end
       if fits and blocked <= now then bits = bits + bit
-      -- What only watches refuses nothing, and does not count what it would have refused.
+      -- A limit that only watches refuses nothing, and does not count a request that does not fit.
       elseif watching then costs = false
       else admitted = false end
       bit = bit + bit

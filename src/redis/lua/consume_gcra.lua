@@ -1,6 +1,5 @@
--- Judges requests that one limit of the algorithm GCRA counts: what consume.lua does, without what
--- they have no need of. Nearly all limits are of this kind, and this takes half of the server's
--- time.
+-- Judges requests with a single GCRA limit: a shorter consume.lua for this case. Nearly all limits
+-- are of this kind, and this takes half of the server's time.
 --
 -- KEYS     the subject of each request
 -- ARGV[i]  request i as consume.lua reads it, with one subject and one limit
@@ -29,7 +28,7 @@ for i = 1, #KEYS do
       end
     end
   end
-  -- p + q / t is what the request adds, r + s / t the most that the instant may be ahead.
+  -- p + q / t is the cost, r + s / t the most that the instant may be ahead.
   if a - now > r or (a - now == r and b > s) then back, a, b = true, now + r, s end
   local wa, wb = a + p, b + q
   if wb >= t then wa, wb = wa + 1, wb - t end

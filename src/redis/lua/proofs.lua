@@ -1,35 +1,39 @@
--- What the scripts about DPoP proofs begin with: the server's time, and how their keys are read.
+-- The common start of the scripts about DPoP proofs: the server's time, and how their keys are
+-- read.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 
--- The text of a key, nil where there is none. What something else has put in its place counts as a
--- text that says nothing.
+-- The text of a key, nil if there is none. A value of another type counts as an empty text.
 local function text_of(key)
   local text = redis.pcall('GET', key)
   if type(text) == 'table' then
-    -- Any other error than this one is an error still.
+    -- Any other error is raised.
     if not string.find(text.err, 'WRONGTYPE', 1, true) then redis.call('GET', key) end
     return ''
   end
   return text or nil
 end
 
--- Used proofs are remembered for so much longer than they have to be: what a clock may be set ahead
--- by since the list began.
+-- How much longer than necessary used proofs are kept, in microseconds. The clock may be set ahead
+-- by up to this since the list began.
 local SLACK = 10000000
 
--- A message is later than another one by so much at the most, or the clock was set ahead meanwhile.
+-- The most that the delays of two messages differ, in microseconds. A larger step means that the
+-- clock was set ahead.
 local LATE = 100000
 
--- The list: `began` says since when it is complete, nil where it has not begun; `run`, on which run
--- of a server; `ahead`, by how much the clock was set ahead while processes looked, and `lost`, by
--- how much of that since the list began. `stepped` says whether that is news.
+-- The fields of the list:
 --
--- The list's own clock is that of the server without `ahead`. Processes read it every two seconds,
--- and know what it shows at most: `expected`. What it shows beyond that, the server's clock was set
--- ahead by, and the list is younger than it looks. After a longer pause used proofs may have come
--- to their end before their time, and also where the clock was set by more than they are kept for
--- longer: the list begins anew.
+-- - `began`: since when it is complete, nil if it has not begun
+-- - `run`: the run id of its server
+-- - `ahead`: how far the clock was set ahead while processes observed it
+-- - `lost`: how much of that was since the list began
+-- - `stepped`: whether this read found a new step
+--
+-- The list's own clock is the server's clock minus `ahead`. Processes read it every two seconds, so
+-- they can bound it: `expected`. Anything beyond that bound is a step of the server's clock, and
+-- the list is younger by it. The list begins anew after a longer pause, or if the clock was set by
+-- more than the slack: used proofs may have expired too early.
 local function list_of(key, expected)
   local began, run, seen, ahead, lost =
     string.match(text_of(key) or '', '^(%d+) (%w*) ?(%d*) ?(%-?%d*) ?(%d*)$')
@@ -42,7 +46,7 @@ local function list_of(key, expected)
     if began then began = math.min(now, began + step) end
   end
   if began and began > now then
-    -- It was set back. When it is set right again, that makes nothing older.
+    -- The clock was set back. Setting it right again must make nothing older.
     list.ahead, began = list.ahead - (began - now), now
   end
   if began and (list.lost > SLACK or seen and now - seen > SLACK) then began = now end

@@ -3,14 +3,14 @@
 -- KEYS[1]  the list of used proofs, see proofs.lua
 -- KEYS[2]  the proof
 -- KEYS[3]  how many proofs its key has used, and until when they count
--- ARGV[1]  how old the proof is, in microseconds
--- ARGV[2]  for how many milliseconds a proof is remembered
--- ARGV[3]  how many of one key are at the most
--- ARGV[4]  as for began.lua
+-- ARGV[1]  the age of the proof, in microseconds
+-- ARGV[2]  how long a proof is remembered, in milliseconds
+-- ARGV[3]  the most proofs of one key
+-- ARGV[4]  as ARGV[1] of began.lua
 -- answers  1 it is used now, 0 it was used before, 2 it is older than the list, 3 its key has used
--- too many
+--          too many
 --
--- Ages are compared, and no clocks: the server's may be another than that of whoever asks.
+-- Ages are compared, not clocks: the caller's clock may differ from the server's.
 local age, kept, most = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 
 local list = list_of(KEYS[1], ARGV[4])

@@ -1,15 +1,15 @@
--- Slots of requests under way, for consume.lua and renew.lua. The slots of a key are a sorted
--- set, by the instants in milliseconds at which they come free.
+-- Slots of concurrent requests, for consume.lua and renew.lua. The slots of a key are a sorted set,
+-- by their ends in milliseconds.
 
--- For how many milliseconds the key is kept beyond their end.
+-- How many milliseconds the key outlives its slots.
 local KEPT = 7200000
 
--- How many slots have between half of the span and all of it left. It is asked before any slot is
--- taken or renewed. One that has more left was not renewed since the clock was set back.
+-- How many slots have between half of the span and all of it left. This runs before any slot is
+-- taken or renewed. A slot with more left was not renewed since the clock was set back.
 --
--- Processes renew their slots before 3/8 of the span are over. So if no slot has half of it left,
--- all of their processes are gone, or the clock was set ahead: each is held for another half, once,
--- in which a process that is alive renews it. Half a millisecond in its end says that it had that.
+-- Processes renew their slots before 3/8 of the span are over. If no slot has half of it left, then
+-- all of their processes are gone, or the clock was set ahead. So each slot is held for another
+-- half, once, in which a live process renews it. Half a millisecond in its end marks this.
 local function renewed_of(key, now_ms, span)
   local half = now_ms + math.floor(span / 2)
   local renewed = redis.call('ZCOUNT', key, half, now_ms + span)

@@ -1,4 +1,4 @@
-//! Questions as commands, and replies as answers. `lua/` has what the server runs.
+//! Turns store commands into Redis commands, and replies into results. `lua/` has the scripts.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -27,18 +27,18 @@ const RENEW: &str = concat!(include_str!("../lua/slots.lua"), include_str!("../l
 const PROVE: &str = concat!(include_str!("../lua/proofs.lua"), include_str!("../lua/prove.lua"));
 const ADJUST: &str = concat!(include_str!("../lua/record.lua"), include_str!("../lua/adjust.lua"));
 
-/// Requests that one call of a script judges at most: a script holds the server up for as long as
-/// it runs, and these take less than a millisecond.
+/// The most requests of one script call. A script blocks the server while it runs, and these take
+/// less than a millisecond.
 const MAX_REQUESTS: usize = 64;
 
-/// A script with the digest that a server knows it by.
+/// A script with its digest for `EVALSHA`.
 #[derive(Debug)]
 pub(crate) struct Script {
     pub(crate) text: &'static str,
     pub(crate) digest: String,
 }
 
-/// The scripts, and the prefix of the keys they are about.
+/// The scripts, and the prefixes of their keys.
 #[derive(Debug)]
 pub(super) struct Scripts {
     judge: Script,
@@ -46,19 +46,20 @@ pub(super) struct Scripts {
     adjust: Script,
     renew: Script,
     prove: Script,
-    /// What the keys of subjects begin with, and those of slots.
+    /// The start of the keys of subjects, and of slots.
     prefix: String,
     slots: String,
-    /// The list of used proofs, in one slot of a cluster: it is lost as a whole, or not.
+    /// The key of the list of used proofs. It is in one slot of a cluster, so that it is lost as a
+    /// whole or not at all.
     proofs: String,
-    /// By that list's clock, it is known how old the list is.
+    /// The clock of that list, which gives the list's age.
     pub(super) proofs_clock: ProofsClock,
 }
 
-/// How a script is named in a command.
+/// How a command refers to a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum By {
-    /// By its digest, which a server has forgotten after a restart.
+    /// By its digest, which a server loses in a restart.
     Digest,
     /// By its text.
     Text,
@@ -77,19 +78,19 @@ enum Kind {
     JudgeOne,
     Adjust,
     Prove,
-    /// Slots of one key: given back, all of them freed, renewed.
+    /// Slots of one key: some given back, all freed, some renewed.
     Release,
     Free,
     Renew,
 }
 
-/// Subjects of a question that one call is about.
+/// The part of a command in one call: a range of its subjects.
 #[derive(Debug, Clone)]
 pub(super) struct Part {
-    /// The question's place in the batch.
+    /// The command's index in the batch.
     pub(super) question: usize,
     pub(super) subjects: Range<usize>,
-    /// And slots.
+    /// And a range of its slots.
     pub(super) slots: Range<usize>,
 }
 
@@ -104,7 +105,7 @@ impl Part {
         slots.and_then(|slots| slots.get(self.slots.clone())).unwrap_or_default()
     }
 
-    /// Whether something else of its question is judged apart.
+    /// Whether another part of its command is judged by another call.
     fn is_some_of(&self, questions: &[StoreCommand]) -> bool {
         questions.get(self.question).is_some_and(|question| {
             self.subjects.len() < question.subjects.len() || self.slots.len() < question.slots.len()
@@ -137,7 +138,7 @@ impl Scripts {
         }
     }
 
-    /// Calls `take` with each key that a question is about, but for those in the slot of another.
+    /// Calls `take` with each key of a command, except those in the slot of another key.
     pub(super) fn each_key(&self, question: &StoreCommand, mut take: impl FnMut(&str)) {
         if matches!(question.action, Action::Prove { .. }) {
             return take(&self.proofs);
@@ -152,13 +153,13 @@ impl Scripts {
         }
     }
 
-    /// The commands that make a server know the scripts.
+    /// The commands that load the scripts into a server.
     pub(super) fn load(&self) -> [Cmd; 5] {
         [&self.judge, &self.judge_one, &self.adjust, &self.renew, &self.prove]
             .map(|script| redis::cmd("SCRIPT").arg("LOAD").arg(script.text).to_owned())
     }
 
-    /// The command of a call.
+    /// The Redis command of a call.
     pub(super) fn command(&self, call: &Call, questions: &[StoreCommand], by: By) -> Cmd {
         let script = match call.script {
             Kind::Judge => &self.judge,
@@ -207,7 +208,7 @@ impl Scripts {
                 Action::Block(span) => ("block", span, 0),
                 Action::Reset => ("reset", 0, 0),
                 Action::Signal(factor, span) => ("signal", span, factor),
-                // They are about slots alone.
+                // They have no subjects to adjust.
                 Action::Release | Action::Renew | Action::Prove { .. } => continue,
             };
             asked.clear();
@@ -234,7 +235,7 @@ impl Scripts {
         command
     }
 
-    /// What the clock of the list of used proofs shows at most; nothing where that is unknown.
+    /// The latest expected time of the clock of the list of used proofs; empty if unknown.
     pub(super) fn proofs_time(&self, now: Now) -> String {
         self.proofs_clock.at(now).map_or_else(String::new, |us| us.to_string())
     }
@@ -265,9 +266,8 @@ impl Scripts {
     }
 }
 
-/// The calls that answer a batch of questions. Where one server has all keys, many questions go
-/// into one call, so that its clock is read once; in a cluster (`apart`) each subject has a call of
-/// its own.
+/// The calls for a batch of commands. If one server has all keys, many commands share a call, so
+/// that its clock is read once. In a cluster (`apart`) each subject has a call of its own.
 pub(super) fn calls(questions: &[StoreCommand], apart: bool) -> Vec<Call> {
     let mut calls = releases(questions);
     for (question, asked) in questions.iter().enumerate() {
@@ -283,7 +283,7 @@ pub(super) fn calls(questions: &[StoreCommand], apart: bool) -> Vec<Call> {
             let script = if simple { Kind::JudgeOne } else { Kind::Judge };
             let part = Part { question, subjects: all, slots: 0..asked.slots.len() };
             let open = |call: &&mut Call| call.script == script && call.parts.len() < MAX_REQUESTS;
-            // What is changed by hand before a request is asked is changed before it is judged.
+            // A change by hand that precedes a request in the batch is executed before it.
             let mut later = calls.iter_mut().rev().take_while(|call| call.script.judges());
             match later.find(open) {
                 Some(call) => call.parts.push(part),
@@ -319,8 +319,8 @@ pub(super) fn calls(questions: &[StoreCommand], apart: bool) -> Vec<Call> {
     calls
 }
 
-/// What is given back in a batch: before anything is asked, since it makes room, and for each key
-/// together. No slot is given back in the batch that asks for it: its owner has had no answer yet.
+/// The releases of a batch. They run first, since they make room, and together for each key. No
+/// slot is released in the batch that takes it: its owner has no result yet.
 fn releases(questions: &[StoreCommand]) -> Vec<Call> {
     let mut calls: Vec<Call> = Vec::new();
     let mut by_key: HashMap<SubjectKey, usize> = HashMap::new();
@@ -348,14 +348,14 @@ impl Kind {
     }
 }
 
-/// Whether one limit of GCRA is all that counts.
+/// Whether a single GCRA limit counts, and does not only watch.
 fn is_simple(subjects: &[SubjectCommand]) -> bool {
     let [subject] = subjects else { return false };
     let [demand] = subject.demands.as_slice() else { return false };
     demand.rule.algorithm().has_burst() && !demand.rule.is_watching()
 }
 
-/// A request as consume.lua unpacks it.
+/// Packs a request for consume.lua.
 fn push_request(
     out: &mut Vec<u8>,
     action: Action,
@@ -377,7 +377,7 @@ fn push_request(
     }
 }
 
-/// Limits as the scripts unpack them: `<I4BdI4dI4I4`.
+/// Packs limits for the scripts: `<I4BdI4dI4I4`.
 fn push_packed<'q>(out: &mut Vec<u8>, demands: impl Iterator<Item = &'q LimitCheck>) {
     for demand in demands {
         let (kind, pairs, scale) = demand.rule.to_wire_rule(demand.cost).packed();
@@ -391,18 +391,17 @@ fn push_packed<'q>(out: &mut Vec<u8>, demands: impl Iterator<Item = &'q LimitChe
     }
 }
 
-/// What came of a batch.
+/// The results of a batch.
 #[derive(Debug)]
 pub(super) struct Results {
-    /// For each question.
+    /// One for each command.
     pub(super) answers: Vec<Result<CommandResult, StoreError>>,
-    /// What was charged for questions that something else has refused: only in a cluster, where no
-    /// script sees all.
+    /// Charges of commands that another part refused. They occur only in a cluster, where no script
+    /// sees all keys.
     to_refund: Vec<ChargedPart>,
 }
 
-/// A part of a question that was charged, with how it stood then where that is not all of the
-/// question.
+/// A charged part of a command, with the status of its limits if it is not the whole command.
 #[derive(Debug)]
 struct ChargedPart {
     part: Part,
@@ -410,8 +409,8 @@ struct ChargedPart {
 }
 
 impl Results {
-    /// What gives back what was charged for questions that something else has refused. A slot is
-    /// given back by its owner, who knows what to do where that is lost.
+    /// The commands that give back charges of refused requests. A slot is given back by its owner,
+    /// which also handles a lost release.
     pub(super) fn refunds<'r>(
         &'r self,
         questions: &'r [StoreCommand],
@@ -446,7 +445,7 @@ pub(super) fn read(calls: &[Call], replies: &[Value], questions: &[StoreCommand]
             }
             Some(Value::BulkString(bytes)) => (bytes.as_slice(), false),
             Some(Value::Int(_)) => (&[][..], !call.script.judges() && call.script != Kind::Adjust),
-            // Where there is something else, there are no slots.
+            // A value of another type has no slots.
             Some(Value::ServerError(error)) => {
                 (&[][..], call.script == Kind::Release && error.code() == "WRONGTYPE")
             }
@@ -494,8 +493,8 @@ pub(super) fn proofs_key(prefix: &str) -> String {
     format!("{prefix}{{dpop}}")
 }
 
-/// What `lua/prove.lua` says: how proof and key stand. Where both are well, the proof is older than
-/// the list.
+/// Reads the answer of `lua/prove.lua`: the status of the proof and of its key. If both fit, the
+/// proof is older than the list.
 fn proven(number: i64) -> Result<CommandResult, StoreError> {
     let standing = |fits| LimitStatus {
         fits,
@@ -518,7 +517,7 @@ fn proven(number: i64) -> Result<CommandResult, StoreError> {
 }
 
 impl Reader<'_> {
-    /// Whether a part was admitted, and how each of its limits stands, and each of its slots.
+    /// Whether a part was admitted, and the status of each of its limits and slots.
     fn part(
         &mut self,
         subjects: &[SubjectCommand],
@@ -560,8 +559,8 @@ impl Reader<'_> {
     }
 }
 
-/// The entries of the limit with this tag, of its block and of its signal; an empty one where there
-/// is none that is not over.
+/// The entries of the limit with this tag, of its block and of its signal; an empty one for each
+/// that is missing or has ended.
 fn entries_of(record: &[u8], tag: u32, now_us: u64) -> [Entry; 3] {
     let mut found = [None; 3];
     for entry in entries(record, now_us) {

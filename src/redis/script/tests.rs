@@ -91,7 +91,7 @@ fn questions_of_one_tick_share_a_call_where_one_server_has_all_keys() {
     assert_eq!(calls(&questions, true).len(), 150);
 }
 
-/// What a call of one subject answers, by the entry of its limit.
+/// The answer of a call with one subject, given the entry of its limit.
 fn reply(admitted: bool, fits: bool, now_us: u64, entry: &Entry) -> Value {
     let mut record = Vec::new();
     entry.write(&mut record);
@@ -103,8 +103,8 @@ fn reply(admitted: bool, fits: bool, now_us: u64, entry: &Entry) -> Value {
     Value::BulkString(bytes)
 }
 
-/// What is given back of a charge to subject 1 at an instant of a window of 60 s, where subject 2
-/// refuses.
+/// The amount given back of a charge to subject 1, at an instant of a window of 60 s, when subject
+/// 2 refuses.
 fn given_back(rule: Rule, fits: bool, now_us: u64, second: impl Fn(&Entry) -> Value) -> u64 {
     let ask = |number| SubjectCommand {
         subject: SubjectKey([number; 16]),
@@ -138,11 +138,11 @@ fn a_charge_whose_request_another_node_refused_is_given_back_to_no_other_window(
         assert_eq!(given_back(rule, true, start + 30_000_000, refuses(start)), 2);
         let late = start + 59_500_000;
         assert_eq!(given_back(rule, true, late, refuses(late)), 2 * (1 - windows));
-        // The node of the other one says nothing.
+        // The node of the other subject does not answer.
         let fails = |_: &Entry| Value::Nil;
         assert_eq!(given_back(rule, true, start + 30_000_000, fails), 2);
         assert_eq!(given_back(rule, true, late, fails), 2 * (1 - windows));
-        // What only watched and did not fit was not charged.
+        // A limit that only watched and did not fit was not charged.
         let watching = rule.watching();
         assert_eq!(given_back(watching, false, start + 30_000_000, refuses(start)), 0);
     }

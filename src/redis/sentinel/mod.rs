@@ -1,4 +1,4 @@
-//! Finds the primary that sentinels know by a name, and sees when they name another one.
+//! Finds the primary that sentinels monitor under a name, and detects when they name another one.
 
 mod watch;
 
@@ -25,7 +25,7 @@ struct Sentinel {
     link: Option<Connection>,
 }
 
-/// The sentinels in `nodes`. The first one's credentials are for all.
+/// The sentinels in `nodes`. All use the credentials of the first.
 fn sentinels<'n>(
     nodes: &'n [ConnectionInfo],
     certificates: Option<&'n TlsCertificates>,
@@ -40,7 +40,7 @@ fn sentinels<'n>(
 }
 
 impl Sentinel {
-    /// Where it says that the primary is.
+    /// The address of the primary, as this sentinel reports it.
     async fn primary(&mut self, of: &str, patience: Duration) -> Result<Name, OutageCause> {
         let mut link = if let Some(link) = self.link.take() {
             link
@@ -52,7 +52,7 @@ impl Sentinel {
         let mut ask = redis::cmd("SENTINEL");
         ask.arg("GET-MASTER-ADDR-BY-NAME").arg(of);
         let answer = link.command(&ask).await.map_err(|error| fault_of(&error))?;
-        // One that has failed is not used again.
+        // A failed connection is not used again.
         self.link = Some(link);
         if let Some(fault) = fault_in(&answer) {
             return Err(fault);
@@ -62,9 +62,9 @@ impl Sentinel {
     }
 }
 
-/// Asks the sentinels in `nodes` who is primary now, all at once, and checks that the server that
-/// most of them name thinks so too. What one says alone never counts against the others, also while
-/// the server that they name hangs. `primary` says how to speak to it, but for its address.
+/// Asks all sentinels in `nodes` at once for the current primary. The server that most of them name
+/// must confirm its role. A single sentinel never overrules the others, even while the server that
+/// they name hangs. `primary` has the connection settings of the server, except for its address.
 pub(super) async fn find_primary(
     nodes: &[ConnectionInfo],
     name: &str,
@@ -94,13 +94,14 @@ pub(super) async fn find_primary(
     Err(io::Error::from(fault_of_primary.unwrap_or_else(|| why.fault())).into())
 }
 
-/// The server that most sentinels name, or those that are named by equally many.
+/// The server that most sentinels name, or several with equal votes.
 fn most_named(votes: Vec<(Name, usize)>) -> impl Iterator<Item = Name> {
     let most = votes.iter().map(|(_, count)| *count).max();
     votes.into_iter().filter(move |(_, count)| Some(*count) == most).map(|(name, _)| name)
 }
 
-/// Checks that a server takes itself for a primary: a sentinel may not know yet that it is none.
+/// Checks that a server has the role of a primary: a sentinel may not have noticed yet that it lost
+/// it.
 async fn check_primary(
     server: &ConnectionInfo,
     certificates: Option<&TlsCertificates>,

@@ -1,9 +1,8 @@
-//! Asks the sentinels, once a second, who is primary.
+//! Asks the sentinels once a second for the primary.
 //!
-//! A primary that another one has replaced may live on, and takes writes until the sentinels have
-//! made it a replica: ten seconds after a failover that somebody asked for, and after one that it
-//! slept through. What is written to it then is lost. So a connection to it is given up as soon as
-//! most of the sentinels name another one.
+//! A replaced primary may still run, and takes writes until the sentinels have made it a replica:
+//! ten seconds after a manual failover, and after a failover during which it hung. Those writes are
+//! lost. So its connections are given up as soon as most of the sentinels name another primary.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -19,10 +18,10 @@ use crate::store::runtime::{PROBE, jittered, spawn_beside};
 
 const POLL: Duration = Duration::from_secs(1);
 
-/// Whether the sentinels have named another primary than the one that a connection leads to.
+/// Whether the sentinels have named another primary than the one of a connection.
 pub(in crate::redis) type Replaced = Arc<AtomicBool>;
 
-/// The primaries that connections lead to.
+/// The primaries that have connections.
 #[derive(Debug, Default)]
 pub(in crate::redis) struct Primaries {
     reached: Mutex<Vec<(Name, Replaced)>>,
@@ -30,7 +29,7 @@ pub(in crate::redis) struct Primaries {
 }
 
 impl Primaries {
-    /// What tells the connections to `address` that it is no primary any more.
+    /// The flag that marks the connections to `address` as replaced.
     pub(in crate::redis) fn reach(&self, address: &ConnectionAddr) -> Replaced {
         let Some(name) = name(address) else { return Replaced::default() };
         let mut reached = self.reached.lock();
@@ -42,7 +41,7 @@ impl Primaries {
         replaced
     }
 
-    /// Most of the sentinels name this one.
+    /// Applies the answer of the majority of sentinels.
     fn named(&self, primary: &Name) {
         self.reached.lock().retain(|(name, replaced)| {
             replaced.store(name != primary, Ordering::Release);
@@ -50,7 +49,7 @@ impl Primaries {
         });
     }
 
-    /// Asks the sentinels in `nodes` from now on, on the store's thread and as long as somebody has
+    /// Starts to poll the sentinels in `nodes`, on the store's thread, for as long as there are
     /// connections.
     pub(in crate::redis) fn watch(
         self: &Arc<Self>,
@@ -98,7 +97,7 @@ async fn watch(primaries: Weak<Primaries>, mut sentinels: Vec<Sentinel>, name: S
     }
 }
 
-/// What more than half of `count` say.
+/// The answer of more than half of `count` sentinels.
 fn majority(said: &[Name], count: usize) -> Option<&Name> {
     said.iter().find(|name| said.iter().filter(|other| other == name).count() * 2 > count)
 }

@@ -1,19 +1,19 @@
-//! Random histories of an issuer that changes its keys, is slow, is away and loses requests, held
-//! against what the documentation promises of it.
+//! Random histories of an issuer that changes its keys, is slow, is unreachable and loses requests,
+//! checked against the promises of the documentation.
 
 use crate::remote_keys::Fetch;
 use proptest::prelude::*;
 
 use super::*;
 
-/// The key pairs and the name of each.
+/// The key pairs and their names.
 const PAIRS: [(&str, &str); 3] = [("p256", "a"), ("p384", "b"), ("ed25519", "c")];
 const STALE_S: u64 = 3_600;
-/// Between two plain fetches where the issuer answers, and the longest flight of one.
+/// The interval of scheduled fetches while the issuer answers, and the longest duration of one.
 const REFRESH_S: u64 = 300;
 const FLIGHT_S: u64 = 5;
 
-/// A promise: its id in docs/guides/issuers.md, and what it says.
+/// A promise: its id in docs/guides/issuers.md, and its text.
 type Promise = (&'static str, &'static str);
 
 const ADDED: Promise = (
@@ -39,22 +39,22 @@ const PROMISES: [Promise; 5] = [ADDED, REMOVED, STALE, GOES_ON, ASKED];
 
 #[derive(Debug, Clone)]
 enum Event {
-    /// The keys that are published from now on, by bits.
+    /// From now on, the issuer publishes the keys with these bits.
     Publish(u8),
-    /// What becomes of fetches from now on.
+    /// From now on, fetches have this result.
     Become(Manner),
-    /// Tokens of unknown keys, one each second.
+    /// Tokens with unknown keys, one each second.
     Flood(u64),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Manner {
-    /// Answered after so many seconds.
+    /// Answered after this many seconds.
     Answered(u64),
     Failed,
-    /// Nothing is heard of it, not even from the edge.
+    /// No result arrives, not even an error from the host.
     Lost,
-    /// Answered with what is no set.
+    /// Answered with a document that is not a set.
     Malformed,
 }
 
@@ -75,13 +75,13 @@ struct History {
     world: World,
     published: u8,
     manner: Manner,
-    /// A fetch on its way, when it is answered, and how.
+    /// The fetch in flight, the time of its answer, and the result.
     flight: Option<(Fetch, u64, Manner)>,
-    /// Since when each key is published, or is not.
+    /// The last time that each key was published or withdrawn.
     changed_s: [u64; 3],
-    /// Since when the issuer answers.
+    /// The start of the period in which the issuer answers.
     answers_s: Option<u64>,
-    /// When the last good answer came, and which keys it had.
+    /// The time of the last good answer, and its keys.
     good: Option<(u64, u8)>,
     ended: Option<(u64, bool)>,
     wanted_s: Option<u64>,
@@ -110,9 +110,9 @@ impl History {
         keys >> key & 1 == 1
     }
 
-    /// What the edge does in this second.
+    /// Simulates the host for one second.
     fn edge(&mut self) {
-        // Both sides of an answer that comes at once.
+        // Several rounds, to cover both sides of an immediate answer.
         for _ in 0..3 {
             let arrived = self.flight.take_if(|(_, at_s, _)| *at_s <= self.second);
             if let Some((fetch, _, manner)) = arrived {
@@ -201,7 +201,7 @@ impl History {
             }
             Event::Become(manner) => {
                 let answers = matches!(manner, Manner::Answered(_));
-                // One that was lost before takes 30 s to be given up.
+                // A fetch that was lost before ends only after 30 s.
                 let lost = matches!(self.flight, Some((_, _, Manner::Lost)));
                 let since_s = if lost { self.second + 30 } else { self.second };
                 self.answers_s = answers.then(|| self.answers_s.unwrap_or(since_s));

@@ -1,4 +1,4 @@
-//! Keys at a URL, with an edge and a clock made by hand: hours pass in no time.
+//! Keys at a URL, with a simulated host and clock: hours pass at once.
 
 mod histories;
 mod published;
@@ -16,12 +16,12 @@ fn second(s: u64) -> Duration {
     Duration::from_secs(s)
 }
 
-/// A guard, its issuer and the edge between them.
+/// A guard, its issuer and the host between them.
 struct World {
     verifier: Verifier,
     keys: Arc<RemoteKeys>,
     now: Now,
-    /// What the issuer publishes; `None` where it is away.
+    /// The document that the issuer publishes; `None` while it is unreachable.
     published: Option<Value>,
     etag: Option<&'static str>,
     cache_control: Option<&'static str>,
@@ -85,7 +85,7 @@ impl World {
         self.notices.extend(notice);
     }
 
-    /// Lets time pass, in which the edge does what it is told to.
+    /// Lets time pass while the host makes the fetches that are due.
     fn run(&mut self, time: Duration) {
         let end = self.now.plus(time);
         loop {
@@ -105,12 +105,12 @@ impl World {
         self.verifier.verify(token, self.now)
     }
 
-    /// Whether the token is told to wait for its issuer.
+    /// Whether the token must wait for its issuer.
     fn waits(&self, token: &str) -> bool {
         matches!(self.verifier.verify_or_wait(token, self.now), Err(VerifyError::Pending(_)))
     }
 
-    /// Lets somebody wait; the answer counts those who were told.
+    /// Adds a waiting receiver. Its reply increments the counter.
     fn wait(&self, told: &Arc<AtomicUsize>) {
         let told = Arc::clone(told);
         let reply = move |_| {
@@ -123,7 +123,7 @@ impl World {
         self.notices.iter().map(|notice| notice.code).collect()
     }
 
-    /// A token of this hour, by one of the key pairs of the test data.
+    /// A token of this hour, signed with a key pair of the test data.
     fn token(&self, pair: &str, kid: &str) -> String {
         let alg = match pair {
             "p256" => jsonwebtoken::Algorithm::ES256,
@@ -158,7 +158,7 @@ fn before_its_issuer_has_answered_a_token_is_not_refused_but_put_off() {
     let refusal = TokenError::KeysUnavailable.to_refusal();
     assert_eq!((refusal.status, refusal.code), (503, "issuer_unavailable"));
     assert_eq!(refusal.headers, [("Retry-After", "1".to_owned())]);
-    // The first fetch is on its way, so whoever can wait does.
+    // The first fetch is in flight, so a caller that can wait does.
     assert!(world.waits(&token));
     world.run(Duration::ZERO);
     assert_eq!(world.verify(&token).unwrap().subject.as_deref(), Some("42"));
@@ -184,7 +184,7 @@ fn an_hour_without_the_issuer_fails_nothing_and_then_its_tokens_are_put_off() {
         assert_eq!(world.verify(token).unwrap_err(), TokenError::KeysUnavailable);
     }
     assert_eq!(world.codes(), ["GUARD_ISSUER_FAILING", "GUARD_ISSUER_STALE"]);
-    // It is asked less and less often, but at least about once a minute.
+    // The retries become less frequent, but there is at least about one a minute.
     let before = world.fetches.len();
     world.run(second(600));
     assert!((10..=21).contains(&(world.fetches.len() - before)));
@@ -221,7 +221,7 @@ fn a_key_that_was_withdrawn_is_refused_from_the_next_fetch_on_though_its_token_w
         Arc::ptr_eq(&world.verify(&kept).unwrap(), &first),
         "the others are not verified again"
     );
-    // The same key once more is a good key once more.
+    // A key that is published again is good again.
     world.published = Some(set(&[("p256", "a"), ("p384", "b")]));
     world.run(second(300));
     assert!(world.verify(&gone).is_ok());
@@ -245,7 +245,7 @@ fn a_flood_of_made_up_kids_causes_one_fetch_in_a_cooldown_and_no_good_token_wait
     let (good, start) = (world.token("p256", "a"), world.now);
     let payload = segment(Value::Object(claims()).to_string());
     let mut fetched_at = Vec::new();
-    // 10^4 in each of these seconds.
+    // 10^4 tokens in each of these seconds.
     for (second, tick) in
         [0, 1, 29, 30, 60].into_iter().flat_map(|s| (0..10_000).map(move |t| (s, t)))
     {
@@ -334,7 +334,7 @@ fn a_wait_ends_with_the_fetch_or_after_two_seconds_and_only_so_many_wait() {
     world.now = world.now.plus(TIMEOUT);
     assert!(world.begin().is_none(), "there is one fetch at a time");
     assert_eq!(told.load(Ordering::Relaxed), MAX_WAITING);
-    // Where nothing is on its way there is nothing to wait for.
+    // Without a fetch in flight, a wait ends at once.
     let mut world = World::ready();
     world.now = world.now.plus(second(1));
     world.wait(&told);
@@ -370,7 +370,7 @@ fn what_has_not_changed_is_not_sent_again_and_counts_as_fetched() {
     assert_eq!(world.keys.status(world.now).age, Some(Duration::ZERO));
     assert!(world.verify(&token).is_ok());
 
-    // An issuer that was asked for no version can't say that it has not changed.
+    // The request had no validator, so a 304 is an error.
     let mut world = World::new(&json!({}));
     let fetch = world.begin().unwrap();
     world.keys.answered(fetch.number, Ok((&head, b"")), world.now);
@@ -426,11 +426,11 @@ fn a_wall_clock_that_is_set_changes_nothing_of_when_an_issuer_is_asked_and_how_l
         }
         world.fetches.len() - before
     };
-    // Every five minutes, or a little earlier.
+    // Every five minutes, or slightly earlier.
     assert!((12..=15).contains(&hour(&mut world)));
     assert_eq!(world.state(), RemoteState::Fresh);
     world.published = None;
-    // Every minute, or twice, after the first tries.
+    // After the first retries, once or twice a minute.
     assert!((58..=140).contains(&hour(&mut world)));
     assert_eq!(world.state(), RemoteState::Stale);
     assert!(world.codes().contains(&"GUARD_ISSUER_STALE"));

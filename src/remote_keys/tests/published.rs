@@ -1,4 +1,4 @@
-//! What an issuer publishes, good and bad.
+//! Good and bad documents of an issuer.
 
 use super::*;
 use crate::remote_keys::{Fetch, FetchError, Fetched, RemoteState};
@@ -75,7 +75,7 @@ fn a_key_that_can_not_be_used_is_left_out_and_the_others_are_used() {
     assert_eq!((world.state(), world.keys.status(world.now).keys), (RemoteState::Fresh, 1));
     assert!(world.verify(&world.token("p256", "a")).is_ok());
 
-    // An issuer that leaves `alg` out is named one by the options.
+    // For an issuer whose keys lack `alg`, the options name the algorithm.
     let mut world = World::new(&json!({ "algorithms": ["RS256"] }));
     world.published = Some(set(&[("rsa", "r")]));
     world.run(Duration::ZERO);
@@ -135,7 +135,7 @@ fn metadata_is_read_again_when_the_set_is_not_where_it_was_and_may_be_away_itsel
     world.answer(&fetch);
     let token = world.token("p256", "a");
 
-    // The set moves; the old place is gone.
+    // The set moves to another URL; the old one is gone.
     let mut asked = Vec::new();
     for _ in 0..600 {
         world.now = world.now.plus(second(1));
@@ -155,8 +155,7 @@ fn metadata_is_read_again_when_the_set_is_not_where_it_was_and_may_be_away_itsel
     assert!(world.verify(&world.token("p384", "b")).is_ok());
     assert!(world.verify(&token).is_err(), "by a key that is published no more");
 
-    // An hour later metadata is read again; that it is away does not matter as long as the set is
-    // there.
+    // An hour later metadata is read again. Its failure does not matter while the set is available.
     world.fetches.clear();
     for _ in 0..5_400 {
         world.now = world.now.plus(second(1));
@@ -212,7 +211,7 @@ fn a_bundle_of_a_trust_domain_gives_the_keys_for_jwt_svids_and_no_others() {
         assert_eq!(&*found.issuer, "spiffe://example.org");
         assert_eq!(found.subject.as_deref(), Some("spiffe://example.org/billing"));
     }
-    // `iss` is optional, and means nothing here.
+    // `iss` is optional and has no meaning here.
     assert!(verifier.verify(&svid("JWT", &of(json!({ "iss": "https://spire" }))), now()).is_ok());
     for (typ, claims, denial) in [
         ("at+jwt", of(json!({})), TokenError::Type),

@@ -1,5 +1,5 @@
-//! Where this process stands in the stream of revocations: what it has read, what the servers have
-//! lost, and whether it may decide. Nothing in here waits or asks anybody.
+//! The position of this process in the stream of revocations: the entries it has read, the entries
+//! the servers have lost, and whether it may decide. No code here waits or sends a command.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -9,48 +9,50 @@ use super::entry::{Entry, Id, Lifetime};
 use super::sets::Sets;
 use crate::clock::{Now, micros};
 
-/// How many entries are read at once. A page keeps the store's thread for some milliseconds.
+/// The number of entries in one read. A page occupies the store's thread for some milliseconds.
 pub(super) const READ_PAGE: usize = 4_000;
-/// How many lost entries are published at once: less than a page, so that the next read sees the
-/// end of the stream.
+/// The number of lost entries published at once: less than a page, so that the next read reaches
+/// the end of the stream.
 pub(super) const PUBLISH_PAGE: usize = 500;
-/// How many entries at the head of the stream are judged at once.
+/// The number of entries at the head of the stream that one compaction judges.
 pub(super) const COMPACT_PAGE: usize = 500;
-/// Entries younger than this stay where they are: every reader is past them long before.
+/// Entries younger than this are not moved: every reader is past them long before.
 const COMPACT_AGE_MS: u64 = 60_000;
-/// A stream that is younger may be what is left after a loss, and is waited for to be published
-/// again.
+/// A younger stream may be the rest after a loss. The process waits for the others to republish the
+/// lost entries.
 const YOUNG: Duration = Duration::from_secs(2);
-/// For so long nobody must have been publishing lost entries.
+/// The process waits until no lost entries were published for this long.
 const QUIET: Duration = Duration::from_secs(1);
-/// Whoever has read nothing for longer may have missed a failover, and has when it starts.
+/// A process that has read nothing for longer may have missed a failover. So may one that starts.
 pub(super) const SILENCE: Duration = Duration::from_secs(1);
-/// So long the others have then to publish again what they had stored and the new primary lacks.
+/// After that silence, the time in which other processes republish entries that the new primary
+/// lacks.
 const RETURN: Duration = Duration::from_secs(1);
 
-/// How far the copy of this process can be trusted.
+/// Whether the copy of this process is complete and current.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Freshness {
-    /// All that was revoked longer than `maxStaleness` ago is known.
+    /// All revocations older than `maxStaleness` are in the copy.
     Fresh,
-    /// The store has not been heard of for longer than that.
+    /// The store has not answered for longer than that.
     Stale,
-    /// The list has not been read to its end yet, or holds what can't be read or kept.
+    /// The list was not read to its end yet, or has an entry that is unreadable or exceeds the
+    /// capacity.
     NotReady,
 }
 
-/// What to do with a request that brings a token.
+/// The action for a request with a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gate {
     /// Check it now.
     Check,
-    /// Call `refresh`, then check it; where that fails, refuse as for [`Gate::Refuse`].
+    /// Call `refresh`, then check; if `refresh` fails, refuse as for [`Gate::Refuse`].
     RefreshFirst,
-    /// 503, see [`super::stale_refusal`]: nobody knows whether it was revoked.
+    /// 503, see [`super::stale_refusal`]: whether the token is revoked is unknown.
     Refuse,
 }
 
-/// `proven_us` is the latest moment of the monotonic clock before which nothing was missed; 0 for
+/// `proven_us` is the latest moment of the monotonic clock before which no entry is missing; 0 for
 /// never.
 pub(super) fn freshness(ready: bool, proven_us: u64, now: Now, bound: Duration) -> Freshness {
     if !ready || proven_us == 0 {
@@ -62,11 +64,11 @@ pub(super) fn freshness(ready: bool, proven_us: u64, now: Now, bound: Duration) 
     }
 }
 
-/// `wants_fresh` is what a route demands with `require({ fresh: true })`.
+/// `wants_fresh` is the route's `require({ fresh: true })`.
 pub(super) fn gate(config: &RevocationConfig, freshness: Freshness, wants_fresh: bool) -> Gate {
     let strict = wants_fresh || config.mode == Mode::Strict;
     match freshness {
-        // What has been read so far is no list, so reading on does not make it one.
+        // An incomplete list does not become complete by reading the newest entries.
         Freshness::NotReady => Gate::Refuse,
         _ if strict => Gate::RefreshFirst,
         Freshness::Fresh => Gate::Check,
@@ -75,8 +77,8 @@ pub(super) fn gate(config: &RevocationConfig, freshness: Freshness, wants_fresh:
     }
 }
 
-/// The last entry that was read. Its bytes belong to it, since a server that has lost it may give
-/// its id to another one.
+/// The last entry that was read. Its bytes are part of the cursor, since a server that has lost the
+/// entry may assign its id to another one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Cursor {
     pub(super) id: Id,
@@ -86,47 +88,48 @@ pub(super) struct Cursor {
 /// One answer of the server.
 #[derive(Debug)]
 pub(super) struct Read {
-    /// Whether the entry at the cursor was still there after the read, thus all before it.
+    /// Whether the entry at the cursor, and so every entry before it, still existed after the read.
     pub(super) is_whole: bool,
-    /// The last one that follows, if any.
+    /// The last entry of this answer, if any.
     pub(super) end: Option<Cursor>,
-    /// What follows, if it was; `None` where an entry can't be read.
+    /// The entries of this answer, if any; `None` for an unreadable one.
     pub(super) entries: Vec<(Id, Option<Entry>)>,
 }
 
-/// What an answer came to.
+/// The result of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Took {
-    /// There may be more.
+    /// The stream may have more.
     Page,
-    /// That was all there is.
+    /// The end of the stream was reached.
     Tail,
     /// The servers have lost entries that were read before. The stream must be read from its start.
     Loss,
 }
 
-/// Why the copy can't be a whole one.
+/// The reason why the copy can't be complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Gap {
-    /// An entry can't be read: it is of a later version, or none.
+    /// An entry is unreadable: it is of a later version, or not an entry.
     Unreadable,
     /// There is no room for it here.
     Full,
 }
 
-/// The way of this process through the stream.
+/// The progress of this process through the stream.
 #[derive(Debug, Default)]
 pub(super) struct Follower {
     cursor: Cursor,
-    /// What this process wrote and has not read yet. A primary may fail in between, and the next
-    /// one give the same id again.
+    /// The entries that this process wrote and has not read yet. A primary may fail in between, and
+    /// the next one may assign the same id again.
     acknowledged: BTreeSet<(Id, Entry)>,
-    /// What of it was stored before the reading that goes on began: at its end, all of it must have
-    /// been read.
+    /// The entries of `acknowledged` that were stored before the current read began. All of them
+    /// must be read by the end of the stream.
     due: BTreeSet<(Id, Entry)>,
-    /// What this process had stored, nobody may have read, and the servers have lost.
+    /// Entries that this process stored and the servers lost, possibly before another process read
+    /// them.
     lost: Vec<Entry>,
-    /// What it holds and the servers may have lost, whoever stored it.
+    /// Entries of this copy that the servers may have lost, whichever process stored them.
     missing: Option<Missing>,
     settling: Settling,
     contact: Contact,
@@ -137,33 +140,33 @@ impl Follower {
         self.cursor.clone()
     }
 
-    /// The server has stored what this process wrote.
+    /// Records that the server has stored an entry of this process.
     pub(super) fn acknowledged(&mut self, id: Id, entry: Entry) {
         if id > self.cursor.id {
             self.acknowledged.insert((id, entry));
         }
     }
 
-    /// The same for several, by the ids that the server gave them.
+    /// The same for several entries, with the ids that the server assigned.
     pub(super) fn all_acknowledged(&mut self, ids: Vec<Id>, entries: Vec<Entry>) {
         for (id, entry) in ids.into_iter().zip(entries) {
             self.acknowledged(id, entry);
         }
     }
 
-    /// To be called before a read behind `cursor` is sent: it must find all that was stored until
-    /// now.
+    /// Must be called before a read after `cursor` is sent: the read must find every entry stored
+    /// until now.
     pub(super) fn reading(&mut self) {
         self.due.append(&mut self.acknowledged);
     }
 
-    /// Takes the answer to that read.
+    /// Applies the answer to that read.
     pub(super) fn take(&mut self, read: &Read, sets: &Sets, now_minute: u32) -> Result<Took, Gap> {
         if self.cursor.id != Id::START && !read.is_whole {
-            // What came with the answer may be lost by now, too.
+            // The entries of this answer may be lost by now, too.
             let applied = apply(&read.entries, sets, now_minute);
-            // Nothing that we hold is forgotten, and what turns out not to be in the stream is
-            // published again.
+            // The copy keeps all its entries, and publishes again those that the stream turns out
+            // to lack.
             self.cursor = Cursor::default();
             self.due.append(&mut self.acknowledged);
             self.lost.extend(std::mem::take(&mut self.due).into_iter().map(|(_, entry)| entry));
@@ -185,34 +188,33 @@ impl Follower {
         if read.entries.len() >= READ_PAGE {
             return Ok(Took::Page);
         }
-        // What is not there though it was stored before was stored by a primary that has failed
-        // since.
+        // An entry that was stored before and is not in the stream was stored by a primary that has
+        // failed since.
         self.lost.extend(std::mem::take(&mut self.due).into_iter().map(|(_, entry)| entry));
         Ok(Took::Tail)
     }
 
-    /// What is to be published again at once: nobody else can.
+    /// The entries to republish at once: only this process has them for certain.
     pub(super) fn next_lost(&mut self) -> Vec<Entry> {
         self.lost.split_off(self.lost.len().saturating_sub(PUBLISH_PAGE))
     }
 
-    /// They were not stored.
+    /// Takes entries back that were not stored.
     pub(super) fn still_lost(&mut self, entries: Vec<Entry>) {
         self.lost.extend(entries);
     }
 
-    /// Whether the end of the stream, asked for at `asked`, shows all that was revoked before.
+    /// Whether the end of the stream, requested at `asked`, has all entries stored before.
     pub(super) fn proves(&mut self, asked: Now) -> bool {
         self.contact.proves(asked)
     }
 
-    /// Whether it has heard nothing for a while, and does not decide again yet: it is to look
-    /// often.
+    /// Whether the process had no contact for a while and does not decide yet. It then reads often.
     pub(super) fn is_returning(&self, now: Now) -> bool {
         self.contact.is_returning(now)
     }
 
-    /// Whether there is anything to publish again, by one process at a time.
+    /// Whether there are entries to republish, by one process at a time.
     pub(super) fn is_missing(&mut self) -> bool {
         if self.missing.as_ref().is_some_and(|missing| missing.len() == 0) {
             self.missing = None;
@@ -220,17 +222,17 @@ impl Follower {
         self.missing.is_some()
     }
 
-    /// How many there are to publish again.
+    /// The number of entries to republish.
     pub(super) fn missing(&self) -> usize {
         self.lost.len() + self.missing.as_ref().map_or(0, Missing::len)
     }
 
-    /// The next of them.
+    /// The next entries to republish.
     pub(super) fn next_missing(&mut self) -> Vec<Entry> {
         self.missing.as_mut().map(|missing| missing.take(PUBLISH_PAGE)).unwrap_or_default()
     }
 
-    /// They were not stored.
+    /// Takes entries back that were not stored.
     pub(super) fn put_back(&mut self, entries: Vec<Entry>) {
         self.missing.get_or_insert_default().queue.extend(entries);
     }
@@ -239,14 +241,14 @@ impl Follower {
         self.settling.is_over(stream, now)
     }
 
-    /// Forgets where it stood, not what it holds: everything is read again.
+    /// Resets the cursor but not the sets: the whole stream is read again.
     pub(super) fn restart(&mut self) {
         self.cursor = Cursor::default();
         self.settling = Settling::default();
     }
 }
 
-/// Puts into the sets what was read.
+/// Applies the entries of a read to the sets.
 pub(super) fn apply(
     entries: &[(Id, Option<Entry>)],
     sets: &Sets,
@@ -259,12 +261,12 @@ pub(super) fn apply(
     Ok(())
 }
 
-/// What we hold and the stream may not.
+/// Entries of this copy that the stream may lack.
 #[derive(Debug, Default)]
 struct Missing {
     tokens: HashMap<u64, u32>,
     others: HashMap<Name, Entry>,
-    /// What is being published.
+    /// The entries being published.
     queue: Vec<Entry>,
 }
 
@@ -279,7 +281,7 @@ impl Missing {
         self.tokens.len() + self.others.len() + self.queue.len()
     }
 
-    /// The stream has `entry`; one that says less than ours does not count.
+    /// The stream has `entry`. It does not count if it revokes less than ours.
     fn found(&mut self, entry: &Entry) {
         if let Entry::Token { name, until } = entry {
             if self.tokens.get(name).is_some_and(|ours| ours <= until) {
@@ -304,14 +306,14 @@ impl Missing {
     }
 }
 
-/// What an entry is about.
+/// The subject of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Name {
     Listed(u128),
     Lifetime(Lifetime),
 }
 
-/// Of those that are no tokens.
+/// For all entries that are not tokens.
 fn name(entry: &Entry) -> Option<Name> {
     match entry {
         Entry::Mark | Entry::Token { .. } => None,
@@ -322,8 +324,7 @@ fn name(entry: &Entry) -> Option<Name> {
     }
 }
 
-/// What two entries about the same thing come to: `a`, for as long and up to as late as either
-/// says.
+/// The union of two entries about the same thing: `a` with the later end and the later `before`.
 fn longer(mut a: Entry, b: Entry) -> Entry {
     match (&mut a, b) {
         (Entry::Session { until, .. }, Entry::Session { until: other, .. })
@@ -342,19 +343,19 @@ fn longer(mut a: Entry, b: Entry) -> Entry {
     a
 }
 
-/// How old the stream is.
+/// The age of the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Birth {
     /// Its first entry.
     pub(super) first: Id,
     /// The server's clock now.
     pub(super) server_ms: u64,
-    /// Whether somebody publishes lost entries.
+    /// Whether a process is publishing lost entries.
     pub(super) restoring: bool,
 }
 
-/// Whether what was read to its end can be all there is. A stream that has just begun may be the
-/// successor of one that the servers lost, and the others are about to publish what was in it.
+/// Decides whether a stream that was read to its end can be complete. A stream that has just begun
+/// may follow one that the servers lost, and the other processes are about to publish its entries.
 #[derive(Debug, Default)]
 struct Settling {
     began_us: Option<u64>,
@@ -367,7 +368,8 @@ impl Settling {
         if stream.restoring {
             self.restoring_us = Some(now.mono_us);
         }
-        // Whatever the server's clock says: who has waited long enough has seen it grow old.
+        // This does not depend on the server's clock: a process that has waited long enough has
+        // seen the stream grow old.
         let age_us = stream.server_ms.saturating_sub(stream.first.ms).saturating_mul(1_000);
         let is_young = age_us.max(waited) < micros(YOUNG);
         let is_restored =
@@ -376,12 +378,13 @@ impl Settling {
     }
 }
 
-/// When this process has read the end of the stream. A primary that took over meanwhile may lack
-/// the last of what was stored, until those who had it stored have published it again.
+/// The times at which this process reached the end of the stream. A primary that took over
+/// meanwhile may lack the last stored entries until the processes that stored them publish them
+/// again.
 #[derive(Debug, Default)]
 struct Contact {
     last_us: Option<u64>,
-    /// When it was there again.
+    /// The start of the current contact.
     back_us: Option<u64>,
 }
 
@@ -394,7 +397,7 @@ impl Contact {
     fn proves(&mut self, asked: Now) -> bool {
         let last_us = self.last_us.replace(asked.mono_us);
         let since = |us: u64| asked.mono_us.saturating_sub(us);
-        // Who has just started has heard nothing either.
+        // A process that has just started had no contact either.
         if last_us.is_none_or(|last| since(last) > micros(SILENCE)) {
             self.back_us = Some(asked.mono_us);
         }
@@ -406,39 +409,40 @@ impl Contact {
     }
 }
 
-/// What to do with a page at the head of the stream.
+/// The changes to a page at the head of the stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Compaction {
-    /// To be added again at its end.
+    /// The entries to add again at the end.
     pub(super) moved: Vec<Entry>,
-    /// To be deleted then.
+    /// The entries to delete after that.
     pub(super) gone: Vec<Id>,
 }
 
-/// Decides on the first entries of the stream, of which one more than a page was asked for. `None`:
-/// leave them.
+/// Decides about the first entries of the stream; `head` has one more than a page. `None` leaves
+/// them.
 ///
-/// A page goes where at least half of it is needed no more, and the rest moves to the end: so the
-/// stream is never much longer than twice what is needed, and each entry that moves is paid for by
-/// one that goes. Nothing that is needed is ever deleted, however long it lives, so processes need
-/// not agree on a longest lifetime.
+/// A page is removed if at most half of it is still needed; the needed entries move to the end. So
+/// the stream is never much longer than twice the needed entries, and each moved entry is paid for
+/// by a removed one. A needed entry is never lost, however long it lives, so processes need not
+/// agree on a longest lifetime.
 pub(super) fn compact(
     head: &[(Id, Option<Entry>)],
     now_minute: u32,
     server_ms: u64,
 ) -> Option<Compaction> {
-    // The last entry stays, whatever it is: it is where readers stand.
+    // The last entry of the stream always stays: readers have their cursor there.
     let page = head.get(..COMPACT_PAGE).filter(|_| head.len() > COMPACT_PAGE)?;
     let (last, _) = page.last()?;
     if server_ms.saturating_sub(last.ms) < COMPACT_AGE_MS {
         return None;
     }
-    // Both clocks must say that it is over, with a minute to spare for the others'.
+    // Both clocks must agree that an entry is over, with a minute to spare for the other processes'
+    // clocks.
     let server_minute = u32::try_from(server_ms / 60_000).unwrap_or(u32::MAX);
     let minute = now_minute.min(server_minute).saturating_sub(1);
     let mut moved = Vec::new();
     for (_, entry) in page {
-        // What can't be read is not ours to judge.
+        // An unreadable entry may be of a later version.
         let entry = (*entry)?;
         if entry.is_needed(minute) {
             moved.push(entry);

@@ -1,4 +1,4 @@
-//! What is decided without a server, also after any loss.
+//! Decisions without a server, also after any loss.
 
 use super::super::entry::Lived;
 use super::super::forgetting::Forgetting;
@@ -52,7 +52,7 @@ fn freshness_is_measured_from_the_last_proof_on_the_monotonic_clock() {
     assert_eq!((at(0), at(5), at(6)), (Freshness::Fresh, Freshness::Fresh, Freshness::Stale));
     assert_eq!(freshness(false, proven, now_at(0), bound), Freshness::NotReady);
     assert_eq!(freshness(true, 0, now_at(0), bound), Freshness::NotReady);
-    // The wall clock of this process may be off by any amount, and jump.
+    // The wall clock of this process may be off by any amount, and may jump.
     for unix_us in [0, NOW - 30_000_000, NOW + 30_000_000, u64::MAX] {
         let now = Now { unix_us, ..now_at(5) };
         assert_eq!(freshness(true, proven, now, bound), Freshness::Fresh);
@@ -84,10 +84,10 @@ fn what_is_not_known_is_refused_and_strict_asks() {
 #[test]
 fn a_loss_is_seen_and_exactly_what_the_stream_lacks_is_published() {
     let (mut follower, sets) = follower();
-    // The stream begins anew, perhaps with ids that are higher than ours.
+    // The stream begins again, perhaps with ids that are higher than ours.
     let took = take(&mut follower, &sets, &read(false, &[(40, token(4))]));
     assert_eq!((took, follower.cursor().id), (Took::Loss, Id::START));
-    // Another process has published 2 already, and 3 for too short a time.
+    // Another process has published 2 already, and 3 with too early an end.
     let short = Entry::Token { name: 3, until: MINUTE + 9 };
     let entries = [(40, token(4)), (50, token(2)), (60, short)];
     let took = take(&mut follower, &sets, &read(false, &entries));
@@ -138,15 +138,15 @@ fn an_acknowledged_revocation_that_a_failed_primary_took_along_is_published_agai
     follower.reading();
     // While the new primary is read, another revocation is stored there.
     follower.acknowledged(id(45), token(6));
-    // The end of what it has is before the first one, and nobody writes anything more.
+    // The end of the new primary's stream is before the first entry, and no process writes more.
     take(&mut follower, &sets, &read(true, &[]));
     assert_eq!(follower.missing(), 1);
     assert_eq!(follower.next_lost(), [token(5)]);
     follower.reading();
     take(&mut follower, &sets, &read(true, &[(45, token(6))]));
     assert_eq!((follower.missing(), follower.next_lost()), (0, vec![]));
-    // One that is read where it was acknowledged is there, and so is one whose acknowledgement
-    // comes after it was read.
+    // An entry that is read at its acknowledged id is there. So is one whose acknowledgement
+    // arrives after the read.
     follower.acknowledged(id(60), token(7));
     follower.reading();
     take(&mut follower, &sets, &read(true, &[(60, token(7)), (70, token(8))]));
@@ -163,7 +163,7 @@ fn an_entry_of_another_process_in_the_place_of_one_that_was_lost_does_not_stand_
         sets.apply(&token(5), MINUTE).unwrap();
         follower.acknowledged(id(40), token(5));
         follower.reading();
-        // The next primary is behind, and gives the id again: to somebody else, or to us.
+        // The next primary is behind and assigns the id again: to another process, or to this one.
         follower.acknowledged(id(place), token(6));
         follower.reading();
         take(&mut follower, &sets, &read(true, &[(40, token(7)), (50, token(6))]));
@@ -189,7 +189,7 @@ fn what_was_stored_here_last_is_published_first_when_all_is_lost() {
 fn after_a_silence_the_end_of_the_stream_proves_nothing_until_the_others_are_back() {
     let mut follower = Follower::default();
     let at = |ms| now_at(0).plus(Duration::from_millis(ms));
-    // A failover may have been just before the start.
+    // A failover may have happened just before the start.
     for ms in [0, 500, 999] {
         assert!(!follower.proves(at(ms)), "{ms}");
     }
@@ -202,7 +202,7 @@ fn after_a_silence_the_end_of_the_stream_proves_nothing_until_the_others_are_bac
     }
     assert!(follower.proves(at(6_400)));
     assert!(follower.proves(at(6_900)));
-    // One in the middle of it begins it anew.
+    // Silence in the middle of it starts it again.
     assert!(!follower.proves(at(9_000)));
     assert!(!follower.proves(at(10_001)), "silent again");
     assert!(!follower.proves(at(10_500)));
@@ -244,13 +244,13 @@ fn a_young_stream_and_one_that_is_being_restored_are_waited_for() {
         let over = births.iter().map(|(at, birth)| settling.is_over(birth, now_at(*at)));
         over.collect::<Vec<_>>()
     };
-    // An old one is ready at once.
+    // An old stream is ready at once.
     assert_eq!(settled(&[(0, birth(1_000, 90_000, false))]), [true]);
     assert_eq!(
         settled(&[(0, birth(1_000, 2_000, false)), (1, birth(1_000, 3_000, false))]),
         [false, true]
     );
-    // While somebody publishes, and a second longer.
+    // While another process publishes, and a second longer.
     let restoring = [
         (0, birth(1_000, 90_000, true)),
         (9, birth(1_000, 99_000, true)),
@@ -258,7 +258,7 @@ fn a_young_stream_and_one_that_is_being_restored_are_waited_for() {
         (10, birth(1_000, 99_000, false)),
     ];
     assert_eq!(settled(&restoring), [false, false, false, true]);
-    // The server's clock went back: no one waits longer than for a young one.
+    // The server's clock went back: the wait is at most that for a young stream.
     let back = [(0, birth(90_000, 1_000, false)), (2, birth(90_000, 3_000, false))];
     assert_eq!(settled(&back), [false, true]);
 }
@@ -277,16 +277,16 @@ fn a_page_is_taken_away_where_half_of_it_is_over_and_the_rest_moves() {
     let plan = compact(&page(|i| i % 2 == 0), MINUTE, server_ms).unwrap();
     assert_eq!((plan.moved.len(), plan.gone.len()), (COMPACT_PAGE / 2, COMPACT_PAGE));
     assert_eq!(compact(&page(|i| i % 3 != 0), MINUTE, server_ms), None);
-    // The last entry stays, and so does what is not a whole page.
+    // The last entry stays, and so does a page that is not full.
     assert!(!plan.gone.contains(&id(COMPACT_PAGE as u64)));
     assert_eq!(compact(&page(|_| false)[1..], MINUTE, server_ms), None);
     assert_eq!(compact(&[], MINUTE, server_ms), None);
-    // A clock that runs ahead, ours or the server's, takes nothing away.
+    // A clock that is ahead, ours or the server's, removes no needed entry.
     for (minute, server_ms) in [(u32::MAX, server_ms), (MINUTE, u64::MAX)] {
         let plan = compact(&page(|i| i % 2 == 0), minute, server_ms).unwrap();
         assert_eq!(plan.moved.len(), COMPACT_PAGE / 2);
     }
-    // Keys are needed for ever, and what can't be read stays where it is.
+    // Keys are needed for ever, and an unreadable entry stays.
     let mut keys = page(|_| false);
     keys[7].1 = Some(Entry::Key { name: 1 });
     assert_eq!(compact(&keys, MINUTE, server_ms).unwrap().moved, [Entry::Key { name: 1 }]);
@@ -298,10 +298,10 @@ fn a_page_is_taken_away_where_half_of_it_is_over_and_the_rest_moves() {
     assert_eq!(compact(&young, MINUTE, server_ms), None);
 }
 
-/// A server, or what is left of one.
+/// A server, or the rest of one.
 #[derive(Debug, Clone, Default)]
 struct Stream {
-    /// Each with how many were written before it.
+    /// Each with the number of entries written before it.
     entries: Vec<(Id, Entry, u32)>,
     written: u32,
 }
@@ -329,8 +329,8 @@ impl Stream {
 
 proptest! {
     /// Three processes revoke and read; the server loses everything, or its last entries, at any
-    /// moment. Once all have read and published, every revocation that was acknowledged is in the
-    /// stream and known to all.
+    /// moment. Once all have read and published, every acknowledged revocation is in the stream and
+    /// in every copy.
     #[test]
     fn no_acknowledged_revocation_is_lost_whatever_the_server_loses(
         steps in proptest::collection::vec((0_usize..5, 0_usize..3), 1..60),
@@ -366,7 +366,7 @@ proptest! {
                     process.0.acknowledged(id, token(names));
                 }
                 2 | 3 => turn(process, &mut stream),
-                // A new primary whose clock is behind gives the ids of those that were lost again.
+                // A new primary whose clock is behind assigns the ids of lost entries again.
                 _ => {
                     let kept = stream.entries.len() / (number + 1) * number;
                     stream.entries.truncate(kept);
@@ -406,7 +406,7 @@ fn entries() -> impl Strategy<Value = Vec<Entry>> {
     proptest::collection::vec(entry, 1..60)
 }
 
-/// All that is revoked, in one order.
+/// All revocations, sorted.
 fn state(sets: &Sets) -> Vec<Vec<u8>> {
     let tokens = sets.tokens(MINUTE).into_iter();
     let tokens = tokens.map(|(name, until)| Entry::Token { name, until });
@@ -423,7 +423,7 @@ fn sets_of<'e>(entries: impl IntoIterator<Item = &'e Entry>) -> Sets {
     sets
 }
 
-/// How long, and up to which second, `sets` refuse what `entry` is about.
+/// The end, and the `before`, that `sets` have for the subject of `entry`.
 fn kept(sets: &Sets, entry: &Entry) -> Option<(u32, u64)> {
     if let Entry::Token { name, .. } = entry {
         return sets.tokens(MINUTE).get(name).map(|until| (*until, 0));

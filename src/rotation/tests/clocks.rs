@@ -1,4 +1,4 @@
-//! Processes whose clocks are wrong share one set of keys.
+//! Processes with wrong clocks share one set of keys.
 
 use super::*;
 
@@ -34,7 +34,7 @@ fn clocks_that_disagree_for_days_make_a_key_a_day_at_most() {
         let (right, other) = (process(), process());
         let mut stored = None;
         for minute in 0..4 * 24 * 60 {
-            // The right one is at 31 days, the other one at 0 or 62.
+            // The right clock is at 31 days, the other one at 0 or 62.
             let real = START + minute * 60;
             for (rotation, wall) in [(&right, real + 31 * DAY), (&other, real + offset)] {
                 let turn = rotation.take(stored.as_deref(), now(wall, minute * 60), false).unwrap();
@@ -75,7 +75,7 @@ fn a_wall_clock_that_stands_still_or_goes_back_deletes_nothing_and_a_running_one
         assert!(service.rotation.find(&old).is_some());
     }
     for minute in 0..280 {
-        // Each look is followed by one at what it has saved.
+        // A poll that saves is followed by one that reads the saved text.
         let (wall, mono) = (retired + minute * 30, retired + 20 * HOUR + minute * 30);
         let turn = service.rotation.take(service.stored.as_deref(), now(wall, mono), false);
         service.stored = turn.unwrap().save.or(service.stored);
@@ -102,11 +102,11 @@ fn many_processes_count_the_time_that_passes_once() {
     }
     let gone = gone.unwrap();
     assert!(gone >= 1 + KEEP + 120, "{gone}");
-    // Each of its shares may be counted from the next look on.
+    // Each portion may be counted only from the next poll on.
     assert!(gone <= 2 * (KEEP + 120), "{gone}");
 }
 
-/// What the operator is told, at the second look.
+/// The warning for the operator after at most two polls.
 fn notice(first: Now, second: Now) -> Option<String> {
     let mut service = Service::new();
     service.look(START, false);
@@ -118,7 +118,7 @@ fn notice(first: Now, second: Now) -> Option<String> {
 #[test]
 fn the_operator_learns_which_clock_disagrees_with_which() {
     assert_eq!(notice(now(START + 60, 1), now(START + 120, 61)), None);
-    // Stopped for less than `every`.
+    // The processes were stopped for less than `every`.
     assert_eq!(notice(now(START + DAY, 1), now(START + DAY + 60, 61)), None);
     let text = notice(now(START + 31 * DAY, 1), now(START, 1)).unwrap();
     assert!(text.contains("31 days ago") && text.contains("no process ran"), "{text}");
@@ -156,7 +156,8 @@ fn a_period_that_is_too_short_for_the_lifetime_of_tokens_is_refused() {
     );
 }
 
-/// A process of the simulation. Its clock may be wrong; the first one's is right by two minutes.
+/// A process of the simulation. Its clock may be wrong; that of the first one is right within two
+/// minutes.
 struct Process {
     rotation: Rotation,
     offset_s: i64,
@@ -176,9 +177,9 @@ enum Event {
     Set(usize, i64),
     Restart(usize),
     Rotate(usize),
-    /// Nobody runs for so many hours.
+    /// No process runs for this many hours.
     Sleep(u64),
-    /// The text of so many writes before comes back.
+    /// The text of this many writes ago is restored.
     Restore(usize),
     Lose,
 }
@@ -195,7 +196,7 @@ fn events() -> impl Strategy<Value = Vec<(u64, Event)>> {
     proptest::collection::vec((1..90u64, event), 1..12)
 }
 
-/// So that a token of it lives for half an hour and the keys change every hour.
+/// A token lives for half an hour, and the keys rotate every hour.
 fn quick() -> Rotation {
     let (every, overlap) = (Duration::from_secs(HOUR), Duration::from_secs(600));
     Rotation::new(RotationConfig { every, overlap, ..config() }, Duration::from_secs(LIFETIME))
@@ -203,15 +204,15 @@ fn quick() -> Rotation {
 
 const LIFETIME: u64 = 1_800;
 
-/// Processes over one storage, minute by minute.
+/// Processes that share one storage, minute by minute.
 struct World {
     real_s: u64,
     processes: Vec<Process>,
     stored: Option<String>,
     history: Vec<String>,
-    /// Tokens of the process whose clock is right: their key, and until when they are good.
+    /// Tokens of the process with the right clock: their key and their expiry.
     tokens: Vec<(String, u64)>,
-    /// When each key was first saved and first seen retired.
+    /// The times at which each key was first saved and first seen retired.
     saved_s: std::collections::HashMap<String, u64>,
     retired_s: std::collections::HashMap<String, u64>,
 }
@@ -257,7 +258,7 @@ impl World {
         }
     }
 
-    /// Notes what became of the keys.
+    /// Records the state of the keys.
     fn note(&mut self) {
         let state: serde_json::Value = serde_json::from_str(self.stored.as_ref().unwrap()).unwrap();
         let keys = state["keys"].as_array().unwrap();
@@ -306,7 +307,7 @@ impl World {
             Event::Rotate(who) => self.look(*who, true),
             Event::Sleep(hours) => {
                 self.real_s += hours * HOUR;
-                // Whose timer is overdue looks first of all.
+                // Overdue timers fire first.
                 for who in 0..self.processes.len() {
                     self.look(who, false);
                 }
@@ -317,7 +318,7 @@ impl World {
             }
             Event::Lose => self.stored = None,
         }
-        // Whatever has become of the storage, the next look is of a process that ran before.
+        // After any change of the storage, a process that ran before polls next.
         let who = usize::from(matches!(event, Event::Restart(0)));
         self.look(who, false);
     }
@@ -326,9 +327,9 @@ impl World {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// As long as one clock is right within two minutes: no token that its process issued is
-    /// refused for want of its key before it expires, no process signs with a key that another one
-    /// does not verify two minutes after it was saved, and each key is deleted at last.
+    /// While one clock is right within two minutes: (1) no token of its process is refused for a
+    /// missing key before it expires; (2) no process signs with a key that another one does not
+    /// verify two minutes after it was saved; (3) each retired key is deleted in the end.
     #[test]
     fn no_history_of_wrong_clocks_takes_a_key_from_a_good_token(history in events()) {
         let mut world = World::new();
@@ -341,7 +342,7 @@ proptest! {
             }
             world.happen(event);
         }
-        // All stay as they are for long enough to see the time of a retired key pass.
+        // Everything stays unchanged for long enough to observe the time of a retired key.
         let retired: Vec<String> = world.retired_s.keys().cloned().collect();
         for _ in 0..2 * (LIFETIME + 180) / 60 {
             world.minute();

@@ -1,10 +1,11 @@
-//! Random histories of processes over one storage that is put back, cut off, emptied and written by
-//! processes that die at any step, held against a model of what everybody has to know.
+//! Random histories of processes over one storage that is restored, cut off, emptied and written by
+//! processes that die at any step, checked against a model of the keys that each process must have.
 //!
-//! The model: whoever signs with a key has to know it as long as the token lives. A look gives the
-//! storage what the process has to know, and the process what the storage has. A process that
-//! starts has to know nothing but what the text has. So a storage that is put back forgets what
-//! was added since, until a process that still knows it looks again.
+//! 1. A process must have the key of a token that it signed, while the token lives.
+//! 2. A poll adds the required keys of the process to those of the storage, and vice versa.
+//! 3. A process that starts must have only the keys of the text.
+//!
+//! So a restored storage lacks newer keys, until a process that still has them polls again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +14,7 @@ use super::*;
 const LIFETIME: u64 = 1_800;
 const SPREAD: u64 = 120;
 
-/// So that the keys change every hour.
+/// The keys rotate every hour.
 fn quick() -> Rotation {
     let (every, overlap) = (Duration::from_secs(HOUR), Duration::from_secs(600));
     Rotation::new(RotationConfig { every, overlap, ..config() }, Duration::from_secs(LIFETIME))
@@ -21,25 +22,25 @@ fn quick() -> Rotation {
 
 #[derive(Debug, Clone)]
 enum Event {
-    /// A look between the regular ones.
+    /// A poll between the regular ones.
     Look(usize),
     Rotate(usize),
     /// The clock of a process is set.
     Set(usize, i64),
-    /// A process dies and is started again.
+    /// A process dies and is restarted.
     Restart(usize),
-    /// It dies after it was told what to save, or after that was saved, with `rotate()` or without.
+    /// A process dies before or after the text to save is stored, with `rotate()` or without.
     Crash {
         who: usize,
         saved: bool,
         force: bool,
     },
-    /// The text of so many writes before comes back.
+    /// The text of this many writes ago is restored.
     Restore(usize),
     Lose,
-    /// The text ends in the middle, until somebody puts it back.
+    /// The text is cut off in the middle, until it is restored.
     CutOff,
-    /// Nobody runs for so many hours.
+    /// No process runs for this many hours.
     Sleep(u64),
 }
 
@@ -61,7 +62,7 @@ fn events() -> impl Strategy<Value = Vec<(u64, Event)>> {
     proptest::collection::vec((minutes, event), 1..24)
 }
 
-/// Keys by name, with the second until which a token of each is good.
+/// Keys by `kid`, each with the expiry of its last token in seconds.
 type Known = BTreeMap<String, u64>;
 
 fn add(to: &mut Known, from: &Known) {
@@ -75,10 +76,10 @@ struct Process {
     rotation: Rotation,
     offset_s: i64,
     started_us: u64,
-    /// When it had keys first.
+    /// The time at which it first had keys.
     loaded_us: Option<u64>,
-    /// The others whose look was behind one of its own, with nothing between that disturbed the
-    /// storage: it knows what they had then.
+    /// The processes that polled before a poll of this one, after the last disturbance of the
+    /// storage: this one has the keys that they had then.
     met: BTreeSet<usize>,
     has_to_know: Known,
 }
@@ -113,9 +114,9 @@ struct World {
     processes: Vec<Process>,
     stored: Stored,
     history: Vec<Stored>,
-    /// When something happened after which a process may be ahead of the others.
+    /// The last event after which a process may be ahead of the others.
     upset_s: u64,
-    /// Who has looked since the storage was disturbed.
+    /// The processes that have polled since the storage was disturbed.
     lookers: BTreeSet<usize>,
     disturbed_us: u64,
 }
@@ -140,7 +141,7 @@ impl World {
         self.real_us / 1_000_000
     }
 
-    /// Loads; gives what is to be saved. `Err` where the text is refused.
+    /// Loads the keys and returns the text to save. `Err` if the text is refused.
     fn load(&self, who: usize, force: bool) -> Result<Option<String>, RotationError> {
         let process = &self.processes[who];
         let now = process.now(self.real_us);
@@ -164,8 +165,8 @@ impl World {
         for _ in 0..3 {
             let Some(text) = save else {
                 let process = &mut self.processes[who];
-                // Its first text was an older one, and the newer one has come back: a key that was
-                // deleted long ago is not brought back for what it has signed in between.
+                // The process has started from an older text, and the newer one is restored: a key
+                // that was deleted long ago is not brought back for its tokens in between.
                 if is_young && process.loaded_us.is_some_and(|us| us <= self.disturbed_us) {
                     let rotation = &process.rotation;
                     process.has_to_know.retain(|kid, _| rotation.find(kid).is_some());
@@ -202,7 +203,7 @@ impl World {
         self.look(who, false);
     }
 
-    /// The storage is another one, and nobody has looked at it yet.
+    /// Replaces the storage. No process has polled it yet.
     fn disturb(&mut self, stored: Stored) {
         self.stored = stored;
         self.lookers.clear();
@@ -257,13 +258,13 @@ impl World {
         }
     }
 
-    /// Everybody signs, and everybody verifies what it has to know.
+    /// Every process signs, and verifies with the keys that it must have.
     fn issue(&mut self) {
         let real_s = self.real_s();
         for who in 0..3 {
             let process = &mut self.processes[who];
             let key = process.rotation.signing(process.now(self.real_us));
-            // It has started over a text that is refused.
+            // It has started with a text that is refused.
             let Some(key) = key else { continue };
             let kid = key.kid.as_deref().unwrap().to_owned();
             process.has_to_know.insert(kid.clone(), real_s + LIFETIME);
@@ -315,8 +316,8 @@ proptest! {
 
 #[test]
 fn a_key_that_was_found_again_in_a_text_of_two_is_not_known_to_who_read_the_other_one() {
-    // The storage is lost and then put back to what it was without the key, between the looks of
-    // the process that has made it.
+    // The storage is lost and then restored to a text without the key, between the polls of the
+    // process that has made the key.
     play(&[
         (0, Event::Sleep(1)),
         (0, Event::Rotate(2)),
@@ -328,7 +329,8 @@ fn a_key_that_was_found_again_in_a_text_of_two_is_not_known_to_who_read_the_othe
 
 #[test]
 fn a_retired_key_that_an_older_text_brings_back_signs_once_those_know_it_who_had_deleted_it() {
-    // The first process has deleted it and reads that it may sign, the second one still had it.
+    // The first process has deleted the key and reads that it may sign; the second one still has
+    // it.
     play(&[
         (0, Event::Set(2, 221)),
         (64, Event::Rotate(2)),

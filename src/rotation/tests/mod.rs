@@ -14,7 +14,7 @@ mod storage;
 const HOUR: u64 = 3_600;
 const DAY: u64 = 86_400;
 
-/// By how many seconds a wall clock is wrong.
+/// The error of a wall clock in seconds.
 fn offsets() -> impl Strategy<Value = i64> + Clone {
     let day = i64::try_from(DAY).unwrap();
     prop_oneof![
@@ -25,7 +25,7 @@ fn offsets() -> impl Strategy<Value = i64> + Clone {
     ]
 }
 const START: u64 = 1_800_000_000;
-/// A token lives an hour at most, and the tolerance is a minute.
+/// A token lives for an hour at most, and the tolerance is a minute.
 const KEEP: u64 = HOUR + 60;
 
 fn parse(value: &serde_json::Value) -> Result<RotationConfig, String> {
@@ -40,7 +40,7 @@ fn at(seconds: u64) -> Now {
     Now::at_unix_us(seconds * 1_000_000)
 }
 
-/// A service whose keys are kept by callbacks: `stored` is the store.
+/// A service whose keys are stored by callbacks: `stored` is the storage.
 struct Service {
     rotation: Rotation,
     stored: Option<String>,
@@ -92,14 +92,14 @@ fn the_next_key_is_published_a_period_before_it_signs_and_the_old_one_until_its_
     assert_eq!(first.len(), 2);
     assert_eq!(service.signs(START), first[0]);
     assert_eq!(service.signs(START + DAY - 1), first[0]);
-    // At the second, without anybody looking.
+    // At exactly this second, without a poll.
     assert_eq!(service.signs(START + DAY), first[1]);
     service.look(START + DAY + 30, false);
     let second = service.published();
     assert_eq!(second[..2], first);
     assert_eq!(second.len(), 3);
-    // A token of the last second of the first key lives an hour, and a minute of tolerance; others
-    // may have signed with it for two minutes more.
+    // A token of the last second of the first key lives for an hour and a minute of tolerance;
+    // others may have signed with the key for two minutes more.
     let retired = START + DAY + 30;
     for seconds in (retired..retired + KEEP + 120).step_by(30) {
         service.look(seconds, false);
@@ -124,12 +124,12 @@ fn processes_change_keys_at_one_second_and_know_each_key_before_it_signs() {
     let mut service = Service::new();
     let other = process();
     let mut seen_by_other: Vec<String> = Vec::new();
-    // The minutes around a change, and some between.
+    // The minutes around a rotation, and some between.
     let near = |minute: &u64| (minute + 3) % (24 * 60) < 6 || minute.is_multiple_of(60);
     for minute in (0..5 * 24 * 60).filter(near) {
         let now = START + minute * 60;
         service.look(now, false);
-        // The other one looks half a minute before, at what was there then.
+        // The other process polled half a minute before, and has the keys of that time.
         let signer = service.signs(now);
         if minute > 0 {
             assert!(seen_by_other.contains(&signer));
@@ -148,8 +148,8 @@ fn after_a_long_stop_a_new_key_is_published_for_the_overlap_before_it_signs() {
     let late = START + 90 * DAY;
     let rotation = process();
     look(&rotation, &mut service.stored, late, false);
-    // The first one is long over by the clock, which may be wrong. The next one signs when all
-    // processes have had the time to see it.
+    // By the clock, which may be wrong, the first key ended long ago. The next one signs when all
+    // processes have had the time to read it.
     for seconds in [60, 120] {
         look(&rotation, &mut service.stored, late + seconds, false);
     }
@@ -178,11 +178,11 @@ fn rotating_by_hand_takes_the_next_key_at_once_and_another_one_when_all_processe
     assert_eq!((turn.kid.as_str(), turn.from_s), (keys[1].as_str(), START + 5));
     assert_eq!(service.signs(START + 5), keys[1]);
     assert_eq!(service.published().len(), 3);
-    // The one after that was made this very second: the others read it within a minute.
+    // The key after that was made in this second: the others read it within a minute.
     let again = service.look(START + 6, true);
     assert_eq!(again.from_s, START + 5 + 120);
     assert_eq!(service.signs(START + 6), keys[1]);
-    // Asked again it changes nothing more.
+    // Another call changes nothing more.
     assert_eq!(service.look(START + 7, true), Turn { save: None, ..again.clone() });
     service.look(START + 66, false);
     assert_eq!(service.signs(START + 125), again.kid);
@@ -222,7 +222,7 @@ fn a_clock_that_jumps_there_and_back_leaves_a_key_that_signs_and_others_know() {
     let mut look_at = |service: &mut Service, wall_s: u64| {
         mono_s += HOUR;
         let mut now = Now { unix_us: wall_s * 1_000_000, mono_us: mono_s * 1_000_000 };
-        // And the regular ones before it.
+        // Including the regular polls before it.
         for before_s in [120, 60, 0] {
             now.mono_us = (mono_s - before_s) * 1_000_000;
             let turn = service.rotation.take(service.stored.as_deref(), now, false).unwrap();
@@ -242,7 +242,7 @@ fn a_clock_that_jumps_there_and_back_leaves_a_key_that_signs_and_others_know() {
         let last = state["keys"].as_array().unwrap().last().unwrap();
         assert!(last["from"].as_u64().unwrap() > jump, "a next one");
     }
-    // The moments of the clock that was ahead are drawn in when a day has passed.
+    // The times of the clock that was ahead are brought forward after a day.
     let next = service.published().last().unwrap().clone();
     let mut signer = String::new();
     for hour in 0..=50 {
@@ -456,9 +456,8 @@ fn a_path_that_can_not_be_written_is_an_error_when_the_guard_is_built() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Whatever the pauses between two looks, and whoever rotates by hand: each token is verified
-    /// by every process as long as it lives, and no key signs that another process did not know a
-    /// minute before.
+    /// For any pauses between two polls and any rotations by hand: every process verifies each
+    /// token while it lives, and no key signs that another process did not have a minute before.
     #[test]
     fn no_good_token_is_ever_refused_and_no_key_signs_unknown(
         steps in proptest::collection::vec((0u64..40 * HOUR, proptest::bool::weighted(0.2), 0usize..2), 1..25),
@@ -470,10 +469,11 @@ proptest! {
         look(&processes[1], &mut stored, now, false);
         let mut tokens: Vec<(Arc<str>, u64)> = Vec::new();
         for (pause, force, who) in steps {
-            // Both look once a minute; what happens in a long pause is that nobody runs.
+            // Both poll once a minute; in a longer pause no process runs.
             now += pause;
             look(&processes[who], &mut stored, now, force);
-            // Before the other one has looked, it signs and verifies by what it read last.
+            // Before the next poll, the other process signs and verifies with the text that it read
+            // last.
             for rotation in &processes {
                 let kid = rotation.signing(at(now)).unwrap().kid.clone().unwrap();
                 for verifier in &processes {
@@ -495,7 +495,8 @@ proptest! {
     }
 }
 
-/// What a process that starts says of a key file, and that one which runs leaves it alone too.
+/// The error of a process that starts with a key file. A process that runs must refuse the file
+/// too.
 #[cfg(unix)]
 fn refusal(folder: &Folder, running: &Rotation) -> String {
     let error = folder.process().open("s", at(START)).unwrap_err();
@@ -518,7 +519,7 @@ fn a_file_that_somebody_else_may_have_put_there_is_not_read() {
     std::os::unix::fs::symlink(&aside, &path).unwrap();
     assert!(refusal(&folder, &running).contains("is a symbolic link"));
     fs::remove_file(&path).unwrap();
-    // One that leads nowhere is no place to write to either.
+    // A dangling link is refused as the target of a write, too.
     std::os::unix::fs::symlink(path.with_extension("nowhere"), &path).unwrap();
     assert!(refusal(&folder, &running).contains("is a symbolic link"));
     fs::remove_file(&path).unwrap();
@@ -541,7 +542,7 @@ fn a_file_that_somebody_else_may_have_put_there_is_not_read() {
     }
     fs::set_permissions(parent, fs::Permissions::from_mode(0o700)).unwrap();
 
-    // As root only: nobody else can give a file away.
+    // Needs root: other users cannot give files away.
     if std::os::unix::fs::chown(&path, Some(65_534), None).is_ok() {
         assert!(refusal(&folder, &running).contains("belongs to another user"));
         std::os::unix::fs::chown(&path, Some(0), None).unwrap();

@@ -1,4 +1,4 @@
-//! A storage that fails, at each step of a write, and one that lies.
+//! A storage that fails at each step of a write, and one that returns wrong texts.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use super::*;
 fn what_a_killed_process_has_left_is_deleted_and_a_second_name_of_the_first_file_is_too() {
     let folder = Folder::new();
     let path = folder.path();
-    // Killed before the first file had its name: the keys were used by nobody.
+    // Killed before the first file had its name: its keys were never used.
     fs::write(folder.0.path().join("keys.json.1f00000001.new"), "{").unwrap();
     fs::write(folder.0.path().join("keys.json.lock"), "").unwrap();
     folder.process().open("s", at(START)).unwrap();
@@ -23,7 +23,7 @@ fn what_a_killed_process_has_left_is_deleted_and_a_second_name_of_the_first_file
     fs::write(folder.0.path().join("keys.json.1f00000003.new"), "{").unwrap();
     running.tick(&|| at(START + 3), true).unwrap();
     assert_eq!(folder.names(), ["keys.json"]);
-    // Files of somebody else stay.
+    // Files of other programs stay.
     for name in ["keys.json.new", "keys.json.backup.new", "other.json.1f00000004.new"] {
         fs::write(folder.0.path().join(name), "").unwrap();
     }
@@ -69,7 +69,7 @@ fn a_folder_that_goes_and_comes_back_takes_no_key_away() {
     let before = kids(&running);
     let aside = folder.0.path().join("aside");
     fs::rename(&inner, &aside).unwrap();
-    // Also past the moment of the next key.
+    // Also after the start of the next key.
     for seconds in [START + 60, START + DAY + 60] {
         let error = running.tick(&|| at(seconds), false).unwrap_err();
         assert_eq!(error, RotationError::File("written", std::io::ErrorKind::NotFound));
@@ -79,7 +79,7 @@ fn a_folder_that_goes_and_comes_back_takes_no_key_away() {
         running.signing(at(START + DAY + 60)).unwrap().kid.as_deref(),
         Some(before[1].as_str())
     );
-    // It comes back empty: the keys in use are written again.
+    // The folder comes back empty: the keys in use are written again.
     fs::create_dir(&inner).unwrap();
     running.tick(&|| at(START + DAY + 120), false).unwrap();
     let other = process();
@@ -88,7 +88,7 @@ fn a_folder_that_goes_and_comes_back_takes_no_key_away() {
     assert_eq!(kids(&other)[..2], before);
 }
 
-/// Rotates by hand, so that the newest key signs, and gives the text from before.
+/// Rotates by hand, so that the newest key signs, and returns the text from before.
 fn with_backup(service: &mut Service) -> Option<String> {
     service.look(START, false);
     let backup = service.stored.clone();
@@ -119,7 +119,7 @@ fn a_load_that_lags_behind_takes_no_key_away_and_ends_with_the_newest_text() {
     let old = with_backup(&mut service);
     let (new, before) = (service.stored.clone(), service.published());
     for text in [&old, &None, &old, &new, &old] {
-        // What is to be saved may be lost, or come late.
+        // The text to save may be lost or arrive late.
         service.rotation.take(text.as_deref(), at(START + 700), false).unwrap();
         assert_eq!(service.signs(START + 700), before[2]);
         assert!(before.iter().all(|kid| service.published().contains(kid)));
@@ -135,7 +135,7 @@ fn two_processes_that_overwrite_each_other_lose_no_key() {
     service.look(START, false);
     let other = process();
     other.take(service.stored.as_deref(), at(START), false).unwrap();
-    // Both rotate from one text, and no compare-and-set keeps them apart.
+    // Both rotate from one text, and no compare-and-set separates them.
     let text = service.stored.clone();
     let ours = service.rotation.take(text.as_deref(), at(START + 5), true).unwrap().save;
     let theirs = other.take(text.as_deref(), at(START + 5), true).unwrap().save;
@@ -157,7 +157,8 @@ fn two_sets_of_keys_in_one_place_become_one_and_the_tokens_of_both_stay_good() {
     one.look(START, false);
     two.look(START + 30, false);
     let all: Vec<String> = one.published().into_iter().chain(two.published()).collect();
-    // The file of one was taken away, and the other one has started before one looked.
+    // The file of one process was removed, and the other one has started before the first one
+    // polled.
     one.stored = two.stored.clone();
     one.look(START + 60, false);
     two.stored = one.stored.clone();
@@ -165,7 +166,7 @@ fn two_sets_of_keys_in_one_place_become_one_and_the_tokens_of_both_stay_good() {
     for service in [&one, &two] {
         assert!(all.iter().all(|kid| service.published().contains(kid)));
     }
-    // They sign with one of them when each has had the time to read the keys of the other.
+    // They sign with one key when each has had the time to read the keys of the other.
     for seconds in [120, 180, 240] {
         one.stored = two.stored.clone();
         one.look(START + seconds, false);
@@ -192,7 +193,7 @@ fn a_text_of_a_version_without_writes_is_taken_and_a_strange_one_is_refused_by_n
         let error = fresh.take(Some(&state.to_string()), at(START), false).unwrap_err();
         assert!(error.to_string().contains("`left`"), "{error}");
     }
-    // By hand: there is one that signs, and what is left is no more than it can be.
+    // All keys are retired by hand: one signs again, and the remaining time is limited.
     for i in 0..2 {
         state["keys"][i]["left"] = json!(253_000_000_000_u64);
     }
@@ -236,7 +237,7 @@ fn a_lock_that_a_crash_has_left_stops_nobody_and_a_held_one_does_for_a_moment() 
     rotation.open("s", Now::read()).unwrap();
     assert_eq!(folder.names(), ["keys.json"]);
     let held = crate::rotation::lock::Lock::take(&lock).unwrap();
-    // No clock makes a lock old that a process holds.
+    // No clock makes a lock stale while a process holds it.
     for ahead in [0, 60, 31 * DAY] {
         let clock = || Now::read().plus(Duration::from_secs(ahead));
         assert_eq!(rotation.tick(&clock, true), Err(RotationError::Busy));

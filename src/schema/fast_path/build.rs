@@ -1,4 +1,4 @@
-//! How an fast path is built from a schema.
+//! Builds a fast path from a schema.
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU8;
@@ -16,27 +16,26 @@ use crate::schema::keywords::{
 };
 use crate::schema::reserved;
 
-/// What an fast path is built from besides the schema.
+/// The inputs of a fast path besides the schema.
 pub(crate) struct Builder<'s> {
     root: &'s Value,
     draft: Draft,
-    /// Whether formats are asserted, and the names of those that the application has added.
+    /// The names of the application's formats, or `None` if formats are not asserted.
     formats: Option<Vec<&'s str>>,
-    /// Compiles a schema of one keyword as the crate would in this place.
+    /// Compiles a schema of one keyword as the crate would at this position.
     compile: &'s dyn Fn(&Value) -> Option<Validator<TapeJson>>,
     rules: Vec<Rules>,
     by_pointer: HashMap<String, u32>,
 }
 
-/// What `OpenAPI` and libraries add to those that say nothing about whether a value matches.
+/// Keywords of `OpenAPI` and of libraries that do not affect whether a value matches.
 const FOREIGN: &[&str] = &["nullable", "discriminator", "externalDocs", "xml", "metadata"];
 
-/// Single keywords that are left to the crate, each by itself.
+/// Single keywords that the crate checks, each by itself.
 const LEFT_TO_THE_CRATE: &[&str] = &["propertyNames", "dependentRequired", FOREIGN_FORMAT];
 
 impl<'s> Builder<'s> {
-    /// `formats` are the names of those that the application has added; `None` where formats are
-    /// not asserted.
+    /// `formats` are the names of the application's formats, or `None` if formats are not asserted.
     pub(crate) fn new(
         root: &'s Value,
         draft: Draft,
@@ -46,10 +45,10 @@ impl<'s> Builder<'s> {
         Self { root, draft, formats, compile, rules: Vec::new(), by_pointer: HashMap::new() }
     }
 
-    /// The fast path; `None` for a schema that has anything but the usual.
+    /// The fast path; `None` for a schema with unusual keywords.
     pub(crate) fn build(mut self) -> Option<FastPath> {
-        // Draft 4 has other meanings for some of these words. A schema of another name inside
-        // changes what a reference means.
+        // Some of these keywords have other meanings in draft 4. A named schema inside changes the
+        // meaning of a reference.
         if self.draft == Draft::Draft4 || has_inner_name(self.root, true) {
             return None;
         }
@@ -79,7 +78,7 @@ impl<'s> Builder<'s> {
     }
 
     fn read(&mut self, map: &'s Map<String, Value>) -> Option<Rules> {
-        // In the old drafts nothing counts beside a reference.
+        // The old drafts ignore all keywords beside a reference.
         if map.contains_key("$ref") && is_old(self.draft) && map.len() > 1 {
             return None;
         }
@@ -96,7 +95,7 @@ impl<'s> Builder<'s> {
                 "$id" if std::ptr::eq(self.root.as_object()?, map) => {}
                 name if SILENT.contains(&name) || FOREIGN.contains(&name) => {}
                 name if name.starts_with("x-") => {}
-                // A reference would lead to somewhere else in a schema of one keyword.
+                // Inside a schema of one keyword, a reference would lead elsewhere.
                 name if LEFT_TO_THE_CRATE.contains(&name) && !refers(value) => {
                     rules
                         .more
@@ -187,7 +186,8 @@ impl<'s> Builder<'s> {
             let at = known.iter().position(|member| *member.name == *name);
             let at = match (at, others) {
                 (Some(at), _) => at,
-                // A name that is required and nothing else is read as one of the others.
+                // A name that is only required, not declared, follows the rules of the other
+                // members.
                 (None, others) => {
                     let rules = self.reserve()?;
                     match others {
@@ -206,7 +206,7 @@ impl<'s> Builder<'s> {
                 }
             };
             let member = known.get_mut(at)?;
-            // Named twice, or more than there are bits.
+            // A second mention is ignored. More names than bits are not supported.
             if member.bit == 0 {
                 if bit == 0 {
                     return None;
@@ -252,10 +252,10 @@ impl<'s> Builder<'s> {
     }
 }
 
-/// As many members as there are bits for those that a scan has seen.
+/// The number of bits for the members that a scan has seen.
 const MAX_SCANNED: usize = 64;
 
-/// Whether a name stands in a body as it is, and is none that the parser has to look at closely.
+/// Whether a name appears in a body without escapes and needs no check by the parser.
 fn is_plain(name: &str) -> bool {
     let is_odd = |byte| matches!(byte, b'"' | b'\\' | b'.' | b'[' | 0..0x20);
     !name.starts_with('$')
@@ -299,7 +299,7 @@ fn types(value: &Value) -> Option<Types> {
 }
 
 fn range(name: &str, value: &Value, range: &mut Range) -> Option<()> {
-    // Beyond, a limit as the crate has it may not be the double nearest to it.
+    // Beyond this bound, the nearest double may differ from the crate's limit.
     const EXACT: f64 = 9_007_199_254_740_991.0;
     let limit = value.as_f64().filter(|limit| limit.abs() <= EXACT)?;
     match name {

@@ -1,4 +1,4 @@
-//! Decimal numbers as they are written, for `multipleOf`.
+//! Decimal numbers in their written form, for `multipleOf`.
 
 /// A decimal number of few digits, without its sign: `digits` divided by ten to the power of
 /// `decimals`.
@@ -9,7 +9,7 @@ pub(super) struct Decimal {
 }
 
 impl Decimal {
-    /// As many digits as every double keeps, so that the number means what is written.
+    /// Every double keeps this many digits, so the number equals its text.
     const MOST: usize = 15;
 
     /// Reads a number; `None` for one with an exponent or more digits.

@@ -1,9 +1,10 @@
-//! A quick yes. Nearly every body that comes matches its schema, and the usual keywords need no
-//! general machinery to see that.
+//! A quick acceptance. Nearly every body matches its schema, and the usual keywords can be checked
+//! without general machinery.
 //!
-//! An [`FastPath`] never says no: what it does not accept, the crate judges from the start, and a
-//! schema with a keyword that is not known here has no fast path. So a mistake could only be a yes
-//! too many, and the tests hold every yes against the crate's.
+//! A [`FastPath`] never rejects: if it does not accept a document, the crate checks the document
+//! from the start. A schema with a keyword that is unknown here has no fast path. So a mistake
+//! could only be a false acceptance, and the tests compare every acceptance with the crate's
+//! result.
 
 mod build;
 mod decimal;
@@ -23,17 +24,17 @@ use crate::json::tape::{Document, Kind, Rec, Span};
 use crate::json::tape_json::{TapeJson, TapeNode, equals, is_unique};
 use crate::schema::reserved;
 
-/// A schema of the usual keywords, as rules that refer to each other by their index. The first is
-/// the schema itself.
+/// A schema of the usual keywords, as rules that refer to each other by their index. The first rule
+/// is the schema itself.
 #[derive(Debug)]
 pub(crate) struct FastPath {
     rules: Vec<Rules>,
 }
 
-/// What one schema asks of a value.
+/// The requirements of one schema.
 #[derive(Debug, Default)]
 struct Rules {
-    /// Refuses everything: the schema `false`.
+    /// Refuses every value: the schema `false`.
     nothing: bool,
     types: Option<Types>,
     text: Option<Box<Text>>,
@@ -43,20 +44,20 @@ struct Rules {
     more: Option<Box<More>>,
 }
 
-/// What few schemas ask, and of values of every type.
+/// Rare requirements, on values of every type.
 #[derive(Debug, Default)]
 struct More {
-    /// A value must be one of each list: those of `enum` and `const`.
+    /// A value must be in each list: those of `enum` and `const`.
     values: Vec<Vec<Value>>,
-    /// Single keywords that the crate judges.
+    /// Single keywords that the crate checks.
     keywords: Vec<Validator<TapeJson>>,
     /// Schemas that must all accept the value too.
     all: Vec<u32>,
-    /// Of each list one schema must accept the value too.
+    /// Of each list, one schema must accept the value too.
     any: Vec<Vec<u32>>,
 }
 
-/// A set of types, a bit each.
+/// A set of types, one bit each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Types(u8);
 
@@ -103,13 +104,13 @@ impl Types {
 struct Text {
     least: usize,
     most: usize,
-    /// The same in units of UTF-16.
+    /// The same in UTF-16 code units.
     units: Vec<reserved::Length>,
     patterns: Vec<Pattern>,
     formats: Vec<fn(&str) -> bool>,
 }
 
-/// Limits of a number; all of them are exact as doubles, as all numbers of a tape are.
+/// Limits of a number. All are exact as doubles, like all numbers of a tape.
 #[derive(Debug)]
 struct Range {
     from: f64,
@@ -123,15 +124,14 @@ struct Range {
 struct Members {
     least: u32,
     most: u32,
-    /// By name, in its order.
+    /// Sorted by name.
     known: Vec<Member>,
-    /// Which of them has come first, second and so on in the last object. Any mistake in it costs a
-    /// search.
+    /// The order of the members in the last object: a prediction. A wrong one costs a search.
     order: Box<[AtomicU8]>,
-    /// The bits of those that are required.
+    /// The bits of the required members.
     required: u64,
     others: Others,
-    /// Whether a scan may take the names for what stands in a body between two quotes.
+    /// Whether a scan may compare the names with the raw text between two quotes.
     plain: bool,
 }
 
@@ -139,9 +139,9 @@ struct Members {
 struct Member {
     name: Box<str>,
     rules: u32,
-    /// Its bit among those that are required, 0 for one that is not.
+    /// Its bit in `required`, 0 if it is optional.
     bit: u64,
-    /// The first eight bytes of the name as a word, and which of its bytes the name has.
+    /// The first eight bytes of the name as a word, and a mask of the bytes that the name has.
     head: u64,
     mask: u64,
 }
@@ -167,7 +167,7 @@ struct Elements {
     unique: bool,
 }
 
-/// What becomes of the members and elements that are not named.
+/// The rule for members and elements that are not named.
 #[derive(Debug, Clone, Copy)]
 enum Others {
     Any,
@@ -178,8 +178,8 @@ enum Others {
 /// Up to this many names are compared one by one.
 const FEW: usize = 12;
 
-/// What an fast path spends on one document before it leaves the rest to the crate: choices inside
-/// recursions multiply.
+/// The budget of a fast path for one document, since choices inside recursions multiply. Beyond it,
+/// the crate takes over.
 struct Fuel {
     left: u32,
     depth: u32,
@@ -188,7 +188,7 @@ struct Fuel {
 const DEEPEST: u32 = 256;
 
 impl FastPath {
-    /// Whether the document matches for certain.
+    /// Whether the document certainly matches.
     pub(crate) fn accepts(&self, document: &Document<'_>) -> bool {
         let left = document.nodes().saturating_mul(8).saturating_add(64);
         self.value(0, document, 0, &mut Fuel { left, depth: 0 })
@@ -306,8 +306,7 @@ impl Text {
             && self.formats.iter().all(|is_format| is_format(text))
     }
 
-    /// Characters are counted only where the number of bytes, one to four for each, does not
-    /// decide.
+    /// Characters are counted only if the number of bytes, one to four for each, does not decide.
     fn has_length(&self, text: &str) -> bool {
         let bytes = text.len();
         if bytes >= self.least.saturating_mul(4) && bytes <= self.most {
@@ -320,7 +319,7 @@ impl Text {
 }
 
 impl Range {
-    /// `text` is the number as it is written.
+    /// `text` is the number in its written form.
     fn has(&self, value: f64, text: &str) -> bool {
         value >= self.from
             && value > self.above

@@ -1,6 +1,6 @@
-//! The patterns that most schemas have, such as `^[a-zA-Z0-9_-]{3,20}$`: classes of ASCII
-//! characters in a row, each so many times, from the first character to the last. They are matched
-//! byte by byte; all others are left to the regex engine.
+//! The most common patterns, such as `^[a-zA-Z0-9_-]{3,20}$`: a sequence of classes of ASCII
+//! characters, each with a repetition, from the first character to the last. They are matched byte
+//! by byte; all others are left to the regex engine.
 
 /// A pattern that needs no engine.
 #[derive(Debug)]
@@ -11,13 +11,13 @@ pub(crate) struct Pattern {
 /// Characters of one set, at least `least` and at most `most` of them.
 #[derive(Debug)]
 struct Part {
-    /// Whether a byte is in the set: quicker to ask than bits.
+    /// Whether a byte is in the set. A lookup is faster than bits.
     has: Box<[bool; 256]>,
     least: usize,
     most: usize,
 }
 
-/// A set of ASCII characters, a bit each.
+/// A set of ASCII characters, one bit each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Set(u128);
 
@@ -40,7 +40,7 @@ impl Set {
 }
 
 impl Pattern {
-    /// Reads a regular expression of JavaScript; `None` for one that is not of this form.
+    /// Reads a regular expression of JavaScript; `None` if it is not of this form.
     pub(crate) fn read(pattern: &str) -> Option<Self> {
         let mut rest = pattern.strip_prefix('^')?.as_bytes();
         let mut parts = Vec::new();
@@ -53,8 +53,8 @@ impl Pattern {
         Some(Self { parts: parts.into() })
     }
 
-    /// Whether `text` matches when every part takes as much as it can. `false` may be wrong where a
-    /// part should have left something for the next one; `true` is not.
+    /// Whether `text` matches if every part is greedy. `false` may be wrong, because a part may
+    /// have to leave characters for the next one; `true` is always right.
     pub(crate) fn accepts(&self, text: &str) -> bool {
         let mut rest = text.as_bytes();
         for part in &self.parts {
@@ -69,7 +69,7 @@ impl Pattern {
     }
 }
 
-/// One character or class, and what stands behind it.
+/// One character or class, and the rest of the pattern.
 fn atom(rest: &[u8]) -> Option<(Set, &[u8])> {
     match rest {
         [b'\\', escaped, behind @ ..] => Some((escape(*escaped)?, behind)),
@@ -79,7 +79,7 @@ fn atom(rest: &[u8]) -> Option<(Set, &[u8])> {
     }
 }
 
-/// What no dialect of regular expressions gives a meaning of its own.
+/// Whether no dialect of regular expressions gives the byte a special meaning.
 fn stands_for_itself(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"_-@:,/ =!#%\"'<>;~".contains(&byte)
 }
@@ -95,8 +95,7 @@ fn escape(byte: u8) -> Option<Set> {
     }
 }
 
-/// A class from behind its bracket on. Classes of all but some characters, and set operations, are
-/// none of ours.
+/// A class, starting after its bracket. Negated classes and set operations are not supported.
 fn class(mut rest: &[u8]) -> Option<(Set, &[u8])> {
     let mut set = Set::default();
     if rest.starts_with(b"^") || rest.starts_with(b"]") {
@@ -122,7 +121,7 @@ fn class(mut rest: &[u8]) -> Option<(Set, &[u8])> {
             set = set.with(single);
             continue;
         }
-        // An escaped end of a range is rare enough.
+        // An escaped end of a range is too rare to support.
         if !to.is_ascii_alphanumeric() || *to < from {
             return None;
         }
@@ -135,7 +134,7 @@ fn first(set: Set) -> u8 {
     u8::try_from(set.0.trailing_zeros()).unwrap_or_default()
 }
 
-/// How often the atom before stands, and what stands behind the quantifier.
+/// The bounds of the preceding atom, and the rest of the pattern.
 fn quantifier(rest: &[u8]) -> Option<(usize, usize, &[u8])> {
     let (least, most, behind) = match rest {
         [b'+', behind @ ..] => (1, usize::MAX, behind),
@@ -144,7 +143,7 @@ fn quantifier(rest: &[u8]) -> Option<(usize, usize, &[u8])> {
         [b'{', behind @ ..] => counted(behind)?,
         _ => return Some((1, 1, rest)),
     };
-    // A lazy or possessive quantifier, or one of a quantifier.
+    // Refuses a lazy, possessive or repeated quantifier.
     let is_plain = !matches!(behind, [b'+' | b'*' | b'?' | b'{', ..]);
     is_plain.then_some((least, most, behind))
 }

@@ -1,11 +1,9 @@
-//! A quick yes without a tape. Where a schema names every member, the text can be read with the
-//! schema in hand: a key is compared with the names that may stand there, which rules out every key
-//! that the parser would have to judge, and a bit for each name that was seen rules out a second
-//! one.
+//! A quick acceptance without a tape. If a schema names every member, the text can be checked
+//! against the schema directly. Each key is compared with the declared names, which rules out every
+//! key that the parser would have to check. A bit for each seen name rules out duplicates.
 //!
-//! Like the fast path it never says no: an escape, a member that is not declared, a value that the
-//! schema leaves open, and whatever else is not plain, is left to the parser and to those behind
-//! it.
+//! Like the fast path it never rejects. An escape, an undeclared member, a value that the schema
+//! leaves open, or any other unusual text is left to the parser and the checks after it.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -16,12 +14,11 @@ use crate::json::number::Scanned;
 use crate::json::parser::{plain_until, space_until};
 use crate::json::tape_json::TapeNode;
 
-/// A chain of references is followed this far.
+/// The maximum length of a chain of references.
 const HOPS: usize = 8;
 
 impl FastPath {
-    /// Whether `bytes` are JSON that the parser takes with the limits of `limits`, and that matches
-    /// for certain.
+    /// Whether `bytes` are JSON that the parser accepts within `limits` and that certainly matches.
     pub(crate) fn accepts_bytes(&self, bytes: &[u8], limits: &Limits) -> bool {
         let Ok(source) = std::str::from_utf8(bytes) else { return false };
         let mut scan = Scan {
@@ -37,8 +34,8 @@ impl FastPath {
     }
 }
 
-/// What a scan does not change, but for the budget. Where it stands is handed from call to call and
-/// back: it stays in a register that way, and `None` is where it gives up.
+/// The fixed state of a scan, and its budget. The position is passed from call to call and
+/// returned, so that it stays in a register. `None` means that the scan gives up.
 struct Scan<'a> {
     rules: &'a [Rules],
     source: &'a str,
@@ -49,7 +46,7 @@ struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
-    /// The value that starts at `at`, in `depth` containers; where it ends.
+    /// Checks the value that starts at `at`, inside `depth` containers. Returns its end.
     fn value(&mut self, rules: u32, depth: u32, at: usize) -> Option<usize> {
         let rules = self.followed(rules)?;
         if rules.nothing || self.nodes_left == 0 {
@@ -77,7 +74,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// The rules behind a reference that stands alone.
+    /// The target of a reference that stands alone.
     #[inline]
     fn followed(&self, rules: u32) -> Option<&'a Rules> {
         let rules = self.rules.get(rules as usize)?;
@@ -104,7 +101,7 @@ impl<'a> Scan<'a> {
         None
     }
 
-    /// A string, from behind its quote.
+    /// A string, starting after its quote.
     #[inline]
     fn string(&self, rules: &Rules, start: usize) -> Option<usize> {
         let end = plain_until(self.bytes, start);
@@ -133,7 +130,7 @@ impl<'a> Scan<'a> {
             Scanned::Float(value) => (value, false),
             Scanned::Unsafe => return None,
         };
-        // Whether a fraction is none is asked only where it matters.
+        // The integer test of a float runs only if the type needs it.
         let is_one = rules.may_be(Types::NUMBER)
             || rules.may_be(Types::INTEGER) && (is_int || value.fract() == 0.0);
         let text = self.source.get(at..at + len)?;
@@ -149,7 +146,7 @@ impl<'a> Scan<'a> {
         accepted.then_some(at + word.len())
     }
 
-    /// An object, from behind its brace.
+    /// An object, starting after its brace.
     fn object(&mut self, members: &Members, depth: u32, at: usize) -> Option<usize> {
         if depth > self.max_depth || !members.plain || !matches!(members.others, Others::Nothing) {
             return None;
@@ -175,7 +172,7 @@ impl<'a> Scan<'a> {
         (missing == 0 && (members.least..=members.most).contains(&count)).then_some(at)
     }
 
-    /// An array, from behind its bracket.
+    /// An array, starting after its bracket.
     fn array(&mut self, elements: &Elements, depth: u32, at: usize) -> Option<usize> {
         if depth > self.max_depth || elements.unique {
             return None;
@@ -196,14 +193,16 @@ impl<'a> Scan<'a> {
         (elements.least..=elements.most).contains(&count).then_some(at)
     }
 
-    /// Inside a container: where its first value starts or it ends, and whether there is one.
+    /// At the start of a container: the position of its first value or its end, and whether it has
+    /// a value.
     #[inline]
     fn inside(&self, closer: u8, at: usize) -> (usize, bool) {
         let at = space_until(self.bytes, at);
         if self.bytes.get(at) == Some(&closer) { (at + 1, false) } else { (at, true) }
     }
 
-    /// Behind a value: where the next one starts or the container ends, and whether it goes on.
+    /// After a value: the position of the next one or the container's end, and whether there is a
+    /// next one.
     #[inline]
     fn behind(&self, closer: u8, at: usize) -> Option<(usize, bool)> {
         let at = space_until(self.bytes, at);
@@ -222,12 +221,12 @@ impl Rules {
 }
 
 impl Members {
-    /// The member whose name, in quotes, the text begins with, and its place among those that are
-    /// known. It is the object's `nth`: programs write the members of their objects in one order,
-    /// so the one that was there last time is tried first.
+    /// The member whose quoted name is at the start of `text`, and its index in `known`. It is the
+    /// object's `nth` member. Programs write the members of their objects in one order, so the
+    /// member at that position last time is tried first.
     fn named_by(&self, text: &[u8], nth: u32) -> Option<(usize, &Member)> {
         let text = text.strip_prefix(b"\"")?;
-        // Near the end of a body there are no eight bytes.
+        // Near the end of a body fewer than eight bytes are left.
         let word = text.first_chunk::<8>().map(|chunk| u64::from_le_bytes(*chunk));
         let is_named = |member: &Member| {
             let name = member.name.as_bytes();

@@ -1,4 +1,4 @@
-//! The quick yes, held against the crate.
+//! The fast path, compared with the crate.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ fn open() -> Limits {
     *PayloadConfig::parse("payload", Some(&json!({ "operators": "allow" }))).unwrap().limits()
 }
 
-/// What the fast path says of `value`, if the schema has one, and what the crate says.
+/// The result of the fast path for `value`, if the schema has one, and the crate's result.
 fn verdicts(schema: &Schema, value: &Value) -> (Option<bool>, bool) {
     let text = value.to_string();
     open().with_document(text.as_bytes(), None, |document| schema.both_say(document)).unwrap()
@@ -154,7 +154,7 @@ fn a_schema_that_only_refers_to_itself_ends() {
     assert_eq!(verdicts(&schema, &value), (Some(true), true));
 }
 
-/// Pieces of patterns, of which some are of the simple form and some are not.
+/// Pieces of patterns; some have the simple form and some do not.
 fn pattern() -> impl Strategy<Value = String> {
     let atom = prop_oneof![
         Just("a".to_owned()),
@@ -274,7 +274,7 @@ proptest! {
 
     #[test]
     fn a_quick_yes_is_a_yes_of_the_crate(schema in schema(), values in prop::collection::vec(value(), 1..12)) {
-        // Some of these refer only to themselves, or have a pattern that is none.
+        // Some of these refer only to themselves or have an invalid pattern.
         if let Ok(compiled) = Schema::compile("body", &schema, false) {
             for value in values {
                 let (quick, crates) = verdicts(&compiled, &value);
@@ -416,7 +416,7 @@ fn a_name_that_the_parser_would_refuse_is_not_accepted_because_a_schema_has_it()
     }
 }
 
-/// Changes a text at some places, as somebody would who looks for a gap.
+/// Changes a text at some positions, like an attacker who looks for a gap.
 fn edits() -> impl Strategy<Value = Vec<(prop::sample::Index, u8, String)>> {
     let piece = prop_oneof![
         "[\\{\\}\\[\\],:\" \\\\0-9.eE+-]{0,2}",

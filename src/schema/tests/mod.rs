@@ -6,7 +6,7 @@ mod vectors;
 
 use serde_json::{Value, json};
 
-/// The schema of the article that the example in the README follows.
+/// The schema of the article on which the README's example is based.
 pub(crate) fn create_user() -> Value {
     json!({
         "type": "object",

@@ -1,4 +1,4 @@
-//! Schemas whose parts have names: whoever walks them finds what the validator finds.
+//! Schemas whose parts have names: all code that walks them resolves a name as the validator does.
 
 use serde_json::{Value, json};
 
@@ -58,7 +58,7 @@ fn stripped(schema: &Value, rules: &SchemaRules, answer: &Value) -> Value {
     }
 }
 
-/// A user with a friend, who is `friend`.
+/// A user with a friend, whose schema is the reference `friend`.
 fn user(friend: &str) -> Value {
     json!({ "type": "object", "properties": { "name": { "type": "string" }, "friend": { "$ref": friend } }, "required": ["name"] })
 }
@@ -72,7 +72,7 @@ fn with(mut schema: Value, key: &str, value: &str) -> Value {
 fn recursive() -> Vec<Value> {
     let defs = |name: &str, schema: Value| json!({ "$defs": { "node": schema }, "$ref": name });
     vec![
-        // As TypeBox writes `Type.Cyclic`.
+        // The form that TypeBox's `Type.Cyclic` has.
         defs("Node", with(user("Node"), "$id", "Node")),
         defs("#node", with(user("#node"), "$anchor", "node")),
         defs("#node", with(user("#/$defs/node"), "$dynamicAnchor", "node")),
@@ -84,7 +84,7 @@ fn recursive() -> Vec<Value> {
             "$id",
             "https://example.com/user.json",
         ),
-        // A pointer begins at the schema that has the name.
+        // A pointer starts at the schema that has the name.
         defs("urn:example:node", with(user("#"), "$id", "urn:example:node")),
         defs(
             "Node",
@@ -94,8 +94,8 @@ fn recursive() -> Vec<Value> {
         json!({ "$schema": OLD, "definitions": { "node": with(user("#"), "$id", "Node") }, "$ref": "Node" }),
         json!({ "$schema": OLDEST, "definitions": { "node": with(user("#node"), "id", "#node") }, "$ref": "#node" }),
         json!({ "$schema": OLDEST, "definitions": { "node": with(user("Node"), "id", "Node") }, "$ref": "Node" }),
-        // What stands under a name of the author's own is found by its place, and has references as
-        // well.
+        // A schema under a name of the author's own is found by its pointer, and contains
+        // references as well.
         json!({ "$ref": "#/models/node", "models": { "node": user("#named") }, "$defs": { "a": with(user("#/models/node"), "$anchor", "named") } }),
     ]
 }
@@ -127,7 +127,7 @@ fn registered_schemas_may_have_names_inside() {
     let sent = json!({ "team": { "lead": lead, "sub": { "lead": lead, "x": 1 } }, "none": null });
     let left = json!({ "team": { "lead": { "name": "ada" }, "sub": { "lead": { "name": "ada" } } }, "none": null });
     assert_eq!(stripped(&schema, &rules, &sent), left);
-    // One that is referred to from a part with a URI of its own.
+    // A target of a reference from a part with a URI of its own.
     let schema = json!({ "$defs": { "a": { "$id": "https://b.example/a", "properties": { "team": { "$ref": "https://a.example/team.json" } } } }, "$ref": "https://b.example/a" });
     let (sent, left) =
         (json!({ "team": { "lead": lead } }), json!({ "team": { "lead": { "name": "ada" } } }));
@@ -150,7 +150,7 @@ fn a_registered_schema_may_have_members_with_the_names_of_keywords() {
     assert!(judge(json!({ "default": "ab", "examples": { "const": "ab" } })));
     assert!(!judge(json!({ "default": "a" })));
     assert!(!judge(json!({ "examples": { "const": "a" } })));
-    // Data stays as it was written.
+    // Data stays unchanged.
     assert!(!judge(json!({ "enum": { "$ref": "#/$defs/https:~1~1a.example~1b/$defs/Name" } })));
 }
 
@@ -198,14 +198,14 @@ fn a_reference_that_can_not_be_followed_is_refused_where_members_or_strings_depe
         let text = error.to_string();
         assert!(text.contains("has a reference that can't be followed"), "{text}");
         assert!(text.contains("as a JSON Pointer"), "{text}");
-        // A check alone needs no walk.
+        // A schema that is only checked needs no walk.
         assert!(Schema::compile("body", &schema, true).is_ok(), "{schema}");
         let mut trims = schema;
         trims["properties"]["c"] = json!({ "type": "string", "x-trim": true });
         let text = Schema::compile("body", &trims, true).unwrap_err().to_string();
         assert!(text.contains("has a reference that can't be followed"), "{text}");
     }
-    // A name that two parts have says nothing.
+    // A name of two parts is ambiguous.
     let twice = json!({ "$ref": "#a", "$defs": { "b": { "$anchor": "a", "properties": {} }, "c": { "$anchor": "a" } } });
     let error = Responses::parse(
         "response",

@@ -1,5 +1,5 @@
-//! What schemas of a guard share: drafts, registered schemas, formats, texts; sanitizers; and the
-//! schemas of answers.
+//! The settings that schemas of a guard share: drafts, registered schemas, formats, texts;
+//! sanitizers; and the schemas of answers.
 
 use serde_json::{Value, json};
 
@@ -49,7 +49,8 @@ fn accepts(schema: &Value, rules: &SchemaRules, body: &Value) -> bool {
 
 #[test]
 fn a_schema_is_of_the_draft_that_it_or_the_guard_names() {
-    // Up to draft 4 a bound is made exclusive by a boolean, and from draft 6 on by a number.
+    // Up to draft 4 a boolean makes a bound exclusive; from draft 6 on `exclusiveMinimum` is a
+    // number.
     let old = json!({ "properties": { "a": { "minimum": 1, "exclusiveMinimum": true } } });
     let new = json!({ "properties": { "a": { "exclusiveMinimum": 1 } } });
     let draft_4 = rules(&json!({ "draft": "4" }));
@@ -93,7 +94,7 @@ fn a_reference_finds_a_registered_schema_and_nothing_else() {
         &rules,
         &json!({ "user": { "name": "Ada", "friend": { "name": 1 } } })
     ));
-    // It is part of the schema that refers to it, for everything that we do.
+    // Every feature treats it as part of the schema that refers to it.
     let schemas = schemas(
         &rules,
         &json!({ "body": schema, "query": { "properties": { "zip": { "$ref": "https://api.example.com/address.json#/$defs/home/properties/zip" } } } }),
@@ -158,7 +159,7 @@ fn a_schema_may_ask_for_backtracking_and_gets_it_within_bounds() {
     let none = SchemaRules::default();
     assert!(accepts(&schema, &none, &json!("abc1")));
     assert!(!accepts(&schema, &none, &json!("abcd")));
-    // What would take an hour is given up, and refused.
+    // A match that would take an hour is given up, and the value is refused.
     let slow =
         json!({ "x-regex": "backtracking", "type": "string", "pattern": "^(?=a)(?:(a|aa)\\1?)+$" });
     assert!(!accepts(&slow, &none, &json!(format!("{}!", "a".repeat(5000)))));
@@ -186,12 +187,12 @@ fn sanitizers_change_a_string_before_it_is_checked_and_the_handler_sees_that() {
     assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), wanted);
     assert_eq!(checked.body.unwrap(), wanted);
     assert_eq!(checked.query.as_deref(), Some("{\"q\":\"a\"}"));
-    // What is too short only once it is trimmed is too short.
+    // The length is checked after trimming.
     let refusal = check(&schemas, Some(&json!({ "name": " a " })), "q=+", None).unwrap_err();
     let found: Vec<_> =
         refusal.errors.iter().map(|e| (e.location, e.pointer.as_str(), e.code)).collect();
     assert_eq!(found, [("body", "#/name", "minLength"), ("query", "#/q", "minLength")]);
-    // Nothing to change, nothing to write.
+    // Without a change, nothing is written.
     assert_eq!(check(&schemas, Some(&json!({ "name": "Ada" })), "", None).unwrap().changed, None);
 }
 
@@ -209,7 +210,7 @@ fn a_sanitizer_that_might_apply_or_not_is_refused() {
         let error = Schema::compile("body", &schema, true).unwrap_err().to_string();
         assert!(error.contains("may apply or not"), "{schema}: {error}");
     }
-    // Where it always applies it may be anywhere, also in itself.
+    // Where it always applies, it may be anywhere, even in a recursive schema.
     let tree = json!({ "$ref": "#/$defs/node", "$defs": { "node": { "type": "object", "properties": { "name": trim, "child": { "$ref": "#/$defs/node" } }, "additionalProperties": false } } });
     let schemas = schemas(&SchemaRules::default(), &json!({ "body": tree }));
     let body = json!({ "name": " a ", "child": { "name": " b " } });

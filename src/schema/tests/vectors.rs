@@ -1,4 +1,4 @@
-//! The suites of others, where `KEEPSTONE_VECTORS` names the folder that holds them.
+//! External test suites, in the folder that `KEEPSTONE_VECTORS` names.
 
 use std::fs;
 use std::path::PathBuf;
@@ -23,8 +23,8 @@ fn files(folder: &PathBuf) -> Vec<PathBuf> {
     files
 }
 
-/// What the parser makes of the files of `JSONTestSuite` that are ours to decide, and of the valid
-/// ones that it refuses: name and code a line.
+/// The parser's result for each file of `JSONTestSuite` that leaves the decision to the parser, and
+/// for each valid file that it refuses: one name and code a line.
 const DECIDED: &str = include_str!("json-suite.txt");
 
 #[test]
@@ -63,12 +63,12 @@ fn the_json_test_suite_is_read_as_it_says() {
     assert_eq!(decided, expected, "{}", decided.join("\n"));
 }
 
-/// What the suite says of one draft, and what we do.
+/// The results of one draft: the suite's expectation against the core's result.
 #[derive(Debug, Default)]
 struct Figures {
     right: usize,
     wrong: Vec<String>,
-    /// Instances that are refused before any schema is asked.
+    /// Instances that the parser refuses before the schema is applied.
     unclean: Vec<(&'static str, String)>,
 }
 
@@ -109,7 +109,7 @@ fn registry_of(folder: &std::path::Path, dir: &str) -> Map<String, Value> {
     let mut registry = Map::new();
     for file in files(&remotes) {
         let name = file.strip_prefix(&remotes).unwrap().to_str().unwrap();
-        // A folder holds what is written in its draft; the rest is for all of them.
+        // A folder holds the schemas of its draft; the others are for all drafts.
         let of_other = name.starts_with("draft") || name.starts_with("v1/");
         if name.starts_with(&format!("{dir}/")) || !of_other {
             let document: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();

@@ -1,12 +1,12 @@
 -- Reads the record of a family of refresh tokens, and the server's clock.
 --
 -- KEYS[1]  the record
--- ARGV[1]  how many bytes a record has at most
--- answers  {seconds, microseconds, record}; an empty record where it is longer, none where there is
--- none
+-- ARGV[1]  the maximum number of bytes of a record
+-- answers  {seconds, microseconds, record}; an empty record if it is longer, none if it does not
+--          exist
 local time = redis.call('TIME')
 local record = redis.pcall('GET', KEYS[1])
--- What something else has put in its place is no record. Any other error is an error still.
+-- A value of another type is not a record. Every other error stays an error.
 if type(record) == 'table' then
   if not string.find(record.err, 'WRONGTYPE', 1, true) then redis.call('GET', KEYS[1]) end
   record = ''

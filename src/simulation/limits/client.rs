@@ -1,4 +1,4 @@
-//! A client with a key of its own, whose clock is right.
+//! A client with its own key, whose clock is right.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,9 +15,9 @@ use super::super::redis::EPOCH_US;
 pub(crate) struct Client {
     pair: Ed25519KeyPair,
     token: String,
-    /// What it writes into the header `Authorization`.
+    /// The value of its header `Authorization`.
     pub(crate) authorization: String,
-    /// How many proofs it has made: two of one moment are two.
+    /// The number of proofs so far: two proofs of one moment must differ.
     made: AtomicU64,
 }
 
@@ -38,13 +38,13 @@ impl Client {
         Self { pair, authorization: format!("DPoP {token}"), token, made: AtomicU64::default() }
     }
 
-    /// Shows a proof to a process: the code of its answer.
+    /// Sends a proof to a process and returns the code of the answer.
     pub(crate) async fn show(&self, process: &Process, proof: &str) -> &'static str {
         let headers = [("Authorization", self.authorization.as_str()), ("DPoP", proof)];
         process.ask_for("/proof", "192.0.2.1", &headers).await.0.code()
     }
 
-    /// A proof that is made at `true_us`, for a request that a process may see as `GET /proof`.
+    /// A proof made at `true_us`, for a request that a process sees as `GET /proof`.
     pub(crate) fn proof(&self, true_us: u64, nonce: Option<&str>) -> String {
         let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "x": text(self.pair.public_key()) });
         let header = json!({ "typ": "dpop+jwt", "alg": "EdDSA", "jwk": jwk });

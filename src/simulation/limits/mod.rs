@@ -1,5 +1,5 @@
-//! Histories of limits: leases, slots of requests under way, used proofs, what is said while the
-//! service runs, and what happens while the store is away.
+//! Histories of limits: leases, slots of concurrent requests, used proofs, runtime overrides, and
+//! outages of the store.
 
 mod client;
 mod tests;
@@ -21,34 +21,34 @@ use crate::clients::ListAction;
 pub(super) use client::Client;
 use watch::{Asked, Made, Watch};
 
-/// How many processes a service has, and says that it has.
+/// The number of processes of a service, also as its option.
 const PROCESSES: u32 = 3;
-/// A limit by leases: so many in so many milliseconds.
+/// A limit with leases: the count, and the window in milliseconds.
 const LEASED: (u64, u64) = (100, 10_000);
-/// Slots of requests under way, and for how many milliseconds one is held that nobody renews.
+/// Slots of concurrent requests, and the milliseconds after which a slot that is not renewed is
+/// freed.
 const SLOTS: (u64, u64) = (3, 8_000);
-/// What `limits.set` may say; no share of one is another one.
+/// The values of `limits.set`; no share of one equals another one.
 const FIGURES: [u64; 4] = [1009, 2027, 4001, 8009];
 
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Act {
-    /// Many requests of a client, with so many milliseconds between them, at one process or at all.
+    /// Many requests of a client, this many milliseconds apart, at one process or at all.
     Flood(usize, u64, Option<usize>),
-    /// Many requests of somebody new, at one process up to the end of a window, and at two behind
-    /// it.
+    /// Many requests of a new client: at one process up to the end of a window, at two after it.
     Turn(usize),
     /// One request of a client, under a limit that the store has to count.
     Closed(usize, usize),
-    /// Two requests of a client, at two processes, that are under way for so many milliseconds.
+    /// Two requests of a client, at two processes, in flight for this many milliseconds.
     Hold(usize, u64),
-    /// A request with a new proof, and one with a proof that was used before.
+    /// A request with a new proof, and one with a used proof.
     Prove(usize),
     Replay(usize, usize),
     Block(usize, usize),
     Allow(usize, usize),
     Unlist(usize, usize),
     SetLimit(usize, usize),
-    /// A request that shows what was said of a client, and of the limit.
+    /// A request that shows the overrides of a client and of the limit.
     Look(usize, usize),
 }
 
@@ -57,12 +57,12 @@ pub(super) struct Limits {
     service: Arc<Service>,
     client: Client,
     proofs: Mutex<Vec<Made>>,
-    /// Addresses that nobody has used yet.
+    /// Addresses that no client has used yet.
     next: AtomicU64,
     watch: Watch,
 }
 
-/// How the limit by leases counts in the history of a seed.
+/// Whether the leased limit has aligned windows in the history of a seed.
 fn is_aligned(seed: u64) -> bool {
     seed / 2 % 2 == 1
 }
@@ -122,7 +122,8 @@ impl Kind for Limits {
 
     fn draw_all(world: &World) -> Steps<Self> {
         let haste = haste(world);
-        // In some histories clocks alone go wrong, or servers alone: nothing else excuses anything.
+        // In some histories only clocks fail, or only servers: then no other fault excuses a
+        // violation.
         let trouble = world.roll(3);
         let step = || match (Self::draw(world), trouble) {
             (Step::Fault(_), 1) => Step::Fault(draw_step_of_clocks(world)),
@@ -201,7 +202,7 @@ impl Kind for Limits {
     }
 }
 
-/// Clocks are set by more than the time for which anything is kept, and the rest as elsewhere.
+/// Clocks are set by more than any retention time; the other faults are as elsewhere.
 fn draw_fault(world: &World) -> Fault {
     let number = usize::try_from(world.roll(64)).unwrap_or_default();
     let skew = i64::try_from(world.roll(400_000_000)).unwrap_or(0) - 200_000_000;
@@ -225,12 +226,12 @@ fn draw_step_of_clocks(world: &World) -> Fault {
         0..=1 => Fault::SkewServers(skew),
         2 => Fault::SkewProcess(number, skew),
         3 => Fault::KillProcess(number),
-        // Nothing is to be woken: this step does nothing, and gives time.
+        // No server hangs: this step does nothing except pass time.
         _ => Fault::Wake,
     }
 }
 
-/// Servers lose what they had, and processes die.
+/// Servers lose their data, and processes die.
 fn draw_loss(world: &World) -> Fault {
     let number = usize::try_from(world.roll(64)).unwrap_or_default();
     match world.roll(16) {
@@ -245,7 +246,7 @@ fn draw_loss(world: &World) -> Fault {
 }
 
 impl Limits {
-    /// One request of this kind: what came of it, noted.
+    /// Sends one request of this kind and records its outcome.
     async fn ask(&self, process: &Process, path: &'static str, address: &str) -> bool {
         let asked = Asked { path, process: process.number, began_us: self.watch.now_us() };
         let (outcome, exchange) = process.ask_for(path, address, &[]).await;
@@ -340,7 +341,7 @@ impl Limits {
         self.watch.holds_here("limit", call, seen);
     }
 
-    /// What a process knows of a client: 1 where it is blocked, 2 where it is not limited.
+    /// The override of a client at a process: 1 for blocked, 2 for not limited.
     async fn look(&self, process: &Process, address: &str) -> Option<u64> {
         let began_us = self.watch.now_us();
         let (outcome, exchange) = process.ask_for("/changed", address, &[]).await;
@@ -354,7 +355,7 @@ impl Limits {
         Some(seen)
     }
 
-    /// The figure of the limit in a process, where the store was asked.
+    /// The figure of the limit at a process, if the store decided.
     async fn look_at_limit(&self, process: &Process) -> Option<u64> {
         for _ in 0..5 {
             let began_us = self.watch.now_us();
@@ -374,8 +375,8 @@ impl Limits {
         format!("2001:db8:{number:x}::1")
     }
 
-    /// Keys that are used up come back in the time of a whole quota. Where the clock of the servers
-    /// was set back, that begins as they are asked next.
+    /// Exhausted keys recover within the time of a whole quota. If the clock of the servers was set
+    /// back, that time starts with the next request.
     async fn comes_back(&self, processes: &[Process]) {
         for client in 0..2 {
             for _ in 0..20 {
@@ -397,16 +398,16 @@ impl Limits {
         }
     }
 
-    /// No slot is lost for ever: all of them can be had at once.
+    /// No slot is lost for ever: all of them can be taken at once.
     async fn all_places(&self, process: &Process) {
         sleep(Duration::from_millis(3 * SLOTS.1)).await;
-        // Where nobody has asked for the key, slots of processes that are gone come free half of
-        // the timeout after somebody does.
+        // If no process has asked for the key, slots of dead processes are freed half a timeout
+        // after the next request for it.
         let (_, exchange) = process.ask_for("/slots", "192.0.2.1", &[]).await;
         process.end(exchange);
         sleep(Duration::from_millis(SLOTS.1)).await;
         let (mut held, mut counted) = (Vec::new(), 0);
-        // What this process has to decide alone for a while, it is asked again.
+        // The process may decide locally for a while, so it is asked again.
         for _ in 0..40 {
             let (outcome, exchange) = process.ask_for("/slots", "192.0.2.1", &[]).await;
             if outcome.is_passed() {
@@ -427,7 +428,7 @@ fn address(client: usize) -> String {
     format!("192.0.2.{}", client % 2 + 1)
 }
 
-/// Clients that somebody says something of.
+/// Clients with overrides.
 fn listed(client: usize) -> String {
     format!("198.51.100.{}", client % 4 + 1)
 }

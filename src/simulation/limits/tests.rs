@@ -1,4 +1,4 @@
-//! Histories of limits that are told in full.
+//! Fixed histories of limits.
 
 use serde_json::Value;
 use tokio::time::{Duration, sleep};
@@ -23,7 +23,7 @@ async fn code(process: &Process, path: &str) -> &'static str {
     outcome.code()
 }
 
-/// Asks for a slot, and once more where no answer of the store came in time.
+/// Asks for a slot, and again if the store did not answer in time.
 async fn slot(process: &Process) -> &'static str {
     loop {
         let (outcome, exchange) = process.ask_for("/slots", CLIENT, &[]).await;
@@ -76,7 +76,7 @@ fn a_clock_that_jumps_ahead_frees_no_place_and_makes_no_used_proof_good() {
         let processes = started(&world, 2, &config()).await;
         let [one, other] = &processes[..] else { panic!("there are two") };
         let client = Client::new(one);
-        // Not of the second in which the list began.
+        // Not in the second in which the list began.
         sleep(Duration::from_secs(2)).await;
         let proof = client.proof(world.true_us(), None);
         assert_eq!(client.show(one, &proof).await, "passed");
@@ -120,8 +120,8 @@ fn what_is_published_again_does_not_win_over_what_was_said_after_it_and_is_lost_
         let [one, other, third] = &processes[..] else { panic!("there are three") };
         one.block(CLIENT, true).await.expect("the store has it");
         sleep(Duration::from_secs(3)).await;
-        // The first one never reads that its word was taken back, and is the first to find that the
-        // store has lost everything.
+        // The first one never reads that its override was removed, and is the first to detect that
+        // the store has lost everything.
         world.cut_off(one.number, 0, true);
         other.block(CLIENT, false).await.expect("the store has it");
         third.set_limit("changed", 1009).await.expect("the store has it");
@@ -152,7 +152,7 @@ fn a_word_that_was_lost_is_published_again_where_an_older_one_came_into_its_plac
         let [one, other] = &processes[..] else { panic!("there are two") };
         world.change(1, |server| server.is_held = true);
         one.block("192.0.2.1", true).await.expect("the store has it");
-        // From now on slots follow each other one by one.
+        // From now on the places of notices follow each other one by one.
         for server in 0..2 {
             world.change(server, |server| server.skew_us = -84_000_000);
         }
@@ -259,7 +259,7 @@ fn an_unspent_lease_is_given_back_to_no_later_window() {
         let until = async |us: u64| {
             sleep(Duration::from_micros(us.saturating_sub(world.true_us()))).await;
         };
-        // How many requests a process lets in, but for those that it lets in by its share.
+        // The number of requests that a process admits, except by its share.
         let ask = async |process: &Process, count: usize| {
             let mut passed = 0;
             for _ in 0..count {
@@ -270,8 +270,8 @@ fn an_unspent_lease_is_given_back_to_no_later_window() {
             passed
         };
         for window in (2..22_u64).step_by(2) {
-            // The first process has a lease as the window ends, and does not spend all of it. The
-            // next window is used up when it gives that back.
+            // The first process has a lease when the window ends, and does not spend all of it. The
+            // next window is exhausted when it returns the rest.
             until(window * 10_000_000 - 300_000).await;
             for _ in 0..50 {
                 ask(&processes[0], 1).await;
@@ -354,7 +354,7 @@ fn all_that_was_said_is_published_again_within_two_seconds_however_much_it_is() 
         world.change(0, Server::flush);
         sleep(Duration::from_secs(2)).await;
         assert_eq!(there(), redis::Value::Int(1_500));
-        // And where the connection is another one.
+        // Also on a new connection.
         world.change(0, |server| server.restart(7, 0));
         sleep(Duration::from_secs(2)).await;
         assert_eq!(there(), redis::Value::Int(1_500));
@@ -394,7 +394,7 @@ fn what_something_else_has_put_in_the_place_of_a_key_is_none() {
     });
 }
 
-/// Shows a proof: the code, and the nonce that the answer gives.
+/// Sends a proof: the code and the nonce of the answer.
 async fn shown(process: &Process, client: &Client, proof: &str) -> (&'static str, Option<String>) {
     let headers = [("Authorization", client.authorization.as_str()), ("DPoP", proof)];
     let (outcome, exchange) = process.ask_for("/proof", CLIENT, &headers).await;
@@ -446,7 +446,7 @@ fn many_steps_ahead_make_no_used_proof_good_however_small_they_are() {
         let processes = started(&world, 2, &config()).await;
         let [one, other] = &processes[..] else { panic!("there are two") };
         let client = Client::new(one);
-        // By a list that is far older than any proof.
+        // With a list that is far older than any proof.
         sleep(Duration::from_secs(300)).await;
         let used = client.proof(world.true_us(), None);
         assert_eq!(client.show(one, &used).await, "passed");
@@ -471,7 +471,7 @@ fn what_is_published_again_is_read_also_where_it_comes_in_before_what_was_read_l
             one.block(CLIENT, true).await.expect("the store has it");
             world.cut_off(one.number, 0, true);
             world.change(0, Server::flush);
-            // What is said by a clock that is ahead is read last.
+            // An override by a clock that is ahead is read last.
             world.change(0, |server| server.skew_us = 60_000_000);
             other.block("192.0.2.9", true).await.expect("the store has it");
             sleep(Duration::from_secs(3)).await;

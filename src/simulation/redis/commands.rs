@@ -1,5 +1,5 @@
-//! The commands that the product sends, as Redis 7 answers them. A property test holds them against
-//! a real one; see `tests.rs`.
+//! The commands of the product, with the answers of Redis 7. A property test compares them with a
+//! real server; see `tests.rs`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ const SYNTAX: &str = "ERR syntax error";
 /// The answer to a command, or the text of an error.
 pub(super) type Answer = Result<Value, String>;
 
-/// Whether it may change a key: a replica refuses it.
+/// Whether the command may change a key: a replica refuses it then.
 pub(super) fn writes(name: &[u8]) -> bool {
     !matches!(
         &name.to_ascii_uppercase()[..],
@@ -186,7 +186,7 @@ impl At<'_> {
         }
     }
 
-    /// In the place of what is there, with its end; what is empty is not kept.
+    /// Replaces the value and keeps its expiry; an empty value is removed.
     fn put_or_remove(&mut self, key: &[u8], data: Data) {
         let is_empty = match &data {
             Data::Hash(fields) => fields.is_empty(),
@@ -286,7 +286,7 @@ impl At<'_> {
                 Ok(Value::Array(found.map(|(id, fields)| entry(*id, fields)).collect()))
             }
             (b"XREAD", [b"COUNT", count, options @ ..]) => {
-                // Whoever sends it has waited by now.
+                // The sender has waited by now.
                 let blocks = options.first().is_some_and(|word| *word == b"BLOCK");
                 let options = if blocks { &options[2..] } else { options };
                 let [b"STREAMS", key, after] = options else { return Err(SYNTAX.to_owned()) };
@@ -332,7 +332,7 @@ fn float(bytes: &[u8]) -> Result<f64, String> {
     if number.is_nan() { Err(NO_FLOAT.to_owned()) } else { Ok(number) }
 }
 
-/// As Redis writes scores: with up to 17 digits.
+/// Formats a score as Redis does, with up to 17 digits.
 pub(super) fn number_text(number: f64) -> String {
     if number.is_infinite() {
         return if number > 0.0 { "inf" } else { "-inf" }.to_owned();
@@ -348,7 +348,7 @@ fn score_text(score: f64) -> Value {
     Value::BulkString(number_text(score).into_bytes())
 }
 
-/// A bound of scores; those that begin with `(` are not within.
+/// A bound of scores; with `(` it is exclusive.
 fn bound(text: &[u8]) -> Result<(f64, bool), String> {
     let problem = |_| "ERR min or max is not a float".to_owned();
     match text {
@@ -411,7 +411,8 @@ fn id_text((ms, number): EntryId) -> Vec<u8> {
     format!("{ms}-{number}").into_bytes()
 }
 
-/// A bound of a range: an id, whose number is `number` where it is left out, or one of both ends.
+/// A bound of a range: an id, with `number` as its second part if that is missing, or one of both
+/// ends.
 fn range_bound(text: &[u8], number: u64) -> Result<EntryId, String> {
     match text {
         b"-" => Ok((0, 0)),

@@ -1,4 +1,4 @@
-//! What a Redis keeps: values with their ends.
+//! The data of a Redis server: values with their expiry.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,8 +9,8 @@ pub(crate) type Name = Vec<u8>;
 /// The id of an entry of a stream.
 pub(super) type EntryId = (u64, u64);
 
-/// A value of one of the types that are used here. A clone costs nothing: the log of a primary
-/// keeps one for each change.
+/// A value of one of the types in use. A clone is cheap: the log of a primary keeps one for each
+/// change.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Data {
     Text(Arc<[u8]>),
@@ -22,25 +22,25 @@ pub(super) enum Data {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Stream {
     pub(super) entries: BTreeMap<EntryId, Vec<Vec<u8>>>,
-    /// The newest id that was ever given.
+    /// The highest id that was ever assigned.
     pub(super) last: EntryId,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Stored {
     pub(super) data: Data,
-    /// When it is over, in milliseconds on the wall clock of whoever keeps it.
+    /// The expiry, in milliseconds on the wall clock of the server that has the value.
     pub(super) until_ms: Option<u64>,
 }
 
-/// A key as a command has left it, as replicas are told: `None` where it is gone.
+/// A key after a command, as sent to the replicas: `None` if it is gone.
 #[derive(Debug, Clone)]
 pub(super) struct Change {
     key: Name,
     stored: Option<Stored>,
 }
 
-/// All keys, and which of them were changed since the last look.
+/// All keys, and the names of those changed since the last call of `take_changes`.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Keys {
     stored: BTreeMap<Name, Stored>,
@@ -48,7 +48,7 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// What is left of it at `now_ms`. What is over goes away, as on a primary.
+    /// The value at `now_ms`. An expired one is removed, as on a primary.
     pub(super) fn get(&mut self, key: &[u8], now_ms: u64) -> Option<&Stored> {
         let is_over = self.stored.get(key)?.until_ms.is_some_and(|until_ms| until_ms <= now_ms);
         if is_over {
@@ -57,7 +57,7 @@ impl Keys {
         self.stored.get(key)
     }
 
-    /// For changing it in place.
+    /// The value, to be changed in place.
     pub(super) fn get_mut(&mut self, key: &[u8], now_ms: u64) -> Option<&mut Stored> {
         self.get(key, now_ms)?;
         self.changed.push(key.to_vec());
@@ -82,7 +82,7 @@ impl Keys {
         self.stored.keys()
     }
 
-    /// What was changed since the last call.
+    /// The changes since the last call.
     pub(super) fn take_changes(&mut self) -> Vec<Change> {
         let mut changed = std::mem::take(&mut self.changed);
         changed.sort();
@@ -91,7 +91,7 @@ impl Keys {
         changed.into_iter().map(change).collect()
     }
 
-    /// Does what a primary has done.
+    /// Repeats a change of the primary.
     pub(super) fn apply(&mut self, change: &Change) {
         match &change.stored {
             Some(stored) => self.stored.insert(change.key.clone(), stored.clone()),

@@ -1,5 +1,5 @@
-//! A model of a Redis: what the product sends is answered as a real one answers it, and what it has
-//! written reaches replicas later or never.
+//! A model of a Redis server: it answers the product's commands as a real server does. Its writes
+//! reach replicas later, or never.
 
 mod commands;
 mod keys;
@@ -16,7 +16,7 @@ use keys::{Change, Keys};
 
 pub(crate) use keys::Name;
 
-/// When the wall clocks of all servers begin, in microseconds since 1970.
+/// The start of the wall clocks of all servers, in microseconds since 1970.
 pub(crate) const EPOCH_US: u64 = 1_800_000_000_000_000;
 
 /// One server.
@@ -26,20 +26,20 @@ pub(crate) struct Server {
     keys: Keys,
     /// The texts of scripts by their digests.
     scripts: BTreeMap<Arc<str>, Arc<str>>,
-    /// What it has done, one item for each command that changed something.
+    /// Its changes, one item for each command that changed a key.
     log: Vec<Vec<Change>>,
-    /// Its name, which a restart changes.
+    /// Its run id, which a restart changes.
     run: u64,
     pub(crate) is_primary: bool,
     pub(crate) is_alive: bool,
-    /// It answers nothing, and goes on when it is woken, as after `SIGSTOP`.
+    /// It answers nothing until it is woken, as after `SIGSTOP`.
     pub(crate) hangs: bool,
-    /// By how much its wall clock is wrong.
+    /// The error of its wall clock.
     pub(crate) skew_us: i64,
     pub(crate) drift: Drift,
-    /// How many of the primary's commands it has, where it is a replica.
+    /// As a replica, the number of the primary's commands that it has.
     pub(crate) has: usize,
-    /// Nothing reaches it from the primary.
+    /// It receives nothing from the primary.
     pub(crate) is_held: bool,
 }
 
@@ -66,17 +66,17 @@ impl Server {
         EPOCH_US.saturating_add(true_us).saturating_add_signed(wrong_us)
     }
 
-    /// Which run of the server it is: a restart begins another one.
+    /// The run id of the server: a restart begins another run.
     pub(crate) fn run_number(&self) -> u64 {
         self.run
     }
 
-    /// How much it has written.
+    /// The number of its changes.
     pub(crate) fn written(&self) -> usize {
         self.log.len()
     }
 
-    /// Does one command.
+    /// Runs one command.
     pub(crate) fn run(&mut self, true_us: u64, arguments: &[Name]) -> Answer {
         let name = arguments.first().map(|name| name.to_ascii_uppercase()).unwrap_or_default();
         let answer = match &name[..] {
@@ -132,7 +132,7 @@ impl Server {
         self.log.push(self.keys.take_changes());
     }
 
-    /// Throws the key at this place away, as a server does that has no memory left.
+    /// Evicts the key at this index, as a server that is out of memory does.
     pub(crate) fn evict(&mut self, number: usize) {
         let count = self.keys.names().count();
         let name = self.keys.names().nth(number % count.max(1)).cloned();
@@ -152,7 +152,7 @@ impl Server {
         self.is_primary = true;
     }
 
-    /// Begins anew: with what it had after `written` commands, as from a file.
+    /// Restarts with the data it had after `written` commands, as from a file.
     pub(crate) fn restart(&mut self, run: u64, written: usize) {
         self.run = run;
         self.scripts.clear();

@@ -1,4 +1,4 @@
-//! Runs the product's Lua scripts as a server does: by Lua 5.1, with `redis.call` and `struct`.
+//! Runs the product's Lua scripts as a server does: with Lua 5.1, `redis.call` and `struct`.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -10,7 +10,7 @@ use redis::Value;
 use super::commands::{Answer, number_text};
 use super::keys::Name;
 
-/// What runs a command that a script calls.
+/// Runs a command that a script calls.
 pub(super) type Call<'c> = &'c mut dyn FnMut(&[Name]) -> Answer;
 
 thread_local! {
@@ -21,7 +21,7 @@ thread_local! {
 /// The digest of a script, and its text.
 type Known = (Arc<str>, Arc<str>);
 
-/// A script as it is kept: its digest is computed once.
+/// The cached form of a script: its digest is computed once.
 pub(super) fn known(text: &[u8]) -> Known {
     KNOWN.with_borrow_mut(|digests| {
         if let Some(found) = digests.get(text) {
@@ -33,13 +33,13 @@ pub(super) fn known(text: &[u8]) -> Known {
     })
 }
 
-/// Scripts are compiled once for a thread, whatever server runs them.
+/// Scripts are compiled once per thread, for all servers.
 struct Interpreter {
     lua: Lua,
     compiled: HashMap<Arc<str>, Function>,
 }
 
-/// Runs a script; what it calls is given to `call`.
+/// Runs a script; its calls are passed to `call`.
 pub(super) fn run(
     digest: &Arc<str>,
     text: &str,
@@ -192,7 +192,7 @@ fn from_table(table: &Table) -> Answer {
     Ok(Value::Array(items))
 }
 
-/// One item of a format: unsigned numbers of some bytes (`B`, `I4`), doubles (`d`) and texts
+/// One item of a format: an unsigned number of some bytes (`B`, `I4`), a double (`d`) or a text
 /// (`c16`), all little-endian.
 enum Item {
     Number(usize),
@@ -239,7 +239,7 @@ fn pack(lua: &Lua, mut values: MultiValue) -> mlua::Result<LuaString> {
     lua.create_string(bytes)
 }
 
-/// The values, and where the next one begins.
+/// The values, and the position after them.
 fn unpack(
     lua: &Lua,
     (format, bytes, from): (String, LuaString, Option<usize>),

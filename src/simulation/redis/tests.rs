@@ -8,7 +8,7 @@ use redis::{Connection, Value};
 
 use super::{EPOCH_US, Server};
 
-/// A real server, gone when it is dropped.
+/// A real server, stopped when it is dropped.
 struct Real {
     child: Child,
     connection: Connection,
@@ -60,8 +60,8 @@ fn words(text: &str) -> Vec<Vec<u8>> {
     text.split(' ').map(|word| word.as_bytes().to_vec()).collect()
 }
 
-/// A command about few keys, members and numbers, so that they meet. `roll` gives a number below
-/// its argument.
+/// A command about few keys, members and numbers, so that they coincide. `roll` returns a number
+/// below its argument.
 fn draw(roll: &mut dyn FnMut(usize) -> usize) -> String {
     const SHAPES: [&str; 20] = [
         "GET K",
@@ -91,7 +91,8 @@ fn draw(roll: &mut dyn FnMut(usize) -> usize) -> String {
         "K" => pick(&["a", "b", "c"]),
         "M" => pick(&["x", "y", "z", ""]),
         "N" => pick(&["0", "-1", "1.5", "1e3", "7", "x"]),
-        // A real clock goes on, and that of the model stands: no span is over in between.
+        // A real clock advances while the clock of the model stands still: no span may end in
+        // between.
         "S" => pick(&["0", "-1", "1.5", "1e3", "100000", "x"]),
         "B" => pick(&["-inf", "+inf", "0", "(0", "7", "(7", "1.5", "x"]),
         "I" => pick(&["0-1", "0", "-", "+", "5-0", "bad"]),
@@ -113,7 +114,7 @@ fn every_command_is_answered_as_a_real_server_answers_it() {
         for _ in 0..40 {
             let text = draw(&mut roll);
             let command = words(&text);
-            // Of several errors at once either may be named.
+            // With several errors at once, either may be returned.
             let answer = model.run(0, &command).map_err(drop);
             history.push(text);
             assert_eq!(answer, real.run(&command).map_err(drop), "{history:#?}");
@@ -135,7 +136,7 @@ fn entries_of_streams_follow_each_other_and_ends_are_kept() {
         real.run(&words(text)).unwrap();
         model.run(0, &words(text)).unwrap();
     }
-    // Ids and what is left are times, and so differ: what follows them is alike.
+    // Ids and remaining times differ; all other answers are equal.
     for server in
         [&mut |text: &str| real.run(&words(text)), &mut |text: &str| model.run(5_000, &words(text))]
             as [&mut dyn FnMut(&str) -> Result<Value, String>; 2]

@@ -25,19 +25,19 @@ pub(super) enum Act {
     LogIn(usize),
     Refresh(usize, usize),
     LogOut(usize, usize),
-    /// A refresh token that was used is presented.
+    /// A used refresh token is presented.
     Replay(usize, usize),
-    /// Requests of one client, at once, at all processes.
+    /// Requests of one client, one after the other, at all processes.
     Burst(usize),
     Block(usize, usize),
     Unblock(usize, usize),
 }
 
-/// What differs by the seed.
+/// The parameters that depend on the seed.
 #[derive(Debug, Clone, Copy)]
 struct Plan {
     reuse_window: Duration,
-    /// Access tokens live for a minute, and refresh tokens are asked for again long after that.
+    /// Access tokens live for a minute, and refresh tokens are used again long after that.
     is_long: bool,
 }
 
@@ -49,7 +49,7 @@ impl Plan {
     }
 }
 
-/// Longer than anything is kept that belongs to access tokens alone.
+/// Longer than the retention of any data that belongs to access tokens alone.
 const LONG: Duration = Duration::from_secs(600);
 
 #[derive(Debug)]
@@ -57,7 +57,7 @@ pub(super) struct Sessions {
     service: Arc<Service>,
     tokens: Mutex<Vec<String>>,
     logins: Mutex<Vec<Login>>,
-    /// Refresh tokens that were used, each with the login that it was of.
+    /// Refresh tokens that were used, each with its login.
     used: Mutex<Vec<Login>>,
     plan: Plan,
     watch: Watch,
@@ -155,7 +155,7 @@ impl Kind for Sessions {
             Act::Burst(client) => self.burst(client).await,
             Act::Block(process, client) | Act::Unblock(process, client) => {
                 let blocks = matches!(act, Act::Block(..));
-                // What comes of it is asked for in histories of limits.
+                // Its effect is checked in histories of limits.
                 let _ = self.process(process).block(&address(client), blocks).await;
             }
         }
@@ -173,7 +173,7 @@ impl Kind for Sessions {
             sleep(LONG).await;
         }
         let (logins, used) = (self.logins.lock().len(), self.used.lock().len());
-        // Every other one, so that some sessions go on.
+        // Every other one, so that some sessions continue.
         for number in (0..used).step_by(2) {
             self.replay(&processes[number % processes.len()], number).await;
         }
@@ -194,7 +194,7 @@ impl Sessions {
 
     async fn request(&self, process: &Process, token: &str) {
         let began_us = self.service.world.true_us();
-        // An address of its own: limits are asked elsewhere.
+        // Each request has its own address: limits are checked elsewhere.
         let address = format!("2001:db8:{:x}::1", self.service.world.roll(65_536));
         let outcome = process.request(Some(token), &address).await;
         self.watch.token_answered(token, process.number, began_us, &outcome);
@@ -238,14 +238,14 @@ impl Sessions {
                     self.watch.ended(&login.session, process.number);
                 }
             }
-            // The token may be used up, and nobody has the next one: it has to be asked for in
-            // time.
+            // The token may be used up, and its successor is lost. The client must ask again within
+            // the window.
             Err(RefreshError::Store(_)) => self.watch.refresh_unanswered(&login.session),
             Err(_) => {}
         }
     }
 
-    /// An access token of a session is out.
+    /// Records an access token of a session.
     fn keep(&self, login: &Login) {
         self.watch.issued(login);
         self.tokens.lock().push(login.access.clone());
@@ -265,7 +265,7 @@ impl Sessions {
         }
     }
 
-    /// Ten requests at once, at all processes.
+    /// Ten requests in a row, at all processes.
     async fn burst(&self, client: usize) {
         let token = self.process(client).issue("eve");
         let address = address(client);
@@ -282,8 +282,7 @@ impl Sessions {
     }
 }
 
-/// What goes wrong here besides what does elsewhere: servers start again and throw keys away, and
-/// clocks drift.
+/// The additional faults here: servers restart and evict keys, and clocks drift.
 fn draw_fault(world: &World) -> Fault {
     let number = usize::try_from(world.roll(64)).unwrap_or_default();
     let ppm = i64::try_from(world.roll(400_000)).unwrap_or(0) - 200_000;

@@ -1,4 +1,4 @@
-//! Histories of sessions and revocations that are told in full.
+//! Fixed histories of sessions and revocations.
 
 use serde_json::{Value, json};
 use tokio::time::{Duration, sleep};
@@ -29,7 +29,8 @@ fn a_revocation_that_has_the_id_of_a_lost_one_reaches_who_has_read_the_lost_one(
         let processes = started(&world, 2, &config()).await;
         let [one, other] = &processes[..] else { panic!("there are two") };
         let (lost, kept) = (one.issue("ada"), one.issue("eve"));
-        // The clocks of the servers are behind the last id from now on: each id follows it.
+        // From now on the clocks of the servers are behind the last id: each id follows the
+        // previous one.
         for server in 0..2 {
             world.change(server, |server| server.skew_us = -3_600_000_000);
         }

@@ -1,4 +1,4 @@
-//! The promises of the documentation, each by its id, and what clients have seen.
+//! The promises of the documentation, each with its id, and the observations of clients.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -43,17 +43,17 @@ const EXACT_LIMIT: Promise = (
 
 /// The default of `maxStaleness`.
 const BOUND_US: u64 = 5_000_000;
-/// How long a call may be on its way when it was decided.
+/// The maximum delay between the decision about a call and its answer.
 const SLACK_US: u64 = 100_000;
 
 /// A token or a session that was revoked.
 #[derive(Debug, Clone, Default)]
 struct Revoked {
-    /// When somebody was first told that it is, and by which process.
+    /// The time of the first acknowledgement, and the acknowledging process.
     stored: Option<(u64, usize)>,
 }
 
-/// A refresh token that was used: when somebody asked for that first, and was told so.
+/// A used refresh token: the time of the first request with it, and of its answer.
 #[derive(Debug, Clone, Copy)]
 struct Use {
     asked_us: u64,
@@ -71,13 +71,14 @@ struct Seen {
     used: BTreeMap<String, Use>,
     /// Sessions with a refresh whose answer was lost.
     uncertain: BTreeSet<String>,
-    /// Sessions whose tokens were refused as revoked though nobody had ended them, and by whom.
+    /// Sessions whose tokens were refused as revoked without a recorded end, with the refusing
+    /// process.
     refused: Vec<(String, usize)>,
     admitted: BTreeMap<String, Vec<u64>>,
     violations: Vec<Violation>,
 }
 
-/// Compares what clients see with what was promised.
+/// Compares the observations of clients with the promises.
 #[derive(Debug)]
 pub(super) struct Watch {
     service: Arc<Service>,
@@ -106,11 +107,11 @@ impl Watch {
         self.service.world.true_us()
     }
 
-    /// The servers may have lost what `process` had stored at `stored_us`, and it can't put it
-    /// back.
+    /// Whether the servers may have lost the entry that `process` stored at `stored_us`, so that it
+    /// can't be restored.
     fn is_lost(&self, stored_us: u64, process: usize) -> bool {
         let troubles = self.service.troubles.lock();
-        // The answer was on its way for a moment.
+        // The answer was in flight for a moment.
         troubles.is_unreliable(process) && troubles.has_lost(stored_us.saturating_sub(SLACK_US))
     }
 
@@ -136,7 +137,7 @@ impl Watch {
         ended.stored.get_or_insert((now_us, process));
     }
 
-    /// A request with a token that had begun at `began_us`.
+    /// Checks the outcome of a request with a token that began at `began_us`.
     pub(super) fn token_answered(
         &self,
         token: &str,
@@ -150,7 +151,7 @@ impl Watch {
         match (revoked, outcome) {
             (None, Outcome::Refused("token_revoked")) => {
                 match seen.session_of.get(token).cloned() {
-                    // A refresh may have ended it, and not be answered yet.
+                    // A refresh in flight may have ended it.
                     Some(session) => seen.refused.push((session, process)),
                     None => {
                         seen.violated(GOOD_TOKENS_PASS, format!("process {process} refuses it"));
@@ -172,7 +173,7 @@ impl Watch {
         }
     }
 
-    /// A refresh that had begun at `began_us` gave tokens.
+    /// Checks a refresh that began at `began_us` and returned tokens.
     pub(super) fn refreshed(&self, session: &str, began_us: u64) {
         let mut seen = self.seen.lock();
         let Some(Revoked { stored: Some((stored_us, by)) }) = seen.ended.get(session).cloned()
@@ -185,17 +186,17 @@ impl Watch {
         }
     }
 
-    /// An access token of a session.
+    /// Records an access token of a session.
     pub(super) fn issued(&self, login: &Login) {
         self.seen.lock().session_of.insert(login.access.clone(), login.session.clone());
     }
 
-    /// A refresh token is presented.
+    /// Records that a refresh token is presented.
     pub(super) fn presenting(&self, login: &Login) {
         *self.seen.lock().presented.entry(login.refresh.clone()).or_default() += 1;
     }
 
-    /// It gave the next one: whether for the first time.
+    /// Records that it returned its successor; true for the first time.
     pub(super) fn used(&self, login: &Login, asked_us: u64) -> bool {
         let told_us = self.now_us();
         let mut seen = self.seen.lock();
@@ -204,7 +205,7 @@ impl Watch {
         is_new
     }
 
-    /// A used token that was presented at `began_us` gave the next one.
+    /// Checks a used token that was presented at `began_us` and returned its successor.
     pub(super) fn replayed(&self, login: &Login, began_us: u64) {
         let mut seen = self.seen.lock();
         let Some(Use { asked_us, told_us }) = seen.used.get(&login.refresh).copied() else {
@@ -220,16 +221,16 @@ impl Watch {
         }
     }
 
-    /// Nobody was told what came of a refresh.
+    /// Records a refresh without an answer.
     pub(super) fn refresh_unanswered(&self, session: &str) {
         self.seen.lock().uncertain.insert(session.to_owned());
     }
 
-    /// The current token of a session was refused.
+    /// Checks a refusal of the current token of a session.
     pub(super) fn session_refused(&self, Login { session, refresh, .. }: &Login) {
         let mut seen = self.seen.lock();
         let troubles = self.service.troubles.lock();
-        // Of two at once, one comes after the window.
+        // Of two concurrent uses, one may come after the window.
         let is_twice = seen.presented.get(refresh).is_some_and(|count| *count > 1)
             && (self.reuse_window_us == 0 || !troubles.clock_steps.is_empty());
         let is_excused =
@@ -240,7 +241,7 @@ impl Watch {
         }
     }
 
-    /// A request by a limit of 5 in a minute.
+    /// Checks a request under a limit of 5 in a minute.
     pub(super) fn limited(&self, address: &str, outcome: &Outcome) {
         let now_us = self.now_us();
         let mut seen = self.seen.lock();

@@ -123,7 +123,7 @@ fn a_key_takes_tokens_of_its_own_algorithm_alone() {
         {
             let token = testdata()["tokens"][of_token].as_str().unwrap();
             assert_eq!(denial(&verifier, token), TokenError::Algorithm, "{of_key} took {of_token}");
-            // The same token under the name of the key's own algorithm.
+            // The same token with the `alg` of the key in its header.
             let (_, rest) = token.split_once('.').unwrap();
             let renamed = format!("{}.{rest}", segment(format!(r#"{{"alg":"{of_key}"}}"#)));
             assert_eq!(

@@ -1,9 +1,9 @@
-//! The attack table: tokens of which none may be taken.
+//! The attack table: tokens that must all be refused.
 
 use super::*;
 use crate::keys::Algorithm;
 
-/// Everything a guard could be set up with, at once: a secret and a key of each family.
+/// A guard with every kind of key at once: a secret and a key of each family.
 fn everything() -> Verifier {
     let mut keys: Vec<Value> = ["RS256", "ES256", "ES384", "ES512", "EdDSA"]
         .into_iter()
@@ -23,7 +23,7 @@ fn unsigned(header: &str, signature: &str) -> String {
     format!("{}.{}.{signature}", segment(header), segment(payload()))
 }
 
-/// What a name stands for and the token.
+/// The name of an attack, and its token.
 type Attack = (String, String);
 
 fn algorithm_confusion() -> Vec<Attack> {
@@ -38,7 +38,7 @@ fn algorithm_confusion() -> Vec<Attack> {
             unsigned(&json!({ "alg": none }).to_string(), "AAAA"),
         ));
     }
-    // A public key, as everybody has it, as an HMAC secret: under each key's kid and without one.
+    // A public key as HMAC secret: under the `kid` of each key and without one.
     for alg in ["RS256", "ES256", "ES384", "ES512", "EdDSA"] {
         for form in ["publicPem", "publicJwk"] {
             let public = key(pair_of(alg), form);
@@ -58,7 +58,7 @@ fn algorithm_confusion() -> Vec<Attack> {
             }
         }
     }
-    // A good signature under the name of every other algorithm.
+    // A good signature under the `alg` of every other algorithm.
     for alg in Algorithm::ALL.map(Algorithm::name) {
         let token = testdata()["tokens"][alg].as_str().unwrap();
         for other in Algorithm::ALL.map(Algorithm::name).into_iter().filter(|other| *other != alg) {
@@ -128,7 +128,7 @@ fn signatures() -> Vec<Attack> {
     ] {
         attacks.push((format!("signature {name}"), format!("{message}.{bad}")));
     }
-    // CVE-2022-21449: r = s = 0, and its neighbours; DER instead of r and s.
+    // CVE-2022-21449: r = s = 0 and neighbouring values; DER instead of r and s.
     for (alg, size) in [("ES256", 32), ("ES384", 48), ("ES512", 66)] {
         let header = json!({ "alg": alg, "kid": alg }).to_string();
         let mut one = vec![0; 2 * size];
@@ -203,7 +203,7 @@ fn forms() -> Vec<Attack> {
     attacks
 }
 
-/// The same bytes to a decoder that does not look at the bits that are left over.
+/// The same bytes for a decoder that ignores the leftover bits.
 fn stray_bits(segment: &str) -> String {
     const ALPHABET: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let (front, last) = segment.split_at(segment.len() - 1);
@@ -265,7 +265,7 @@ fn headers() -> Vec<Attack> {
         "a long header".to_owned(),
         hs256(&json!({ "alg": "HS256", "x": "y".repeat(1100) }).to_string(), &payload()),
     ));
-    // The attacker's own key, brought along in the header and used to sign.
+    // The attacker's own key, embedded in the header and used to sign.
     let foreign = aws_lc_rs::signature::Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
     let x = segment(aws_lc_rs::signature::KeyPair::public_key(&foreign).as_ref());
     let bring = json!({ "kty": "OKP", "crv": "Ed25519", "x": x });
@@ -419,13 +419,14 @@ fn none_of_the_attack_table_is_taken() {
         verifier(&json!({ "keys": [{ "alg": "ES256", "key": key("p256", "publicJwk") }] })),
         verifier(&json!({ "keys": [{ "alg": "EdDSA", "key": key("ed25519", "publicPem") }] })),
     ];
-    // The ground that the table stands on: what it bends is good before.
+    // The baseline of the table: the unmodified tokens are good.
     assert!(with_secret().verify(&hs256(HS256, &payload()), now()).is_ok());
     assert!(everything().verify(&hs256(HS256, &payload()), now()).is_ok());
     let attacks: Vec<Attack> =
         [algorithm_confusion(), signatures(), forms(), headers(), claim_attacks()].concat();
     assert!(attacks.len() > 450, "{}", attacks.len());
-    // A lone kidless key takes any kid as a hint, so these are only attacks where keys have names.
+    // A lone key without `kid` accepts any `kid` as a hint, so these are attacks only if the keys
+    // have names.
     let about_kid = |name: &str| name.starts_with("header") && name.contains("\"kid\":\"");
     let mut taken = Vec::new();
     for (i, guard) in guards.iter().enumerate() {
@@ -447,7 +448,7 @@ fn a_guard_with_one_key_without_a_name_takes_whatever_kid_a_token_has() {
 
 #[test]
 fn who_has_no_key_learns_nothing_about_the_claims() {
-    // Every one of these is refused for its signature, whatever its claims are.
+    // Each of these is refused for its signature, whatever its claims contain.
     let bad_signature = |claims: &str| {
         unsigned(HS256, &segment([1; 32])).replace(&segment(payload()), &segment(claims))
     };

@@ -1,5 +1,5 @@
-//! What is remembered of a token never outlives what it was good for: random histories against a
-//! model that remembers nothing but what happened.
+//! A cached token is never accepted beyond its validity: random histories against a model that
+//! records only events.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,13 +10,13 @@ use super::*;
 use crate::revocation::{RevocationConfig, Revocations};
 
 const TOLERANCE_S: u64 = 10;
-/// When the first key goes out of use.
+/// The end of the first key's period of use.
 const END_OF_A: u64 = NOW_S + 300;
 const SUBJECTS: [&str; 2] = ["ada", "bob"];
 const SESSIONS: [&str; 2] = ["s1", "s2"];
 const KEYS: [&str; 2] = ["a", "b"];
 
-/// What a token says of itself, which is all that the model knows of it.
+/// The properties of a token, the only input of the model.
 #[derive(Debug, Clone)]
 struct Known {
     text: String,
@@ -35,7 +35,7 @@ fn tokens() -> &'static [Known] {
         for i in 0..24_usize {
             let (key, subject) = (i % 2, (i / 2) % 2);
             let session = [None, Some(0), Some(1)][(i / 4) % 3];
-            // Two tokens of one `jti` are one token to who revokes; they end together.
+            // Two tokens with one `jti` are revoked together, and they have the same expiry.
             let id = (i % 3 != 0).then(|| format!("t{}", i / 2));
             let issued = NOW_S + 40 * (i as u64 % 4);
             let expires = NOW_S + 200 + 100 * (i as u64 / 2 % 6);
@@ -57,8 +57,7 @@ fn tokens() -> &'static [Known] {
     })
 }
 
-/// The three configurations that a service may go through: all keys, the second alone, and another
-/// audience.
+/// Three configurations of a service: both keys, the second key alone, and another audience.
 fn configs() -> &'static [Value; 3] {
     static CONFIGS: OnceLock<[Value; 3]> = OnceLock::new();
     CONFIGS.get_or_init(|| {
@@ -98,7 +97,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// What happened. Nothing in here is ever forgotten.
+/// The recorded events. The model never forgets one.
 #[derive(Debug, Default)]
 struct Model {
     tokens: BTreeSet<usize>,
@@ -158,7 +157,7 @@ proptest! {
                     }
                 }
                 Op::RevokeToken(i) => {
-                    // Who can't show a token that its key and its issuer stand for revokes nothing.
+                    // A token without a valid key and issuer revokes nothing.
                     if let Ok(found) = cached.revocable_token(&tokens()[i].text, now) {
                         revocations.revoke_fingerprint(found.fingerprint, found.expires_at, now).unwrap();
                         match &tokens()[i].id {
@@ -187,7 +186,7 @@ proptest! {
                 }
             }
         }
-        // Whatever happened: in the end all is over.
+        // After every history, all tokens end.
         for (i, token) in tokens().iter().enumerate() {
             let later = at(second.max(NOW_S + 800) + TOLERANCE_S);
             prop_assert!(cached.verify(&token.text, later).is_err(), "token {}", i);

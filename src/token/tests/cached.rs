@@ -1,4 +1,4 @@
-//! A token that was verified before is still asked everything that can change.
+//! A cached token is checked again for everything that can change.
 
 use super::*;
 use crate::jose::Compact;
@@ -50,12 +50,12 @@ fn a_key_whose_time_is_to_come_verifies_nothing_and_signs_nothing_before() {
     let (by_old, by_new) = (by(NOW_S), by(NOW_S + 60));
     let kid = |token: &str| verifier.verify(token, at(NOW_S + 60)).unwrap().key_id.clone().unwrap();
     assert_eq!((&*kid(&by_old), &*kid(&by_new)), ("old", "new"));
-    // Both are known now, and each key's time counts all the same.
+    // Both are cached now, and the period of each key still applies.
     assert_eq!(verifier.verify(&by_new, at(NOW_S + 59)).unwrap_err(), TokenError::Key);
     assert_eq!(verifier.verify(&by_old, at(NOW_S + 120)).unwrap_err(), TokenError::Key);
     assert!(verifier.verify(&by_new, at(NOW_S + 120)).is_ok());
 
-    // Without names nobody could say which of them is meant.
+    // Without names, the two keys are indistinguishable.
     for key in [&mut old, &mut new] {
         key.as_object_mut().unwrap().remove("kid");
     }

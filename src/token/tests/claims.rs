@@ -1,4 +1,4 @@
-//! What a verified token says, and when it is too early, too late or wrong.
+//! The claims of a verified token, and the refusal of early, late and wrong ones.
 
 use super::*;
 
@@ -124,7 +124,7 @@ fn a_second_signature_for_an_ecdsa_token_does_not_change_what_it_is_revoked_by()
         verifier(&json!({ "keys": [{ "alg": "ES256", "key": key("p256", "publicPem") }] }));
     let token = testdata()["tokens"]["ES256"].as_str().unwrap();
     let (message, signature) = token.rsplit_once('.').unwrap();
-    // n - s is as good as s: what an attacker does to a revoked token.
+    // n - s is as valid as s: an attacker uses it to change a revoked token.
     let order: [u8; 32] = [
         0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc,
         0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,

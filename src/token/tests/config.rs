@@ -1,4 +1,4 @@
-//! What the options refuse, and what they say about it.
+//! Invalid options and their error messages.
 
 use super::*;
 use crate::error::{ConfigCode, ConfigError};
@@ -294,7 +294,7 @@ fn keys_must_be_told_apart() {
     for bad in [
         two(of(json!("a"), "ES256", "p256"), of(json!("a"), "RS256", "rsa")),
         two(of(Value::Null, "ES256", "p256"), of(Value::Null, "RS256", "rsa")),
-        // One key under two algorithms would let one of them speak for the other.
+        // One key with two algorithms would let one algorithm vouch for the other.
         two(of(json!("a"), "RS256", "rsa"), of(json!("b"), "PS256", "rsa")),
     ] {
         let error = refused(&bad);

@@ -1,4 +1,4 @@
-//! What a route demands, met or not.
+//! Requirements of a route, met and not met.
 
 use super::*;
 use crate::config::options::Options;
@@ -7,7 +7,8 @@ fn demands(value: &Value) -> Result<Requirements, crate::error::ConfigError> {
     Requirements::parse(&Options::read("", value, &["scope", "role", "claims", "maxAge"]).unwrap())
 }
 
-/// The status and code that a token with these claims is answered with, 200 where all is met.
+/// The status and code of the answer for a token with these claims; 200 if all requirements are
+/// met.
 fn outcome(demanded: &Value, more: &Value) -> (u16, &'static str) {
     let demands = demands(demanded).unwrap();
     let token = hs256_claims(&claims_with(more));
@@ -34,7 +35,7 @@ fn all_scopes_and_one_of_the_roles_are_needed() {
         (json!({ "scope": ["read", "write"] }), json!({ "scp": ["write", "read"] }), ok),
         (json!({ "scope": "read" }), json!({ "scp": "write read" }), ok),
         (json!({ "scope": "read" }), json!({ "scope": ["read"] }), ok),
-        // `scope` is what the token has, where it has it.
+        // `scope` takes precedence over `scp`.
         (json!({ "scope": "read" }), json!({ "scope": "write", "scp": ["read"] }), scope),
         (json!({ "scope": "read" }), json!({}), scope),
         (json!({ "scope": "read" }), json!({ "scope": "" }), scope),
@@ -101,7 +102,7 @@ fn a_login_must_be_recent_and_known() {
         (json!({ "auth_time": NOW_S * 1000 }), no),
         (json!({ "auth_time": NOW_S.to_string() }), no),
         (json!({ "auth_time": null }), no),
-        // `iat` is new with every refresh, and says nothing of a login.
+        // `iat` is no proof of a login: every refresh renews it.
         (json!({}), no),
     ] {
         assert_eq!(outcome(&json!({ "maxAge": "5m" }), &claims), wanted, "{claims}");
@@ -125,7 +126,7 @@ fn the_challenge_says_what_is_needed() {
         told(json!({ "maxAge": "5m" })),
         "Bearer realm=\"api\", error=\"insufficient_user_authentication\", error_description=\"a more recent login is needed here\", max_age=\"300\""
     );
-    // What a role or a claim has to be is nobody's business.
+    // The answer must not reveal the required role or claim.
     assert!(!told(json!({ "role": "hidden" })).contains("hidden"));
     assert!(!told(json!({ "claims": { "hidden": "x" } })).contains("hidden"));
 }

@@ -1,4 +1,4 @@
-//! Several issuers: each has its own keys, and nothing of one counts for another.
+//! Several issuers: each has its own keys, and the keys of one are invalid for another.
 
 use super::*;
 use crate::token::issuer::Issuer;
@@ -33,7 +33,7 @@ fn the_same_kid_of_two_issuers_is_two_keys() {
         let found = verifier.verify(&token(pair, "k1", &json!({ "iss": name })), now()).unwrap();
         assert_eq!(&*found.issuer, name);
     }
-    // By the other's key, under the same name: it is not even tried.
+    // Signed with the other issuer's key of the same name: that key is not tried.
     for (pair, name) in [("p384", ISSUER), ("p256", OTHER)] {
         let forged = token(pair, "k1", &json!({ "iss": name }));
         assert_eq!(denial(&verifier, &forged), TokenError::Algorithm);
@@ -65,7 +65,7 @@ fn the_issuer_of_a_token_is_read_strictly_before_its_signature() {
             "{iss}"
         );
     }
-    // Two of them in one text would be two issuers for two readers.
+    // Two `iss` in one text could mean two issuers to two readers.
     let header = segment(r#"{"alg":"ES256","kid":"k1"}"#);
     let payload = segment(format!(r#"{{"iss":"{ISSUER}","iss":"{OTHER}"}}"#));
     assert_eq!(denial(&verifier, &format!("{header}.{payload}.c2ln")), TokenError::Malformed);
@@ -100,7 +100,7 @@ fn a_subject_of_a_trust_domain_is_taken_from_nobody_else() {
     options["issuers"][1] = json!({ "preset": "spiffe", "issuer": "spiffe://example.org", "audience": AUDIENCE, "jwks": { "keys": [jwk] } });
     let verifier = Verifier::new(Arc::new(parse(&options).unwrap()));
     let svid = json!({ "sub": "spiffe://example.org/billing" });
-    // The first issuer signs it, and is an issuer of ours; but this name is not its to give.
+    // The first issuer signs it and is trusted, but it does not own this subject.
     assert_eq!(denial(&verifier, &token("p256", "k1", &svid)), TokenError::Algorithm);
     assert!(verifier.verify(&token("p384", "k1", &svid), now()).is_ok());
     assert!(verifier.verify(&token("p256", "k1", &json!({ "sub": "ada" })), now()).is_ok());

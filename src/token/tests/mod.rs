@@ -1,5 +1,5 @@
-//! Tests of the layer as a whole. The keys and the first tokens are by `node:crypto`, so that two
-//! implementations agree, and `testdata/keys.json` is used by nothing else.
+//! Tests of the layer as a whole. `node:crypto` made the keys and the first tokens, so that two
+//! implementations must agree. Only these tests use `testdata/keys.json`.
 
 mod algorithms;
 mod attacks;
@@ -51,7 +51,7 @@ pub(crate) fn secret() -> &'static str {
     testdata()["secret"].as_str().unwrap()
 }
 
-/// The name in the test data of the key pair for an algorithm.
+/// The name of the key pair for an algorithm in the test data.
 pub(crate) fn pair_of(alg: &str) -> &'static str {
     match alg {
         "ES256" => "p256",
@@ -62,7 +62,7 @@ pub(crate) fn pair_of(alg: &str) -> &'static str {
     }
 }
 
-/// The article's options, with more of them.
+/// The options of the article, extended by `more`.
 pub(crate) fn options(more: &Value) -> Value {
     let mut options = json!({ "issuer": ISSUER, "audience": AUDIENCE });
     options.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -108,7 +108,7 @@ pub(crate) fn hmac_sign(message: &str, hash: hmac::Algorithm, secret: &[u8]) -> 
     format!("{message}.{}", segment(tag))
 }
 
-/// A token over exactly this header and payload text, signed with the test secret by HS256.
+/// A token with exactly this header and payload text, signed with the test secret (HS256).
 pub(crate) fn hs256(header: &str, payload: &str) -> String {
     let message = format!("{}.{}", segment(header), segment(payload));
     hmac_sign(&message, hmac::HMAC_SHA256, secret().as_bytes())
@@ -120,8 +120,8 @@ pub(crate) fn hs256_claims(claims: &Value) -> String {
     hs256(HS256, &claims.to_string())
 }
 
-/// A token signed with a key pair of the test data by the crate `jsonwebtoken`, whatever the header
-/// says.
+/// A token that the crate `jsonwebtoken` signs with a key pair of the test data, whatever the
+/// header contains.
 pub(crate) fn signed_as(
     header: &str,
     claims: &Value,

@@ -1,4 +1,4 @@
-//! Where a token is looked for.
+//! The places where a token is looked for.
 
 use super::*;
 use crate::net::TrustedProxies;
@@ -57,7 +57,7 @@ fn a_request_with_two_tokens_is_refused() {
             "{target} {headers:?}"
         );
     }
-    // Another scheme is no token, but it is no reason to look elsewhere either.
+    // Another scheme is not a token, and it does not make the guard look elsewhere.
     assert_eq!(find(&all, "/", &[("Authorization", "Basic x"), cookie]), Err(TokenError::Missing));
 }
 
@@ -81,7 +81,7 @@ fn only_the_cookie_of_exactly_this_name_is_one() {
     ] {
         assert_eq!(find(&from, "/", &[("Cookie", &format!("a=b;{other}"))]), Ok(None), "{other}");
     }
-    // Its value is the token as it is, so that anything around it makes it a bad one.
+    // The value is the token unchanged, so any extra character makes it invalid.
     for value in ["\"t\"", "t%2e", " t", "", "t=x"] {
         let found = find(&from, "/", &[("Cookie", &format!("__Host-token={value};a=b"))]);
         assert_eq!(found.unwrap().unwrap().0, value, "{value}");

@@ -1,15 +1,15 @@
-//! The examples of the RFCs, with the keys they give.
+//! The examples of the RFCs, with their keys.
 
 use super::*;
 
-/// The payload of a compact JWS by the key of an example, whose `alg` the RFC says in its text.
+/// The payload of a compact JWS by the key of an example. The text of the RFC states its `alg`.
 fn payload(token: &str, jwk: &Value) -> Result<String, String> {
     verify_compact(token, jwk, now())
         .map(|payload| String::from_utf8(payload).unwrap())
         .map_err(|error| error.to_string())
 }
 
-/// The example verifies, and with one bit of its signature, payload or header changed it does not.
+/// The example verifies. With one bit of its signature, payload or header changed, it does not.
 fn verifies(token: &str, jwk: &Value, expected: &str) {
     assert_eq!(payload(token, jwk).as_deref(), Ok(expected));
     let (message, signature) = token.rsplit_once('.').unwrap();
@@ -23,7 +23,7 @@ fn verifies(token: &str, jwk: &Value, expected: &str) {
     assert_eq!(payload(&format!("{header}.e30.{signature}"), jwk).unwrap_err(), "token_signature");
 }
 
-/// RFC 7515 appendix A: the claims of A.1 to A.3 and A.5, line breaks and all.
+/// RFC 7515 appendix A: the claims of A.1 to A.3 and A.5, with their line breaks.
 const JOE: &str =
     "{\"iss\":\"joe\",\r\n \"exp\":1300819380,\r\n \"http://example.com/is_root\":true}";
 const JOE_SEGMENT: &str = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
@@ -82,7 +82,7 @@ fn rfc_7515_a_5_unsecured_and_a_6_json_are_not_taken() {
         "header": { "kid": "e9bc097a-ce51-4036-9562-d2ade882db0d" },
         "signature": "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q" });
     assert_eq!(payload(&flattened.to_string(), &jwk).unwrap_err(), "token_malformed");
-    // Appendix E: an extension that must be understood and is not.
+    // Appendix E: a critical extension that is not supported.
     let critical = r#"{"alg":"none","crit":["http://example.com/UNDEFINED"],"http://example.com/UNDEFINED":true}"#;
     let token = format!("{}.RkFJTA.", segment(critical));
     assert_eq!(payload(&token, &jwk).unwrap_err(), "token_malformed");
@@ -108,7 +108,7 @@ fn rfc_7520_4_1_rs256() {
         "MRjdkly7_-oTPTS3AXP41iQIGKa80A0ZmTuV5MEaHoxnW2e5CZ5NlKtainoFmKZopdHM1O2U4mwzJdQx996ivp83xuglII7PNDi84wnB-BDkoBwA78185hX-Es4JIwmDLJK3lfWRa-XtL0RnltuYv746iYTh_qHRD68BNt1uSNCrUCTJDt5aAE6x8wW1Kt9eRo4QPocSadnHXFxnt8Is9UzpERV0ePPQdLuW3IS_de3xyIrDaLGdjluPxUAhb6L2aXic1U12podGU0KLUQSE_oI-ZnmKJ3F4uOZDnd6QZWJushZ41Axf_fcIe8u9ipH84ogoree7vjbU5y18kDquDg",
     );
     verifies(&token, &bilbo("RS256"), FRODO);
-    // The same key for another algorithm does not take it.
+    // The same key with another algorithm refuses it.
     assert_eq!(payload(&token, &bilbo("PS256")).unwrap_err(), "token_algorithm");
 }
 
@@ -140,7 +140,7 @@ fn rfc_7520_4_4_hs256_and_4_5_detached() {
     let header = r#"{"alg":"HS256","kid":"018c0ae5-4d9b-471b-bfd6-eef314bc7037"}"#;
     let signature = "s0h6KThzkfBBBkLspW1h84VsJZFTsPPqMDA7g1Md7p0";
     verifies(&rfc_7520(header, signature), &jwk, FRODO);
-    // Its content is elsewhere, so what was signed is not what is here.
+    // The content is detached, so the signed bytes are not in the token.
     let detached = format!("{}..{signature}", segment(header));
     assert_eq!(payload(&detached, &jwk).unwrap_err(), "token_signature");
 }

@@ -1,4 +1,4 @@
-//! The promises about limits, and what clients have seen of them.
+//! The promises about limits, and the observations of clients.
 
 mod said;
 
@@ -54,18 +54,18 @@ const NO_LONG_WAIT: Promise =
 const NOTHING_UNCOUNTED: Promise =
     ("store.away", "what only the store can count is admitted by nobody while it is away");
 
-/// How long a lease of [`LEASED`] lasts.
+/// The duration of a lease of [`LEASED`].
 const LEASE_US: u64 = LEASED.1 * 1000 / 50;
-/// How long an answer may be on its way when it was decided.
+/// The maximum delay between a decision and its answer.
 const SLACK_US: u64 = 100_000;
 /// A process that is away for less renews its slots in time.
 const MISSED_US: u64 = 2_000_000;
-/// Within which a process that reaches the servers reads their clock.
+/// The time within which a process that reaches the servers reads their clock.
 const READ_US: u64 = 3_000_000;
 /// `timeout` of the store.
 const TIMEOUT_US: u64 = 25_000;
 
-/// A request, when it began.
+/// A request, with its start.
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) path: &'static str,
@@ -73,45 +73,45 @@ pub(super) struct Asked {
     pub(super) began_us: u64,
 }
 
-/// A proof, and when it was made.
+/// A proof, and the time at which it was made.
 pub(super) type Made = (String, u64);
 
-/// A request under way.
+/// A request in flight.
 #[derive(Debug, Clone, Copy)]
 struct UnderWay {
     process: usize,
     since_us: u64,
-    /// Whether the process let it in alone.
+    /// Whether the process admitted it locally.
     alone: bool,
     is_over: bool,
 }
 
 #[derive(Debug, Default)]
 struct Seen {
-    /// By address, when the store or a lease admitted a request.
+    /// By address, the times at which the store or a lease admitted a request.
     admitted: BTreeMap<String, Vec<u64>>,
-    /// By address, process and share, when it did so alone.
+    /// By address, process and share, the times at which a process admitted one locally.
     alone: BTreeMap<(String, usize, u64), Vec<u64>>,
     under_way: Vec<UnderWay>,
     used: BTreeSet<String>,
-    /// Processes that have met the servers, and when the clock became another one for some.
+    /// Processes that have met the servers, and the times at which this changed the clock of one.
     met: BTreeSet<usize>,
     turned: Vec<(u64, usize)>,
     said: Said,
     violations: Vec<Violation>,
 }
 
-/// Compares what clients see with what was promised.
+/// Compares the observations of clients with the promises.
 #[derive(Debug)]
 pub(super) struct Watch {
     service: Arc<Service>,
-    /// Whether the limit by leases has aligned windows.
+    /// Whether the leased limit has aligned windows.
     is_aligned: bool,
     seen: Mutex<Seen>,
 }
 
-/// How often something at one of `times` until the last of them may have been at most, and was
-/// more.
+/// Returns a span, from one of `times` to the last, with more events than `most` allows for its
+/// length.
 fn exceeds(times: &[u64], most: impl Fn(u64) -> u64) -> Option<String> {
     let now_us = *times.last()?;
     let over = times
@@ -142,7 +142,7 @@ impl Watch {
         self.seen.lock().violations.push(Violation { promise: promise.0, seen });
     }
 
-    /// What came of a request.
+    /// Records the outcome of a request.
     pub(super) fn answered(
         &self,
         asked: &Asked,
@@ -152,7 +152,7 @@ impl Watch {
     ) {
         self.meets(asked.process);
         let took_us = self.now_us().saturating_sub(asked.began_us);
-        // A lease that the store has no room for is asked for once more, without.
+        // If the store has no room for a lease, the process sends a second request without one.
         let most_us = if asked.path == "/leased" { 2 * TIMEOUT_US } else { TIMEOUT_US };
         if took_us > most_us + 2_000 {
             self.violated(NO_LONG_WAIT, format!("{} took {took_us} us", asked.path));
@@ -168,7 +168,7 @@ impl Watch {
         }
     }
 
-    /// A process goes by its own clock until it has met the servers, and by theirs from then on.
+    /// A process uses its own clock until it has met the servers, and theirs from then on.
     fn meets(&self, number: usize) {
         if self.seen.lock().met.contains(&number) {
             return;
@@ -201,8 +201,8 @@ impl Watch {
         let most = |span_us: u64| {
             let from_us = now_us - span_us;
             if self.is_aligned {
-                // Just behind its beginning, an answer may be about the window before. So may a
-                // lease just behind a step of the clock.
+                // Just after its start, an answer may be about the previous window. So may a lease
+                // just after a step of the clock.
                 let since_us = from_us.saturating_sub(TIMEOUT_US);
                 let steps = |us| troubles.steps_since(us);
                 let windows = troubles.windows(window_us, since_us..now_us)
@@ -236,11 +236,13 @@ impl Watch {
             if !self.is_aligned {
                 return share + (share * (span_us + SLACK_US)).div_ceil(window_us);
             }
-            // Windows go by the clock of the servers, or that of the process before it knows that.
+            // Windows follow the clock of the servers, or the process's own before it has read
+            // theirs.
             let since_us = (now_us - span_us).saturating_sub(SLACK_US);
             let own = |(us, number): &&(u64, usize)| *us >= since_us && *number == process;
             let own = troubles.set_alone.iter().chain(&*turned).filter(own).count() as u64;
-            // A step counts when it is read: every two seconds, or after the servers were away.
+            // A step takes effect when it is read: every two seconds, or after an outage of the
+            // servers.
             let away = troubles.away_us.iter();
             let away = away.filter(|(_, to)| to.is_none_or(|to_us| to_us + READ_US >= since_us));
             let first_us = away.map(|(from_us, _)| *from_us).min().unwrap_or(since_us);
@@ -254,7 +256,7 @@ impl Watch {
         }
     }
 
-    /// Something was admitted that only the store can count.
+    /// A request was admitted that only the store can count.
     fn counted(&self, asked: &Asked) {
         let primary = *self.service.world.primary.lock();
         let is_away = {
@@ -273,7 +275,7 @@ impl Watch {
         }
     }
 
-    /// A request may be under way from now on: its number.
+    /// Records a request that may be in flight from now on, and returns its number.
     pub(super) fn holds(
         &self,
         asked: &Asked,
@@ -300,7 +302,7 @@ impl Watch {
         }
         let counted: Vec<&UnderWay> = living.iter().filter(|slot| !slot.alone).collect();
         let oldest_us = counted.iter().map(|slot| slot.since_us).min().unwrap_or(now_us);
-        // A process that could not renew in time is known again within half of the timeout.
+        // A process that could not renew in time is counted again within half of the timeout.
         let since_us = oldest_us.saturating_sub(SLOTS.1 * 1000);
         let excuses = troubles.outages_since(since_us, MISSED_US, now_us)
             + troubles.losses_since(since_us)
@@ -322,7 +324,8 @@ impl Watch {
         }
     }
 
-    /// So many slots could be had at once, in the end, and so many of them of the store.
+    /// Records how many slots could be taken at once in the end, and how many of them from the
+    /// store.
     pub(super) fn had_places(&self, count: u64, counted: u64) {
         let is_excused = !self.service.troubles.lock().clock_steps.is_empty();
         if count < SLOTS.0 && !is_excused {
@@ -333,7 +336,7 @@ impl Watch {
         }
     }
 
-    /// What came of a request with a proof.
+    /// Records the outcome of a request with a proof.
     pub(super) fn proved(&self, process: usize, (proof, made_us): &Made, code: &str, is_new: bool) {
         let made_us = *made_us;
         if is_new && code == "dpop_replayed" {
@@ -342,7 +345,7 @@ impl Watch {
         let is_again = code == "passed" && !self.seen.lock().used.insert(proof.clone());
         let is_excused = || {
             let has_evicted = !self.service.troubles.lock().evicted_us.is_empty();
-            // By a clock that is behind, it was made after the list has begun anew.
+            // By a clock that is behind, it was made after the list began again.
             let clock_us = self.service.world.clock_us(process);
             let behind_us = (EPOCH_US + self.now_us()).saturating_sub(clock_us);
             let again = made_us..=made_us.saturating_add(behind_us);
@@ -353,7 +356,7 @@ impl Watch {
         }
     }
 
-    /// Since when the servers remember used proofs.
+    /// The time since which the servers remember used proofs.
     fn proofs_since_us(&self) -> Option<u64> {
         let (world, now_us) = (&self.service.world, self.now_us());
         let primary = *world.primary.lock();

@@ -1,4 +1,4 @@
-//! What is said while the service runs: who is listed, and the figures of a limit.
+//! The runtime overrides: listed clients, and the figures of a limit.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ pub(super) const KEPT: Promise = (
     "what block, allow, unblock or set has acknowledged is in force in the end, whatever is lost",
 );
 
-/// Within which the others know what is said.
+/// The time within which the other processes apply an override.
 const BOUND_US: u64 = 3_000_000;
 
 /// A call.
@@ -29,21 +29,22 @@ struct Call {
     by: usize,
     what: u64,
     began_us: u64,
-    /// When it was answered, and whether the store has it.
+    /// The end of the call, and whether the store has it.
     ended: Option<(u64, bool)>,
 }
 
-/// By name, all calls.
+/// All calls, by name.
 #[derive(Debug, Default)]
 pub(super) struct Said(BTreeMap<String, Vec<Call>>);
 
 impl Said {
-    /// Whether the process of the last call may not have read what another one said before, since
-    /// the servers have lost that, nor the clock by which that was said.
+    /// Whether the process of the last call may have missed an earlier call of another process,
+    /// since the servers lost that call, and may not have read the clock of that call either.
     fn follows_unread(&self, name: &str, last: &Call, troubles: &Troubles) -> bool {
         let ended_us = |call: &Call| call.ended.map_or(last.began_us, |(us, _)| us);
         let started_us = troubles.started_us(last.by);
-        // A clock is read once a second by whoever reaches the servers, and with each word.
+        // A process that reaches the servers reads their clock once a second, and with each
+        // override.
         let is_read = |(from_us, to_us, _): &(u64, u64, i64)| {
             let is_last = *to_us > last.began_us;
             let (from_us, to_us) = (*from_us.max(&started_us), *to_us.min(&last.began_us));
@@ -64,8 +65,8 @@ impl Said {
         self.0.get(name).is_some_and(|calls| calls.iter().any(unread))
     }
 
-    /// The last call about a name, where it followed all others, and when it was acknowledged.
-    /// `None` where a call was not: nobody knows then whether the store has it, or will.
+    /// The last call about a name, if it followed all others, with the time of its acknowledgement.
+    /// `None` if a call was not acknowledged: it is unknown then whether the store has it, or will.
     fn last(&self, name: &str) -> Option<(Call, u64)> {
         let (last, others) = self.0.get(name)?.split_last()?;
         let (ended_us, true) = last.ended? else { return None };
@@ -76,7 +77,7 @@ impl Said {
 }
 
 impl Watch {
-    /// A process says something of a name: the number of the call.
+    /// Records that a process begins a call about a name, and returns the number of the call.
     pub(in super::super) fn says(&self, name: &str, by: usize, what: u64) -> usize {
         let call = Call { by, what, began_us: self.now_us(), ended: None };
         let mut seen = self.seen.lock();
@@ -93,7 +94,7 @@ impl Watch {
         }
     }
 
-    /// What a process knows of a name, right after it has said something itself.
+    /// Checks the state of a name at a process right after its own call.
     pub(in super::super) fn holds_here(&self, name: &str, number: usize, seen: Option<u64>) {
         let last = self.seen.lock().said.last(name);
         let calls = self.seen.lock().said.0.get(name).map_or(0, Vec::len);
@@ -104,7 +105,7 @@ impl Watch {
         }
     }
 
-    /// What a process knew of a name when a request began there.
+    /// Checks the state of a name at a process when a request began there.
     pub(in super::super) fn looked(&self, name: &str, process: usize, began_us: u64, seen: u64) {
         let Some((call, stored_us)) = self.seen.lock().said.last(name) else { return };
         let is_late = began_us > stored_us + BOUND_US + SLACK_US;
@@ -121,15 +122,15 @@ impl Watch {
         }
     }
 
-    /// What a process knows of a name in the end.
+    /// Checks the state of a name at a process in the end.
     pub(in super::super) fn settled(&self, name: &str, process: usize, seen: Option<u64>) {
         let Some((call, _)) = self.seen.lock().said.last(name) else { return };
         let is_lost = {
             let troubles = self.service.troubles.lock();
-            // Of three keys that belong together, a server that evicts takes any.
+            // A server may evict any one of three keys that belong together.
             !troubles.evicted_us.is_empty()
                 || troubles.has_died(call.by) && troubles.has_lost(call.began_us)
-                // Where the clock is behind by then, its version may be the earlier one.
+                // If the clock is behind by then, its version may be the earlier one.
                 || self.seen.lock().said.follows_unread(name, &call, &troubles)
         };
         if !is_lost && seen.is_some_and(|seen| seen != call.what) {
