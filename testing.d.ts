@@ -7,9 +7,6 @@
 import type { Server as HttpServer, RequestListener } from 'node:http'
 import type { Algorithm, Duration, Guard, JwkSet } from 'keepstone'
 
-/** A time span with its unit, such as `'15m'`: a whole number of `ms`, `s`, `m`, `h` or `d`. */
-export type TestSpan = Exclude<Duration, number>
-
 /** What makes a token one that must be refused; see {@link TestTokenOptions.forgery}. */
 export type Forgery =
   | 'other-key'
@@ -45,12 +42,12 @@ export interface TestTokenOptions {
    * How long the token lives, from when it was issued: `exp` less `iat`.
    * @default '15m'
    */
-  readonly expiresIn?: TestSpan
+  readonly expiresIn?: Duration
   /**
    * How long ago it was issued: `{ age: '1h' }` is a token that expired 45 minutes ago.
    * @default '0s'
    */
-  readonly age?: TestSpan
+  readonly age?: Duration
   /**
    * Members of the header (`alg`, `kid`, `typ: 'at+jwt'`) to add or to replace; one that is
    * `undefined` is left out. The signature stays the one of the key.
@@ -170,7 +167,7 @@ export interface TestClock {
    * @throws {@link "keepstone".GuardError} `ERR_INVALID_ARGUMENT`; `ERR_TESTING` while a guard of
    *   this thread has a shared store, and beyond 100 years.
    */
-  advance(span: TestSpan): void
+  advance(span: Duration): void
   /**
    * Moves the clock on to a time. It can't go back.
    *

@@ -212,7 +212,7 @@ const [, express] = expresses[0]
 const served = (payload) => express().use(unlimited(payload).securityStack(), echo)
 
 test('a body that does not arrive in time is refused with 408, and the connection is closed', async () => {
-  await serve(served({ timeout: 50 }), async (_, { port }) => {
+  await serve(served({ timeout: '50ms' }), async (_, { port }) => {
     for (const parts of [[head(10)], [head(10), '{"a"'], [head(null), '4\r\n{"a"\r\n']]) {
       const answer = await raw(port, parts)
       assert.match(answer, /^HTTP\/1\.1 408 /, answer)
@@ -317,7 +317,7 @@ test('payload options that can not be meant are refused where they stand', () =>
   for (const [make, path] of [
     [() => unlimited({ types: ['forms'] }), 'payload.types[0]'],
     [() => unlimited({ inflate: { ratio: 2000 } }), 'payload.inflate.ratio'],
-    [() => unlimited({ timeout: 1 }), 'payload.timeout'],
+    [() => unlimited({ timeout: '1ms' }), 'payload.timeout'],
     [() => guard.validate({ body: ORDER, payload: false }), 'payload'],
     [() => guard.securityStack({ body: { properties: { a: { type: 'integer', default: 'x' } } }, payload: { types: ['form'] } }), 'body']
   ]) {

@@ -78,8 +78,8 @@ for (const secure of [false, true]) {
     for (const [what, config, headers, body, status, more] of [
       ['a body that grows too large', {}, JSON_TYPE, large, 413],
       ['a body that is announced too large', {}, { ...JSON_TYPE, 'content-length': '20000000' }, 'a'.repeat(1000), 413],
-      ['a body that does not come', { payload: { timeout: 50 } }, JSON_TYPE, '{"a"', 408],
-      ['no first byte', { payload: { timeout: 50 } }, JSON_TYPE, '', 408],
+      ['a body that does not come', { payload: { timeout: '50ms' } }, JSON_TYPE, '{"a"', 408],
+      ['no first byte', { payload: { timeout: '50ms' } }, JSON_TYPE, '', 408],
       ['a media type', {}, {}, 'a', 415],
       ['a host', { hosts: ['a.example'] }, JSON_TYPE, large, 403],
       ['a policy', denied, JSON_TYPE, large, 403],

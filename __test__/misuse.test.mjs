@@ -121,7 +121,7 @@ const CASES = [
   ['a prefix with braces', redis({ prefix: '{shop}:' }), 'ERR_INVALID_OPTION', 'store.redis.prefix', /'shop:'/],
   ['an empty prefix', redis({ prefix: '' }), 'ERR_INVALID_OPTION', 'store.redis.prefix', /1 to 64/],
   ['more replicas than anybody has', redis({ minReplicas: 17 }), 'ERR_INVALID_OPTION', 'store.redis.minReplicas', /from 0 to 16/],
-  ['no time to wait for Redis', redis({ timeout: 0 }), 'ERR_INVALID_OPTION', 'store.redis.timeout', /.+/],
+  ['no time to wait for Redis', redis({ timeout: '0s' }), 'ERR_INVALID_OPTION', 'store.redis.timeout', /.+/],
   ['a minute to wait for Redis', redis({ timeout: '1m' }), 'ERR_INVALID_OPTION', 'store.redis.timeout', /5s|5000/],
   ['a database that there is not', redis({ db: -1 }), 'ERR_INVALID_OPTION', 'store.redis.db', /65535/],
   ['two stores', { store: { memory: {}, redis: 'redis://127.0.0.1:1' } }, 'ERR_CONFLICTING_OPTIONS', 'store.memory', /one store/],

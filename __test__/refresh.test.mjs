@@ -87,7 +87,7 @@ for (const kind of KINDS) {
   })
 
   test(`${kind}: the token before the current one is a replay when its window has closed`, async () => {
-    const guard = await guardWith(kind, { reuseWindow: 300 })
+    const guard = await guardWith(kind, { reuseWindow: '300ms' })
     const { refreshToken } = await guard.tokens.issue({ sub: 'ada' })
     const next = await guard.tokens.refresh(refreshToken)
     let error
@@ -103,7 +103,7 @@ for (const kind of KINDS) {
   })
 
   test(`${kind}: with no window the second use is a replay`, async () => {
-    const guard = await guardWith(kind, { reuseWindow: 0 })
+    const guard = await guardWith(kind, { reuseWindow: '0s' })
     const { refreshToken } = await guard.tokens.issue({ sub: 'ada' })
     await guard.tokens.refresh(refreshToken)
     await reused(guard.tokens.refresh(refreshToken))

@@ -221,7 +221,7 @@ test('a request with a token before the keys are loaded is a 503, and good after
 test('a refresh token is not used up while no key can sign', async () => {
   const { kept, storage } = vault()
   const open = () => {
-    const jwt = { issuer: ISSUER, audience: AUDIENCE, rotation: { storage }, refresh: { reuseWindow: 0 } }
+    const jwt = { issuer: ISSUER, audience: AUDIENCE, rotation: { storage }, refresh: { reuseWindow: '0s' } }
     const guard = createGuard({ rateLimit: false, store: { memory: { shared: 'not-used-up' } }, jwt })
     guards.push(guard)
     return guard

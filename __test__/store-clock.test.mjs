@@ -104,7 +104,7 @@ for (const kind of ['Redis alone', 'a cluster']) {
 
 test('a refresh token that was used is a replay where the clock of Redis is set back, whatever the window', { timeout: 120_000 }, async (t) => {
   const { clock, store } = await redisWithClock(t)
-  for (const [reuseWindow, back] of [[0, HOUR], [0, 1_000], ['10s', HOUR], ['10s', 60_000], ['1m', 100 * HOUR]]) {
+  for (const [reuseWindow, back] of [['0s', HOUR], ['0s', 1_000], ['10s', HOUR], ['10s', 60_000], ['1m', 100 * HOUR]]) {
     clock.shift(0)
     const guard = createGuard({ rateLimit: false, store, jwt: { ...jwt, refresh: { reuseWindow } } })
     t.after(() => guard.close())

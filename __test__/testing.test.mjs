@@ -253,6 +253,8 @@ describe('a clock', () => {
     assert.throws(() => clock.set('tomorrow'), refused('ERR_INVALID_ARGUMENT', 'time'))
     assert.throws(() => clock.set(1_900_000_000), refused('ERR_INVALID_ARGUMENT', 'time'))
     assert.throws(() => clock.advance(1000), refused('ERR_INVALID_ARGUMENT', 'span'))
+    assert.throws(() => clock.advance(60), /'60s' for seconds or '60ms' for milliseconds/)
+    assert.throws(() => clock.advance('1 hour'), refused('ERR_INVALID_ARGUMENT', 'span'))
     assert.throws(() => clock.advance('999999d'), refused('ERR_TESTING'))
     near(clock.now(), Date.UTC(2061, 0))
     clock.release()

@@ -47,12 +47,11 @@ async function processes(count, settings, use) {
  */
 async function exact() {
   const limit = 2000
-  const window = 60_000
-  const policies = [{ name: 'exact', limit, window, exact: true }]
+  const policies = [{ name: 'exact', limit, seconds: 60, exact: true }]
   await processes(8, { limiter: 'keepstone', policies }, async (all) => {
     const { reports, commands } = await all('hammer', { count: 131_072, keys: 100, inFlight: 32 })
     const seconds = (Math.max(...reports.map((r) => r.ended)) - Math.min(...reports.map((r) => r.began))) / 1000
-    const bound = limit + Math.ceil((limit * 1000 * seconds) / window)
+    const bound = limit + Math.ceil((limit * seconds) / 60)
     const admitted = Array.from({ length: 100 }, (_, key) => sum(reports.map((r) => r.admitted[key])))
     const decisions = sum(reports.flatMap((r) => Object.values(r.statuses)))
     console.log(`exact: ${decisions} decisions of 8 processes on 100 keys in ${seconds.toFixed(1)} s`)
@@ -73,7 +72,7 @@ async function lease() {
     const seconds = 25
     const limit = rate * 60
     const burst = rate * 6
-    const policies = [{ name: 'lease', limit, window: 60_000, burst }]
+    const policies = [{ name: 'lease', limit, seconds: 60, burst }]
     await processes(8, { limiter: 'keepstone', policies }, async (all) => {
       const { reports, commands } = await all('arrive', { keys, rate: (rate * load) / 8, seconds })
       const elapsed = (Math.max(...reports.map((r) => r.ended)) - Math.min(...reports.map((r) => r.began))) / 1000
@@ -88,7 +87,7 @@ async function lease() {
 
 /** What a decision costs beside rate-limiter-flexible: in this process, and in Redis. */
 async function cost() {
-  const policies = [1, 60, 3600].map((seconds, i) => ({ name: `p${i}`, limit: 200_000 * seconds, window: seconds * 1000, exact: true }))
+  const policies = [1, 60, 3600].map((seconds, i) => ({ name: `p${i}`, limit: 200_000 * seconds, seconds, exact: true }))
   for (const count of [1, 3]) {
     const rounds = []
     for (let round = 0; round < 5; round += 1) {

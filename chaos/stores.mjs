@@ -7,7 +7,7 @@ import { settableClock, startCluster, startFaultProxy, startMemcached, startRedi
 import { PROCESSES, STORE_TIMEOUT } from './limits.mjs'
 
 const DEBUG = ['--enable-debug-command', 'yes']
-const common = { timeout: STORE_TIMEOUT, processes: PROCESSES }
+const common = { timeout: `${STORE_TIMEOUT}ms`, processes: PROCESSES }
 
 /** A proxy in front of the server for each process, so that one alone can be cut off. */
 async function startProxies(server) {

@@ -58,7 +58,7 @@ function read(value, path, context, json) {
       if (json) throw notJson(path, context, 'a function')
       return value
     case 'number':
-      if (!Number.isFinite(value)) throw refusal(path, context, 'must be a finite number')
+      if (!Number.isFinite(value)) throw refusal(path, context, 'is not a finite number')
       return value
     case 'bigint':
       throw refusal(path, context, 'is a bigint', 'give a number or a string')

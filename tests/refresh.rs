@@ -52,7 +52,7 @@ fn wait<T: Send + 'static>(ask: impl FnOnce(Reply<T>)) -> Result<T, StoreError> 
 }
 
 fn config(window_s: u64) -> RefreshConfig {
-    let value = json!({ "reuseWindow": window_s * 1_000 });
+    let value = json!({ "reuseWindow": format!("{window_s}s") });
     RefreshConfig::parse("jwt.refresh", Some(&value)).unwrap().unwrap()
 }
 

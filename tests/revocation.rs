@@ -523,7 +523,7 @@ fn options_of_a_shared_list_are_read_and_judged() {
     for (options, path) in [
         (json!({ "mode": "bloom" }), "revocation.mode"),
         (json!({ "onStale": "allow" }), "revocation.onStale"),
-        (json!({ "maxStaleness": 999 }), "revocation.maxStaleness"),
+        (json!({ "maxStaleness": "999ms" }), "revocation.maxStaleness"),
         (json!({ "maxStaleness": "6m" }), "revocation.maxStaleness"),
         (json!({ "stale": 1 }), "revocation.stale"),
         (json!([]), "revocation"),

@@ -15,10 +15,13 @@ import type { RequestSchemas } from './schema'
 import type { AuthenticateOptions, JwtOptions } from './token'
 
 /**
- * A time span: a whole number with a unit, `ms`, `s`, `m`, `h` or `d` (`'60s'`, `'1h'`), or a whole
- * number of milliseconds.
+ * A time span: a whole number with its unit, `ms`, `s`, `m`, `h` or `d`: `'60s'`, `'1h'`. A number
+ * alone is refused, since some packages take seconds and others milliseconds. A computed one is a
+ * template: `` `${seconds}s` ``.
+ *
+ * The type can't rule out `'1.5s'`, `'-1s'` and `'60 s'`: they compile, and throw.
  */
-export type Duration = number | `${number}${'ms' | 's' | 'm' | 'h' | 'd'}`
+export type Duration = `${number}${'ms' | 's' | 'm' | 'h' | 'd'}`
 
 /**
  * A size: a whole number with a unit, `b`, `kb` or `mb` (1 kb = 1024 bytes), or a whole number of

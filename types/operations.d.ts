@@ -178,7 +178,8 @@ export interface IssueClaims {
 /** Options of {@link Tokens.issue}. */
 export interface IssueOptions {
   /**
-   * The lifetime of the token, in whole seconds; 1 s to the guard's `jwt.maxLifetime`.
+   * The lifetime of the token, without fractions of a second; 1 s to the guard's
+   * `jwt.maxLifetime`.
    * @default '15m', or `jwt.maxLifetime` if that is shorter
    */
   readonly expiresIn?: Duration

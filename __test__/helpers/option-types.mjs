@@ -24,30 +24,50 @@ for (const source of sources) {
  * Every path of an option in the type of this name: `jwt.keys[].alg`, `rateLimit[].tiers.*.limit`.
  */
 export function pathsOf(name) {
-  const paths = new Set()
-  walk(checker.getTypeAtLocation(declared.get(name)), '', paths)
-  return paths
+  return new Set(optionsOf(name).map(({ path }) => path))
 }
 
-function walk(type, path, paths) {
+/** The paths of options that are durations, in the type of this name. */
+export function durationsOf(name) {
+  return new Set(optionsOf(name).filter(({ type }) => isDuration(type)).map(({ path }) => path))
+}
+
+/** The paths of options that may be numbers, in the type of this name. */
+export function numbersOf(name) {
+  const isNumber = (type) => (type.isUnion() ? type.types.some(isNumber) : (type.flags & ts.TypeFlags.NumberLike) !== 0)
+  return new Set(optionsOf(name).filter(({ type }) => isNumber(type)).map(({ path }) => path))
+}
+
+/** Whether all that the type allows is text with a number in it: `Size` allows numbers as well. */
+function isDuration(type) {
+  return type.isUnion() && type.types.every((part) => (part.flags & ts.TypeFlags.TemplateLiteral) !== 0)
+}
+
+function optionsOf(name) {
+  const options = []
+  walk(checker.getTypeAtLocation(declared.get(name)), '', options)
+  return options
+}
+
+function walk(type, path, options) {
   if (type.isUnion()) {
-    for (const part of type.types) walk(part, path, paths)
+    for (const part of type.types) walk(part, path, options)
     return
   }
   if (!(type.flags & (ts.TypeFlags.Object | ts.TypeFlags.Intersection)) || WHOLE.has((type.aliasSymbol ?? type.symbol)?.name)) return
   if (type.getCallSignatures().length > 0 || type.getProperty('BYTES_PER_ELEMENT') !== undefined) return
   if (checker.isArrayType(type) || checker.isTupleType(type)) {
-    for (const item of checker.getTypeArguments(type)) walk(item, `${path}[]`, paths)
+    for (const item of checker.getTypeArguments(type)) walk(item, `${path}[]`, options)
     return
   }
-  for (const info of checker.getIndexInfosOfType(type)) walk(info.type, `${path}.*`, paths)
+  for (const info of checker.getIndexInfosOfType(type)) walk(info.type, `${path}.*`, options)
   for (const property of checker.getPropertiesOfType(type)) {
     const member = checker.getNonNullableType(checker.getTypeOfSymbol(property))
     // An option that this kind must not have.
     if (member.flags & ts.TypeFlags.Never) continue
     const here = path === '' ? property.name : `${path}.${property.name}`
-    paths.add(here)
-    walk(member, here, paths)
+    options.push({ path: here, type: member })
+    walk(member, here, options)
   }
 }
 
@@ -62,4 +82,19 @@ export function typesTakenBy(...names) {
     }
   }
   return taken
+}
+
+/** The calls of these interfaces that take a duration as an argument: `limits.block(ttl)`. */
+export function callsWithDurations(interfaces) {
+  const found = new Set()
+  for (const [shown, name] of Object.entries(interfaces)) {
+    for (const member of checker.getTypeAtLocation(declared.get(name)).getProperties()) {
+      for (const signature of checker.getTypeOfSymbol(member).getCallSignatures()) {
+        for (const parameter of signature.getParameters()) {
+          if (isDuration(checker.getNonNullableType(checker.getTypeOfSymbol(parameter)))) found.add(`${shown}.${member.name}(${parameter.name})`)
+        }
+      }
+    }
+  }
+  return found
 }

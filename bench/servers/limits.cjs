@@ -11,7 +11,7 @@ function keepstone() {
   const { createGuard } = require(process.env.KEEPSTONE_ROOT)
   // Eight busy processes on few processors are slower than the default timeout allows for, and that is not measured here.
   const store = { redis: { url: settings.redis, timeout: '2s' } }
-  const guard = createGuard({ headers: false, store, rateLimit: settings.policies })
+  const guard = createGuard({ headers: false, store, rateLimit: settings.policies.map(({ seconds, ...policy }) => ({ ...policy, window: `${seconds}s` })) })
   const handler = guard.rateLimit()
   const decide = (address) =>
     new Promise((resolve) => {
@@ -38,7 +38,7 @@ function flexible() {
   const { RateLimiterRedis } = require('rate-limiter-flexible')
   const storeClient = new Redis(settings.redis)
   const limiters = settings.policies.map(
-    ({ name, limit, window }) => new RateLimiterRedis({ storeClient, keyPrefix: name, points: limit, duration: window / 1000 }),
+    ({ name, limit, seconds }) => new RateLimiterRedis({ storeClient, keyPrefix: name, points: limit, duration: seconds }),
   )
   const decide = async (address) => {
     try {

@@ -26,6 +26,7 @@ function refuseUnknown(name, options, known) {
 function readSpan(name, value) {
   const [, number, unit] = (typeof value === 'string' && /^(\d{1,15})(ms|s|m|h|d)$/.exec(value)) || []
   if (unit !== undefined) return Number(number) * UNITS[unit]
+  if (Number.isSafeInteger(value) && value >= 0) throw invalid(name, `must have a unit; write '${value}s' for seconds or '${value}ms' for milliseconds`)
   throw invalid(name, "must be a whole number with one of the units ms, s, m, h, d, such as '15m'")
 }
 

@@ -116,28 +116,38 @@ impl<'a> Options<'a> {
         })
     }
 
-    /// A duration within `range`: `'60s'`, `'1h'` (units ms, s, m, h, d) or a number of
-    /// milliseconds.
+    /// A duration within `range`: a whole number with its unit (ms, s, m, h or d), `'60s'` or
+    /// `'1h'`. A number alone is refused: for some packages it is seconds, for others milliseconds.
     pub fn duration(
         &self,
         key: &str,
         range: RangeInclusive<Duration>,
     ) -> Result<Option<Duration>, ConfigError> {
         let Some(value) = self.get(key) else { return Ok(None) };
-        let error = |problem: String| {
-            self.invalid(key, problem)
-                .suggest("write a number and a unit such as '60s', or milliseconds")
-        };
-        let duration = parse_duration(value).ok_or_else(|| {
-            error(format!(
-                "must be a duration, a whole number with one of the units ms, s, m, h, d, not {}",
-                describe(value)
-            ))
-        })?;
+        let duration = parse_duration(value).ok_or_else(|| self.not_a_duration(key, value))?;
         if range.contains(&duration) {
             return Ok(Some(duration));
         }
-        Err(error(format!("must be from {} to {}", show(*range.start()), show(*range.end()))))
+        let problem = format!("must be from {} to {}", show(*range.start()), show(*range.end()));
+        Err(self.invalid(key, problem).suggest("write a number and a unit such as '60s'"))
+    }
+
+    fn not_a_duration(&self, key: &str, value: &Value) -> ConfigError {
+        if let Some(number) = number_alone(value) {
+            let readings =
+                format!("write '{number}s' for seconds or '{number}ms' for milliseconds");
+            return self.invalid(key, "must have a unit").suggest(readings);
+        }
+        if value.is_number() {
+            return self
+                .invalid(key, "must be a whole number with a unit")
+                .suggest("write it like '60s' for seconds or '60ms' for milliseconds");
+        }
+        let problem = format!(
+            "must be a duration, a whole number with one of the units ms, s, m, h, d, not {}",
+            describe(value)
+        );
+        self.invalid(key, problem).suggest("write a number and a unit such as '60s'")
     }
 
     /// A size in bytes within `range`: `'100kb'` (units b, kb, mb; 1 kb = 1024 bytes) or a number
@@ -326,9 +336,6 @@ pub fn whole_number(value: &Value) -> Option<u64> {
 }
 
 fn parse_duration(value: &Value) -> Option<Duration> {
-    if value.is_number() {
-        return whole_number(value).map(Duration::from_millis);
-    }
     let text = value.as_str()?;
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at_checked(digits)?;
@@ -342,6 +349,18 @@ fn parse_duration(value: &Value) -> Option<Duration> {
         _ => return None,
     };
     number.checked_mul(unit_ms).map(Duration::from_millis)
+}
+
+/// A duration without its unit: a whole number, or digits alone. Errors repeat it, so it is at most
+/// 400 days in milliseconds, the longest duration of any option; a longer one may be a secret.
+fn number_alone(value: &Value) -> Option<u64> {
+    const MAX_MS: u64 = 400 * 86_400_000;
+    let is_digits = |text: &&str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = match value.as_str() {
+        Some(text) => Some(text).filter(is_digits)?.parse().ok(),
+        None => whole_number(value),
+    };
+    number.filter(|number| *number <= MAX_MS)
 }
 
 fn parse_size(value: &Value) -> Option<u64> {
@@ -407,13 +426,13 @@ mod tests {
     }
 
     #[test]
-    fn durations_have_a_unit_or_are_milliseconds() {
+    fn a_duration_is_a_whole_number_with_a_unit() {
         for (value, ms) in [
             (json!("60s"), 60_000),
             (json!("1h"), 3_600_000),
             (json!("400d"), 34_560_000_000),
             (json!("10ms"), 10),
-            (json!(1500), 1500),
+            (json!("0s"), 0),
         ] {
             assert_eq!(parse_duration(&value), Some(Duration::from_millis(ms)), "{value}");
         }
@@ -424,6 +443,8 @@ mod tests {
             json!("s"),
             json!("-1s"),
             json!("1.5s"),
+            json!(1500),
+            json!(0),
             json!(1.5),
             json!(-1),
             json!("99999999999999999999s"),
@@ -431,6 +452,46 @@ mod tests {
         ] {
             assert_eq!(parse_duration(&value), None, "{value}");
         }
+    }
+
+    /// The text of the error for this duration.
+    fn refusal_of(window: &Value) -> String {
+        let value = json!({ "window": window });
+        let options = Options::read("rateLimit", &value, &["window"]).unwrap();
+        options.duration("window", Duration::ZERO..=Duration::MAX).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_duration_without_a_unit_is_refused_with_both_readings() {
+        for (value, number) in [
+            (json!(3600), "3600"),
+            (json!("3600"), "3600"),
+            (json!(0), "0"),
+            (json!(-0.0), "0"),
+            (json!(1e3), "1000"),
+            (json!("007"), "7"),
+            (json!(34_560_000_000_u64), "34560000000"),
+        ] {
+            let text = format!(
+                "`rateLimit.window` must have a unit; write '{number}s' for seconds or \
+                 '{number}ms' for milliseconds"
+            );
+            assert_eq!(refusal_of(&value), text, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_number_that_is_no_duration_is_refused_and_not_repeated() {
+        for value in [json!(1.5), json!(-1), json!(34_560_000_001_u64), json!(1e300)] {
+            assert_eq!(
+                refusal_of(&value),
+                "`rateLimit.window` must be a whole number with a unit; write it like '60s' for \
+                 seconds or '60ms' for milliseconds",
+                "{value}"
+            );
+        }
+        let card = refusal_of(&json!("4111111111111111"));
+        assert!(card.contains("not this string") && !card.contains("4111"), "{card}");
     }
 
     #[test]

@@ -149,7 +149,7 @@ fn a_subject_s_tokens_up_to_a_moment_are_refused_and_later_ones_are_not() {
 
 #[test]
 fn who_changes_a_password_is_logged_out_everywhere_and_logged_in_within_the_same_second() {
-    let options = json!({ "issuer": "i", "audience": "a", "secret": "q83vEjRWeJCrze8SNFZ4kFo7mRzV0yGf", "clockTolerance": 0 });
+    let options = json!({ "issuer": "i", "audience": "a", "secret": "q83vEjRWeJCrze8SNFZ4kFo7mRzV0yGf", "clockTolerance": "0s" });
     let config = Arc::new(TokenConfig::parse("jwt", &options).unwrap());
     let (signer, verifier) =
         (Signer::new(Arc::clone(&config)).unwrap(), Verifier::new(Arc::clone(&config)));

@@ -59,7 +59,8 @@ impl Server {
 
     /// A store over it, as a process has it that waits for so many milliseconds.
     pub fn store(&self, prefix: &str, timeout_ms: u64) -> Arc<SharedStore> {
-        let options = json!({ "url": self.url(), "prefix": prefix, "timeout": timeout_ms });
+        let options =
+            json!({ "url": self.url(), "prefix": prefix, "timeout": format!("{timeout_ms}ms") });
         let config = RedisConfig::parse("store.redis", &options).unwrap();
         SharedStore::open(Arc::new(Connector::new(config, "store.redis").unwrap())).unwrap()
     }

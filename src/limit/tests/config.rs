@@ -42,7 +42,7 @@ fn the_default_policy_is_what_one_would_write_for_it() {
 fn every_option_is_read() {
     let policies = parse(&json!([
         {
-            "name": "login", "limit": 5, "window": 900_000, "algorithm": "token-bucket", "burst": 3, "cost": 2,
+            "name": "login", "limit": 5, "window": "15m", "algorithm": "token-bucket", "burst": 3, "cost": 2,
             "key": ["ip", "route"], "tiers": { "pro": { "limit": 50, "window": "1h", "burst": 50 } },
             "methods": ["POST"], "paths": ["/v1/login", "/v1/auth/*"],
         },
@@ -58,8 +58,8 @@ fn every_option_is_read() {
 fn what_cannot_be_meant_is_refused_by_its_path() {
     use ConfigCode::{ConflictingOptions, InvalidOption, MissingOption, UnknownOption};
     for (value, path, code) in [
-        (json!({ "limit": 1, "window": 1000 }), "rateLimit.name", MissingOption),
-        (json!({ "name": "a", "window": 1000 }), "rateLimit.limit", MissingOption),
+        (json!({ "limit": 1, "window": "1s" }), "rateLimit.name", MissingOption),
+        (json!({ "name": "a", "window": "1s" }), "rateLimit.limit", MissingOption),
         (json!({ "name": "a", "limit": 1 }), "rateLimit.window", MissingOption),
         (with("windowMs", json!(1)), "rateLimit.windowMs", UnknownOption),
         (with("name", json!("hunter2\"x")), "rateLimit.name", InvalidOption),

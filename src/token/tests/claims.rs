@@ -58,7 +58,7 @@ fn a_token_is_taken_from_its_time_to_its_expiry_with_ten_seconds_of_tolerance() 
 
 #[test]
 fn without_tolerance_a_token_ends_at_its_expiry() {
-    let strict = verifier(&json!({ "secret": secret(), "clockTolerance": 0 }));
+    let strict = verifier(&json!({ "secret": secret(), "clockTolerance": "0s" }));
     let token = hs256_claims(&Value::Object(claims()));
     assert!(strict.verify(&token, at(NOW_S + 899)).is_ok());
     assert_eq!(strict.verify(&token, at(NOW_S + 900)).err(), Some(TokenError::Expired));

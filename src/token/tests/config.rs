@@ -90,7 +90,7 @@ fn an_error_names_the_path_and_the_code() {
             "jwt.clockTolerance",
         ),
         (
-            json!({ "secret": secret(), "maxLifetime": 0 }),
+            json!({ "secret": secret(), "maxLifetime": "0s" }),
             ConfigCode::InvalidOption,
             "jwt.maxLifetime",
         ),

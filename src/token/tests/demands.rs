@@ -156,7 +156,7 @@ fn what_cannot_be_demanded_is_refused_by_its_path() {
         (json!({ "claims": { "/a~2b": 1 } }), "claims./a~2b"),
         (json!({ "claims": { "scope": "read" } }), "claims.scope"),
         (json!({ "claims": { "roles": "admin" } }), "claims.roles"),
-        (json!({ "maxAge": 0 }), "maxAge"),
+        (json!({ "maxAge": "0s" }), "maxAge"),
         (json!({ "maxAge": "400d" }), "maxAge"),
         (json!({ "maxAge": "soon" }), "maxAge"),
     ] {
