@@ -59,4 +59,3 @@ export declare class RequestRefused extends Error {
  *   throws as `guard.securityStack` does for its options.
  */
 export declare const keepstone: FastifyPluginAsync<KeepstoneOptions>
-export default keepstone

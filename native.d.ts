@@ -116,6 +116,9 @@ export declare function createGuard(config: string): string
  */
 export declare function flush(listener: number): boolean
 
+/** Forgets what a guard has counted, revoked and begun in the memory of this process. */
+export declare function forgetAll(guard: number): string
+
 /** How a guard is doing: `HealthReport` of index.d.ts. */
 export declare function health(guard: number): string
 
@@ -289,6 +292,15 @@ export declare function storeFault(guard: number): string
  * whichever of its guards asks. Empty where there is nothing.
  */
 export declare function storeNotice(guard: number): string
+
+/** Moves the clock of this thread on by so many milliseconds. */
+export declare function testClockAdvance(ms: number): string
+
+/** What the guards of this thread take for the time, in milliseconds since 1970. */
+export declare function testClockNow(): number
+
+/** This thread reads the clocks of the machine again. */
+export declare function testClockRelease(): void
 
 /**
  * Issues the access token of a session that goes on: `continued` (JSON) is what [`token_refresh`]

@@ -13,7 +13,7 @@ const read = (path) => readFileSync(`${root}/${path}`, 'utf8')
 const manifest = JSON.parse(read('package.json'))
 
 test('index.js and index.d.ts are written by hand, not by napi build', () => {
-  for (const file of ['index.js', 'index.d.ts', 'conformance.js', 'conformance.d.ts']) assert.doesNotMatch(read(file).slice(0, 300), /auto-generated/i, file)
+  for (const file of ['index.js', 'index.d.ts', 'conformance.js', 'conformance.d.ts', 'testing.js', 'testing.d.ts']) assert.doesNotMatch(read(file).slice(0, 300), /auto-generated/i, file)
 })
 
 test('what the shim calls exists in the generated binding, and nothing else is exported', () => {
@@ -46,7 +46,7 @@ test('the packed tarball holds what it needs and nothing of the workshop', () =>
   const names = files.map((file) => file.path)
   const types = readdirSync(`${root}/types`).map((file) => `types/${file}`)
   const shim = readdirSync(`${root}/shim`, { recursive: true }).filter((file) => file.endsWith('.js')).map((file) => `shim/${file}`)
-  for (const file of ['index.js', 'index.d.ts', ...types, 'conformance.js', 'conformance.d.ts', 'native.js', ...shim, 'docs/reference/errors.md', 'README.md', 'LICENSE', 'package.json']) {
+  for (const file of ['index.js', 'index.d.ts', ...types, 'conformance.js', 'conformance.d.ts', 'testing.js', 'testing.d.ts', 'native.js', ...shim, 'docs/reference/errors.md', 'README.md', 'LICENSE', 'package.json']) {
     assert.ok(names.includes(file), file)
   }
   assert.deepEqual(names.filter((name) => /^(src|__test__|bench|target|fuzz|examples|scripts|\.ci)\/|\.node$|^Cargo/.test(name)), [])

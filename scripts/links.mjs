@@ -6,7 +6,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
 import { fail, isMain, output, root } from './lib.mjs'
 
-const CODE = /^(src|shim|types|tests|scripts|chaos|__test__|index\.d\.ts|fastify\.|hono\.)/
+const CODE = /^(src|shim|types|tests|scripts|chaos|__test__|index\.d\.ts|fastify\.|hono\.|testing\.)/
 const QUOTED = /(?<![\w./@$}-])(?:src|shim|types|docs|scripts|__test__)\/[\w./-]*\w/g
 const COMMENT = /(?:^|\s)(?:\/\/[/!]?|\/?\*+|#|--)\s(.*)$/
 

@@ -53,7 +53,7 @@ export const RIDDLES = [
 const COMMENT = /(?:^|\s)(?:\/\/[/!]?|\/?\*\*?(?!\w)|--)(?:\s|$)(.*)$/
 const names = new RegExp(`\\b(?:${[...NAMES.keys()].join('|')}|MOST_[A-Z_]+)\\b`, 'g')
 const riddles = new RegExp(`\\b(?:${RIDDLES.join('|')})\\b`, 'gi')
-const CODE = /^(?:src|shim|types)\/.*\.(?:rs|lua|js|ts)$|^(?:index|fastify|hono)\.(?:js|d\.ts)$/
+const CODE = /^(?:src|shim|types)\/.*\.(?:rs|lua|js|ts)$|^(?:index|fastify|hono|testing)\.(?:js|d\.ts)$/
 
 /** What is retired in a file, as lines for a person. */
 export function retired(path, text) {

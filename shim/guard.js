@@ -20,7 +20,7 @@ const { keepRotating } = require('./rotation.js')
 const { ownFunctions, readRoute, takePatterns } = require('./schema.js')
 const { sessionsPart } = require('./session-options.js')
 const { sessionCalls } = require('./sessions.js')
-const { kConversation, whenCollected } = require('./shared.js')
+const { kConversation, kForget, whenCollected } = require('./shared.js')
 const { internal, later, listen } = require('./store.js')
 const { tokenCalls } = require('./tokens.js')
 
@@ -140,6 +140,7 @@ function createGuard(...rest) {
     },
     close: async () => close()
   })
+  Object.defineProperty(guard, kForget, { value: () => call(native.forgetAll) })
   // A guard that is no longer referenced releases its memory, even without a call of close().
   whenCollected(guard, close)
   return Object.freeze(guard)

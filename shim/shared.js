@@ -44,6 +44,8 @@ module.exports = {
   kState: named('state'),
   /** On a handler: the conversation of its stack. */
   kConversation: named('conversation'),
+  /** On a guard: the function that forgets what it has counted, for `keepstone/testing`. */
+  kForget: named('forget'),
   /** On `req.guard`, in every version: its format. */
   kFormat: Symbol.for('keepstone.format'),
   /** On `req.guard`: the method that takes an answer of the core. */

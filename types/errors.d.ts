@@ -69,4 +69,5 @@ export type OperationErrorCode =
   | 'ERR_REFRESH_INVALID'
   | 'ERR_REFRESH_REUSED'
   | 'ERR_STORE_UNAVAILABLE'
+  | 'ERR_TESTING'
   | 'ERR_UNKNOWN_LIMIT'

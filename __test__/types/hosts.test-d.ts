@@ -3,7 +3,7 @@
 import Fastify from 'fastify'
 import { Hono } from 'hono'
 import { createGuard, type CheckResult } from 'keepstone'
-import fastifyDefault, { RequestRefused, keepstone as fastifyPlugin } from 'keepstone/fastify'
+import { RequestRefused, keepstone as fastifyPlugin } from 'keepstone/fastify'
 import { keepstone as honoMiddleware } from 'keepstone/hono'
 import { expect, type Equals } from './equals'
 
@@ -11,7 +11,6 @@ const guard = createGuard()
 
 const app = Fastify()
 app.register(fastifyPlugin, { guard })
-app.register(fastifyDefault, { guard })
 // @ts-expect-error the plugin needs a guard
 app.register(fastifyPlugin, {})
 app.post('/orders', { config: { keepstone: { body: { type: 'object' } } } }, async (request) => [request.user?.sub, request.guard?.client])

@@ -104,7 +104,4 @@ keepstone[Symbol.for('skip-override')] = true
 keepstone[Symbol.for('fastify.display-name')] = 'keepstone'
 keepstone[Symbol.for('plugin-meta')] = { name: 'keepstone', fastify: '>=4.10' }
 
-module.exports = keepstone
-module.exports.default = keepstone
-module.exports.keepstone = keepstone
-module.exports.RequestRefused = RequestRefused
+module.exports = { keepstone, RequestRefused }

@@ -146,6 +146,12 @@ impl ReplayCache {
         Self::Local(Remembered::here())
     }
 
+    /// Forgets what is in the list of this process, which a test clock that is released has dated
+    /// ahead.
+    pub fn forget_local() {
+        Remembered::here().store.clear();
+    }
+
     /// The list in a store.
     #[must_use]
     pub fn shared(store: &Arc<SharedStore>) -> Self {
@@ -260,7 +266,8 @@ impl Remembered {
         static HERE: OnceLock<Arc<Remembered>> = OnceLock::new();
         let new = || {
             let store = Arc::new(MemoryStore::new(MemoryConfig::DEFAULT_BYTES));
-            Arc::new(Self::new(store, Now::read()))
+            // Of the machine: other threads use it, and it outlives the test clock of this one.
+            Arc::new(Self::new(store, Now::read_machine()))
         };
         Arc::clone(HERE.get_or_init(new))
     }

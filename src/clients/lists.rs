@@ -121,6 +121,13 @@ impl Lists {
         self.count.store(entries.len(), Ordering::Release);
     }
 
+    /// Takes all clients and users off the lists.
+    pub fn clear(&self) {
+        let mut entries = self.entries.write();
+        *entries = Entries::default();
+        self.count.store(0, Ordering::Release);
+    }
+
     /// The end of a client's entry, on the monotonic clock; `None` if it has none.
     #[must_use]
     pub fn until(&self, who: ListedClient) -> Option<u64> {

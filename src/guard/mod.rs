@@ -4,6 +4,7 @@
 //! It is built once and never changes, except for its counters and revocations. Stacks borrow their
 //! parts from it.
 
+mod forget;
 mod limits;
 pub mod refresh;
 mod tokens;

@@ -43,6 +43,15 @@ enum Families {
     Shared(Arc<RedisFamilies>, Arc<SharedRevocations>),
 }
 
+impl Refresh {
+    /// Ends all sessions that are kept in this process.
+    pub(super) fn forget_all(&self) {
+        if let Families::Local(families) = &self.families {
+            families.clear();
+        }
+    }
+}
+
 /// Why a refresh token yielded no tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

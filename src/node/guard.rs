@@ -14,7 +14,8 @@ use super::issuers::issuer_health;
 use super::registry::{self, PendingEntry};
 use super::slots;
 use super::stores::store_health;
-use crate::clock::Now;
+use super::testing::clock_of_shared_store;
+use crate::clock::{Now, test_clock};
 use crate::error::ConfigError;
 use crate::guard::refresh::Refresh;
 use crate::guard::{Guard, Layers, RevocationList, Store, Tokens};
@@ -153,6 +154,9 @@ pub fn create_guard(env: Env, config: String) -> String {
         let opened = Guard::new(&parse(&config)?)?;
         let unknown = opened.policy.as_ref().map_or(&[][..], |set| set.unknown_input()).to_vec();
         let shared = matches!(opened.store(), Store::Shared(_));
+        if shared && !test_clock::ahead().is_zero() {
+            return Err(clock_of_shared_store());
+        }
         let fetches =
             opened.tokens.as_ref().is_some_and(|tokens| tokens.remotes().next().is_some());
         let rotation = opened

@@ -29,6 +29,7 @@ pub mod revoke;
 pub mod rotation;
 mod slots;
 pub mod stores;
+pub mod testing;
 pub mod tokens;
 
 #[cfg(debug_assertions)]

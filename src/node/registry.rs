@@ -11,7 +11,7 @@ use parking_lot::RwLock;
 use super::completions::{CompletionQueue, Listener};
 use super::openapi;
 use super::slots::Slots;
-use crate::guard::Guard;
+use crate::guard::{Guard, Store};
 use crate::limit::Reservation;
 use crate::payload::Responses;
 use crate::stack::{RequestContext, Stack, StoreAnswer};
@@ -76,6 +76,15 @@ pub(crate) fn is_new(owner: usize) -> bool {
 
 pub(crate) fn guard(number: u64) -> Option<Arc<Guard>> {
     GUARDS.read().get(number).map(|guard| Arc::clone(&guard.opened))
+}
+
+/// Whether an open guard of this thread has a store that processes share.
+pub(crate) fn has_shared_store() -> bool {
+    let guards = GUARDS.read();
+    let is_shared = |number: &u64| {
+        guards.get(*number).is_some_and(|guard| matches!(guard.opened.store(), Store::Shared(_)))
+    };
+    OPEN.with_borrow(|open| open.values().flatten().any(is_shared))
 }
 
 /// Sets the listener of a guard and of the stacks that are built from now on.

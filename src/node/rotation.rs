@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::background;
 use super::guard::{Answer, ErrorPayload, guard_of, later, write};
 use super::tokens::tokens_of;
-use crate::clock::Now;
+use crate::clock::{Now, test_clock};
 use crate::rotation::{Rotation, RotationError, Turn};
 
 const NO_ROTATION: &str = "`jwt.rotation` must be set on the guard";
@@ -42,10 +42,12 @@ pub fn rotation_tick(guard: f64, force: bool) -> String {
         Err(error) => return write(Err(error)),
     };
     let (send, receive) = channel();
+    // The other thread has no test clock.
+    let ahead = test_clock::ahead();
     let look = move || {
         let error = || ErrorPayload::new("ERR_MISSING_OPTION", NO_ROTATION);
         let rotation = tokens_of(&opened)?.rotation().ok_or_else(error)?;
-        Ok(rotation.tick(&Now::read, force)?)
+        Ok(rotation.tick(&|| Now::read().plus(ahead), force)?)
     };
     later(
         guard,

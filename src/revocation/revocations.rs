@@ -400,6 +400,11 @@ impl Revocations {
         if self.sets.refuse(&self.rules.namer, token) { Err(Revoked(())) } else { Ok(()) }
     }
 
+    /// Takes back all that is revoked: for tests.
+    pub fn clear(&self) {
+        self.sets.clear();
+    }
+
     /// Drops entries that can't refuse a token any more. Call it about once a minute. Without it
     /// the list stays correct, but keeps its memory until the next revocation.
     pub fn sweep(&self, now: Now) {

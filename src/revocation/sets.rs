@@ -215,6 +215,14 @@ impl Sets {
         self.lifetimes.write().retain(|_, until| *until >= now_minute);
     }
 
+    /// Forgets all that is revoked.
+    pub(super) fn clear(&self) {
+        self.tokens.clear();
+        self.subjects.retain(|_| false);
+        self.sessions.retain(|_| false);
+        self.keys.retain(|()| false);
+    }
+
     /// The tokens that are needed in `now_minute`, each with its minute.
     pub(super) fn tokens(&self, now_minute: u32) -> HashMap<u64, u32> {
         self.tokens.to_map(now_minute)

@@ -107,6 +107,15 @@ impl Table {
         }
     }
 
+    /// Forgets all.
+    pub(super) fn clear(&self) {
+        for shard in &self.shards {
+            let mut shard = shard.write();
+            self.count(shard.len, 0);
+            *shard = Shard::default();
+        }
+    }
+
     fn count(&self, before: usize, after: usize) {
         if after >= before {
             self.len.fetch_add(after - before, Ordering::AcqRel);

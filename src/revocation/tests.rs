@@ -53,6 +53,21 @@ fn a_revoked_token_is_refused_and_its_sibling_is_not() {
 }
 
 #[test]
+fn a_cleared_list_refuses_nothing_and_goes_on() {
+    let list = list();
+    list.revoke_token("a", Some(NOW_S + 900), now()).unwrap();
+    list.revoke_subject("42", None, now()).unwrap();
+    list.revoke_session("s1", None, now()).unwrap();
+    list.revoke_key("k1").unwrap();
+    list.clear();
+    assert_eq!(list.check(&token("a")), Ok(()));
+    assert_eq!(list.counts(), Counts::default());
+    list.revoke_token("a", Some(NOW_S + 900), now()).unwrap();
+    assert!(list.check(&token("a")).is_err());
+    assert_eq!(list.counts().tokens, 1);
+}
+
+#[test]
 fn a_revocation_outlives_the_token_by_the_clock_tolerance_and_then_leaves() {
     let list = list();
     list.revoke_token("a", Some(NOW_S + 900), now()).unwrap();

@@ -124,6 +124,13 @@ impl MemoryFamilies {
         shard.bytes = shard.bytes.saturating_sub(before.as_ref().map_or(0, Family::bytes));
     }
 
+    /// Ends all families, and forgets them.
+    pub fn clear(&self) {
+        for shard in &self.shards {
+            *shard.lock() = Shard::default();
+        }
+    }
+
     /// The number of families, including those that are over but not dropped yet.
     #[must_use]
     pub fn len(&self) -> usize {

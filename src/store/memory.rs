@@ -221,6 +221,15 @@ impl MemoryStore {
         &self.notices
     }
 
+    /// Forgets all keys, and what was changed for all that use it.
+    pub fn clear(&self) {
+        for shard in &self.shards {
+            shard.0.lock().clear();
+        }
+        self.signals_until_us.store(0, Ordering::Release);
+        self.notices.clear();
+    }
+
     /// The bytes that it takes now, by its allocations.
     #[must_use]
     pub fn bytes(&self) -> u64 {

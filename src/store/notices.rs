@@ -152,6 +152,13 @@ impl RuntimeOverrides {
         true
     }
 
+    /// Forgets all that was applied: the limits are as they were configured.
+    pub fn clear(&self) {
+        self.lists.clear();
+        self.policies.write().clear();
+        self.changes.fetch_add(1, Ordering::AcqRel);
+    }
+
     /// The number of changes to limits.
     #[must_use]
     pub fn changes(&self) -> u64 {

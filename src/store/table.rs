@@ -245,6 +245,11 @@ impl Shard {
         self.update(key, Record::default());
     }
 
+    /// Forgets all keys, and what is under way of them.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::new(self.max_buckets);
+    }
+
     /// Doubles the table and drops expired records. `false`: it has its full size.
     fn grow(&mut self, now_us: u64, growing: &Mutex<()>) -> bool {
         let Some(halvings) = self.halvings.checked_sub(1) else { return false };

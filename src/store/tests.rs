@@ -49,6 +49,23 @@ fn a_record_is_kept_until_it_expires() {
 }
 
 #[test]
+fn a_cleared_store_has_no_key_and_a_request_from_before_frees_no_place_of_a_later_one() {
+    let store = MemoryStore::new(MB);
+    for number in 0..10_000 {
+        assert!(put(&store, key(&store, number), record(number, 1_000, SPENT), 1));
+    }
+    let one = key(&store, 1);
+    let before = store.lock(std::iter::once(one)).begins(&one);
+    store.note_signal(1_000);
+    store.clear();
+    assert!(store.is_empty(1) && !store.has_signals(1) && store.keys_under_way() == 0);
+    store.lock(std::iter::once(one)).begins(&one);
+    store.ended(&one, before);
+    assert_eq!(store.keys_under_way(), 1);
+    assert!(put(&store, one, record(1, 1_000, 1), 1) && store.len(1) == 1);
+}
+
+#[test]
 fn a_table_that_grows_loses_nothing_and_never_passes_its_size() {
     for max in [MB, 3 * MB + 12_345, 10 * MB] {
         let store = MemoryStore::new(max);
