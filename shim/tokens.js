@@ -58,6 +58,13 @@ function tokenCalls(call, soon, raw, keys) {
       session: async (sid, ...rest) => void (await soon(native.revokeSession, text('sid', sid), issuerIn(rest))),
       key: async (kid, ...rest) => void (await soon(native.revokeKey, text('kid', kid), issuerIn(rest)))
     }),
+    protectedResource() {
+      const found = call(native.protectedResource)
+      if (found === null) {
+        throw new GuardError('`jwt.resource` must be set for `guard.protectedResource()`: write the URL of this API', { code: 'ERR_MISSING_OPTION', path: 'jwt.resource' })
+      }
+      return resourceHandler(found)
+    },
     jwks() {
       call(native.tokenJwks) // a guard without tokens has no such endpoint
       return (req, res, next) => {
@@ -80,6 +87,37 @@ function tokenCalls(call, soon, raw, keys) {
       }
     }
   }
+}
+
+/** The handler of `guard.protectedResource()`: the metadata of RFC 9728, at its well-known path. */
+function resourceHandler(found) {
+  const body = JSON.stringify(found.document)
+  const handler = (req, res, next) => {
+    const path = String(req.originalUrl ?? req.url).split('?', 1)[0]
+    if (path !== found.path) {
+      if (next !== undefined) return next()
+      res.statusCode = 404
+      return res.end()
+    }
+    // It is public, and clients in a browser read it as well.
+    res.setHeader('Access-Control-Allow-Origin', '*')
+    if (req.method === 'OPTIONS') {
+      res.setHeader('Access-Control-Allow-Methods', 'GET')
+      res.setHeader('Access-Control-Allow-Headers', 'mcp-protocol-version')
+      res.statusCode = 204
+      return res.end()
+    }
+    if (req.method !== 'GET' && req.method !== 'HEAD') {
+      res.setHeader('Allow', 'GET, HEAD, OPTIONS')
+      res.statusCode = 405
+      return res.end()
+    }
+    res.setHeader('Cache-Control', `public, max-age=${JWKS_MAX_AGE}`)
+    res.setHeader('Content-Type', 'application/json')
+    res.setHeader('Content-Length', String(Buffer.byteLength(body)))
+    res.end(req.method === 'HEAD' ? undefined : body)
+  }
+  return Object.assign(handler, { path: found.path, document: found.document })
 }
 
 /** The application's function that may change the claims of a session. */

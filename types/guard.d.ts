@@ -15,7 +15,7 @@ import type { AuthorizeOptions } from './policy'
 import type { RequestHandler, RouteHandler, ValidateHandler } from './request'
 import type { ValidateOptions } from './schema'
 import type { Sessions } from './sessions'
-import type { AuthenticateOptions } from './token'
+import type { AuthenticateOptions, ResourceMetadata } from './token'
 
 /** A guard: its layers together, each layer alone, and the operations behind them. */
 export interface Guard {
@@ -234,6 +234,17 @@ export interface Guard {
    * @throws {@link GuardError} `ERR_MISSING_OPTION` if the guard was built without `jwt`.
    */
   jwks(): RequestHandler
+
+  /**
+   * Serves the metadata of this API as an OAuth protected resource (RFC 9728), made of
+   * `jwt.resource`, at its well-known path: `/.well-known/oauth-protected-resource`, and the path
+   * of the resource behind it. Other paths go to the next handler; without one they get 404. Mount
+   * it before `securityStack`: the metadata needs no token. `path` and `document` are for other
+   * frameworks.
+   *
+   * @throws {@link GuardError} `ERR_MISSING_OPTION` without `jwt.resource`.
+   */
+  protectedResource(): RequestHandler & { readonly path: string; readonly document: ResourceMetadata }
 
   /** The rate limits by name, for use outside of a request. */
   readonly limits: Limits

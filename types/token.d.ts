@@ -8,7 +8,13 @@ import type { Tokens } from './operations'
 export type JwtOptions = JwtClaimsOptions & (JwtIssuer | JwtIssuers)
 
 /** Tokens of one issuer. */
-export type JwtIssuer = IssuerName & JwtKeySource & { readonly issuers?: never }
+export type JwtIssuer = (IssuerName | ResourceIssuerName) & JwtKeySource & { readonly issuers?: never }
+
+/** The issuer of tokens for a protected resource, whose URL is their audience. */
+export type ResourceIssuerName = Omit<IssuerName, 'audience'> & {
+  readonly audience?: never
+  readonly resource: string | ResourceOptions
+}
 
 /**
  * Tokens of several issuers. Options of {@link IssuerRules} here apply to all issuers; an issuer
@@ -37,6 +43,34 @@ export interface JwtIssuers {
   readonly rotation?: never
 }
 
+/** The options of an OAuth protected resource. */
+export interface ResourceOptions {
+  /** The URL of this API, with `https`, or with `http` on a loopback address. No query. */
+  readonly url: string
+  /** The scopes that clients may ask for, up to 100. */
+  readonly scopes?: readonly string[]
+  /**
+   * The authorization servers, up to 100 URLs.
+   * @default the issuers whose name is a URL
+   */
+  readonly authorizationServers?: readonly string[]
+  /** A name for people. */
+  readonly name?: string
+  /** The URL of the documentation, with `https`. */
+  readonly documentation?: string
+}
+
+/** The metadata of a protected resource (RFC 9728 section 2). */
+export interface ResourceMetadata {
+  readonly resource: string
+  readonly authorization_servers?: readonly string[]
+  readonly scopes_supported?: readonly string[]
+  readonly bearer_methods_supported: readonly ('header' | 'query')[]
+  readonly dpop_bound_access_tokens_required?: true
+  readonly resource_name?: string
+  readonly resource_documentation?: string
+}
+
 /** One of several issuers. */
 export type IssuerOptions = IssuerName & IssuerRules & JwtKeySource
 
@@ -55,6 +89,8 @@ export interface IssuerName {
    * one. Something else must bind them to this API: {@link claims} with `client_id`, `azp`,
    * `appid`, `cid`, `clientId` or `resource`, or {@link dedicatedIssuer}. Without that,
    * `createGuard` throws `ERR_CONFLICTING_OPTIONS`.
+   *
+   * With `resource` it may be left out, and is then the URL of the resource.
    */
   readonly audience: string | readonly string[] | false
   /**
@@ -138,6 +174,13 @@ export interface JwtClaimsOptions extends IssuerRules {
    * @default ['header']
    */
   readonly from?: readonly TokenSource[]
+  /**
+   * Makes this API an OAuth protected resource (RFC 9728): its URL, or options with it. Challenges
+   * then contain `resource_metadata` and the scopes to ask for; {@link Guard.protectedResource}
+   * serves the metadata. It is also the audience of issuers without `audience`, with or without a
+   * slash at its end (RFC 8707). See docs/guides/oauth.md.
+   */
+  readonly resource?: string | ResourceOptions
   /**
    * The largest accepted token, from 1 kb to 32 kb. Node itself accepts 16 kb of headers unless
    * `maxHeaderSize` of `http.createServer` or `--max-http-header-size` is higher.

@@ -66,6 +66,12 @@ const CONFIGS = [
   { jwt: { issuer: 'https://id.example.com', audience: false, dedicatedIssuer: true, jwks: { url: 'https://id.example.com/jwks', headers: () => ({ authorization: 'x' }) } } },
   {
     jwt: {
+      issuer: 'https://id.example.com', secret: SECRET,
+      resource: { url: 'https://api.example.com/mcp', scopes: ['read', 'write'], authorizationServers: ['https://id.example.com'], name: 'An API', documentation: 'https://api.example.com/docs' }
+    }
+  },
+  {
+    jwt: {
       issuers: [
         { ...named, ...rules, typ: 'JOSE', keys: [key], jwks: { keys: [{ ...jwks.keys[0], use: 'jwt-svid' }] }, rotation, preset: 'spiffe', issuer: 'spiffe://example.org' },
         { ...named, secret: SECRET, issuer: 'https://b.example.com' }, { ...named, discovery: true, staleFor: '20m', issuer: 'https://c.example.com' },

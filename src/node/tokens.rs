@@ -348,6 +348,19 @@ fn stale() -> ErrorPayload {
     stale_refusal().into()
 }
 
+/// The metadata of the protected resource: `{path, document}`, or null if `jwt.resource` is not
+/// set.
+#[napi(catch_unwind)]
+pub fn protected_resource(guard: f64) -> String {
+    with_tokens(guard, |tokens, _| {
+        let resource = tokens.verifier.resource().zip(tokens.verifier.resource_document());
+        Ok(resource.map_or(
+            Value::Null,
+            |(resource, document)| json!({ "path": resource.path(), "document": document }),
+        ))
+    })
+}
+
 /// The public keys as a JWK set; empty if there is only a secret.
 #[napi(catch_unwind)]
 pub fn token_jwks(guard: f64) -> String {

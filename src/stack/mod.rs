@@ -105,7 +105,7 @@ impl Stack {
             }
             Err(refusal) => Err(refusal),
         };
-        (ctx, step.unwrap_or_else(Step::Refuse))
+        (ctx, step.unwrap_or_else(|refusal| self.refuse(refusal)))
     }
 
     /// Continues after layer 5 with the results of the application's functions.
@@ -117,7 +117,7 @@ impl Stack {
         now: Now,
     ) -> Step {
         ctx.now = now;
-        self.admit(ctx, keys).unwrap_or_else(Step::Refuse)
+        self.admit(ctx, keys).unwrap_or_else(|refusal| self.refuse(refusal))
     }
 
     /// Continues with the certificate of the connection, in the format of Node's `fingerprint256`;
@@ -131,7 +131,7 @@ impl Stack {
     ) -> Step {
         ctx.now = now;
         let step = self.check_certificate(ctx, fingerprint);
-        step.and_then(|step| self.go_on(ctx, step)).unwrap_or_else(Step::Refuse)
+        step.and_then(|step| self.go_on(ctx, step)).unwrap_or_else(|refusal| self.refuse(refusal))
     }
 
     /// Continues with the answer of the shared store or an issuer, or with the lack of one.
@@ -143,7 +143,7 @@ impl Stack {
         now: Now,
     ) -> Step {
         ctx.now = now;
-        self.answered(ctx, answer).unwrap_or_else(Step::Refuse)
+        self.answered(ctx, answer).unwrap_or_else(|refusal| self.refuse(refusal))
     }
 
     fn answered(&self, ctx: &mut RequestContext, answer: StoreAnswer) -> Result<Step, Refusal> {
@@ -185,14 +185,23 @@ impl Stack {
     pub fn resume_after_delay(&self, ctx: &mut RequestContext, now: Now) -> Step {
         ctx.delay_slots.clear();
         ctx.now = now;
-        self.welcome(ctx).unwrap_or_else(Step::Refuse)
+        self.welcome(ctx).unwrap_or_else(|refusal| self.refuse(refusal))
     }
 
     /// Layers 9 and 10, on the bytes of the body.
     #[must_use]
     pub fn after_body(&self, ctx: &mut RequestContext, body: &[u8], now: Now) -> Step {
         ctx.now = now;
-        self.judge_body(ctx, body).unwrap_or_else(Step::Refuse)
+        self.judge_body(ctx, body).unwrap_or_else(|refusal| self.refuse(refusal))
+    }
+
+    /// Ends a request. A challenge points the client to the metadata of this resource.
+    fn refuse(&self, mut refusal: Refusal) -> Step {
+        let resource = self.guard.tokens.as_ref().and_then(|tokens| tokens.verifier.resource());
+        if let Some(resource) = resource {
+            resource.complete(&mut refusal, self.demands.scopes());
+        }
+        Step::Refuse(refusal)
     }
 
     /// Refuses a request whose body could not be read.

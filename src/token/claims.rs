@@ -50,7 +50,7 @@ pub(super) fn read(text: &str) -> Result<Members<'_>, TokenError> {
 pub(super) fn check(config: &Issuer, claims: &Members<'_>) -> Result<Registered, TokenError> {
     let iss = check_issuer(config, claims)?;
     if let Some(audience) = &config.audience {
-        check_audience(audience, required(claims, "aud")?)?;
+        check_audience(audience, config.audience_alias.as_deref(), required(claims, "aud")?)?;
     }
     for claim in &config.claims {
         claim.check(claims)?;
@@ -177,8 +177,15 @@ fn kind(name: &'static str) -> TokenError {
     TokenError::Claims(ClaimError::Kind(name))
 }
 
-fn check_audience(audience: &[String], value: &Shallow<'_>) -> Result<(), TokenError> {
-    let ours = |text: &str| audience.iter().any(|audience| audience == text);
+/// `alias` is another spelling of the audience.
+fn check_audience(
+    audience: &[String],
+    alias: Option<&str>,
+    value: &Shallow<'_>,
+) -> Result<(), TokenError> {
+    let ours = |text: &str| {
+        audience.iter().any(|audience| audience == text) || alias.is_some_and(|alias| alias == text)
+    };
     let found = if let Shallow::Text(text) = value {
         ours(text)
     } else {

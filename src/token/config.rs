@@ -13,10 +13,11 @@ use crate::session::RefreshConfig;
 use crate::token::cache::Cache;
 use crate::token::issuer::{self, Issuer};
 use crate::token::presentation::TokenSources;
+use crate::token::resource::ProtectedResource;
 
 /// Options beside `issuers` that apply to all issuers.
-const OF_ALL: [&str; 7] =
-    ["from", "maxTokenSize", "dpop", "dpopNonce", "optional", "cache", "refresh"];
+const OF_ALL: [&str; 8] =
+    ["from", "maxTokenSize", "resource", "dpop", "dpopNonce", "optional", "cache", "refresh"];
 const MAX_ISSUERS: usize = 32;
 /// The largest value of `maxLifetime`.
 pub const MAX_MAX_LIFETIME: Duration = Duration::from_secs(366 * 24 * 60 * 60);
@@ -29,6 +30,8 @@ pub struct TokenConfig {
     pub(super) cache: Option<Cache>,
     /// The places where a request may carry a token.
     pub(crate) presentation: TokenSources,
+    /// The API as an OAuth protected resource.
+    pub resource: Option<ProtectedResource>,
     /// Whether a request without a token passes as anonymous. A bad token is always refused.
     pub optional: Optionality,
     /// The options of refresh tokens; `None` disables them.
@@ -68,6 +71,7 @@ impl TokenConfig {
     ///
     /// - `from`: list of `'header'`, `{ header }`, `{ cookie }`, `{ query }`: where a token is
     ///   looked for, default `['header']`
+    /// - `resource`: the URL of this API, or the options of [`ProtectedResource`]
     /// - `maxTokenSize`: size from 1 kb to 32 kb, default 8 kb
     /// - `dpop`: `'off'`, `'if-bound'` (default) or `'required'`: which tokens need a proof (RFC
     ///   9449)
@@ -84,15 +88,18 @@ impl TokenConfig {
         let known: Vec<&str> =
             issuer::KNOWN.iter().chain(&["issuers"]).chain(&OF_ALL).copied().collect();
         let options = Options::read(path, value, &known)?;
+        let resource = ProtectedResource::parse(&options)?;
+        let audience = resource.as_ref().map(ProtectedResource::url);
         let issuers = match options.list("issuers")? {
-            None => vec![Arc::new(Issuer::parse(&options, None)?)],
-            Some(items) => several(&options, items)?,
+            None => vec![Arc::new(Issuer::parse(&options, None, audience)?)],
+            Some(items) => several(&options, items, audience)?,
         };
         let presentation = TokenSources::parse(&options)?;
         Ok(Self {
             issuers,
             cache: cache(&options)?,
             presentation,
+            resource,
             optional: Optionality::read(&options)?.unwrap_or_default(),
             refresh: RefreshConfig::parse(&options.path_of("refresh"), options.get("refresh"))?,
             seal_keys: session::secrets(&options.path_of("refresh"), options.get("refresh"))?,
@@ -105,7 +112,11 @@ impl TokenConfig {
     }
 }
 
-fn several(options: &Options<'_>, items: &[Value]) -> Result<Vec<Arc<Issuer>>, ConfigError> {
+fn several(
+    options: &Options<'_>,
+    items: &[Value],
+    audience: Option<&str>,
+) -> Result<Vec<Arc<Issuer>>, ConfigError> {
     let path = options.path_of("issuers");
     for key in issuer::OF_ONE {
         if options.has(key) {
@@ -124,7 +135,7 @@ fn several(options: &Options<'_>, items: &[Value]) -> Result<Vec<Arc<Issuer>>, C
     for (i, item) in items.iter().enumerate() {
         let path = format!("{path}[{i}]");
         let own = Options::read(path.as_str(), item, &issuer::KNOWN)?;
-        let issuer = Issuer::parse(&own, Some(options))?;
+        let issuer = Issuer::parse(&own, Some(options), audience)?;
         if issuers.iter().any(|other| other.name() == issuer.name()) {
             return Err(ConfigError::new(
                 ConfigCode::ConflictingOptions,

@@ -73,6 +73,12 @@ impl Requirements {
         Ok(Self { scopes, roles, claims, max_age })
     }
 
+    /// The scopes that a token must have.
+    #[must_use]
+    pub fn scopes(&self) -> &[String] {
+        &self.scopes
+    }
+
     /// Whether there are no requirements.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -95,6 +95,9 @@ pub struct Issuer {
     pub(super) issuer: Arc<str>,
     /// `None` where something else binds a token to this API.
     pub(super) audience: Option<Vec<String>>,
+    /// The audience with a slash more or less at its end, if it is the URL of `jwt.resource`:
+    /// clients write either (RFC 8707).
+    pub(super) audience_alias: Option<String>,
     pub(super) claims: Vec<RequiredClaim>,
     /// Where `issuer` is a template.
     pub(super) tenants: Option<Tenants>,
@@ -124,6 +127,7 @@ impl Issuer {
     pub(super) fn parse(
         options: &Options<'_>,
         common: Option<&Options<'_>>,
+        resource: Option<&str>,
     ) -> Result<Self, ConfigError> {
         // An option of the issuer overrides the shared one.
         let of = |key: &str| match common {
@@ -144,7 +148,7 @@ impl Issuer {
             _ => name.to_owned(),
         };
         let claims = RequiredClaim::parse_all(options)?;
-        let audience = audience(options, &claims)?;
+        let audience = audience(options, &claims, resource)?;
         let tenants = Tenants::parse(options, &issuer)?;
         let listed = of("algorithms");
         let mut allowed = algorithms(listed)?;
@@ -199,6 +203,9 @@ impl Issuer {
         Ok(Self {
             issuer: Arc::from(issuer),
             audience,
+            audience_alias: resource
+                .filter(|_| !options.has("audience"))
+                .map(|url| url.strip_suffix('/').map_or_else(|| format!("{url}/"), str::to_owned)),
             claims,
             tenants,
             is_iat_optional: options
@@ -347,8 +354,13 @@ fn name<'a>(options: &Options<'a>) -> Result<&'a str, ConfigError> {
 fn audience(
     options: &Options<'_>,
     claims: &[RequiredClaim],
+    resource: Option<&str>,
 ) -> Result<Option<Vec<String>>, ConfigError> {
     let is_dedicated = options.bool("dedicatedIssuer")?.unwrap_or(false);
+    // RFC 8707: tokens for a resource have its URL as their audience.
+    if let (false, Some(resource)) = (options.has("audience"), resource) {
+        return Ok(Some(vec![resource.to_owned()]));
+    }
     let value = options.require("audience", "the `aud` that names this API, such as 'my-api'")?;
     let path = options.path_of("audience");
     if *value == Value::Bool(false) {

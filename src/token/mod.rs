@@ -50,6 +50,7 @@ mod issuer;
 mod issuer_keys;
 mod presentation;
 mod required;
+mod resource;
 mod spiffe;
 mod tenants;
 #[cfg(test)]
@@ -66,6 +67,7 @@ pub use fuzz::fuzz_token;
 pub use issue::{IssueError, IssueOptions, Issued, Signer};
 pub use issuer::Issuer;
 pub use presentation::{DpopMode, PresentedToken, Source, TokenSources};
+pub use resource::ProtectedResource;
 pub use verify::{
     Claims, Fingerprint, Revocable, Verified, Verifier, VerifyError, no_name, no_token_or_jti,
 };

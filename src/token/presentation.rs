@@ -163,6 +163,11 @@ impl TokenSources {
         if found.is_none() && other_scheme { Err(TokenError::Missing) } else { Ok(found) }
     }
 
+    /// Where a token is looked for.
+    pub(crate) fn sources(&self) -> &[Source] {
+        &self.sources
+    }
+
     /// The names of the cookies that a token may come in.
     pub fn cookie_names(&self) -> impl Iterator<Item = &str> {
         self.sources.iter().filter_map(|source| match source {

@@ -21,6 +21,7 @@ use crate::token::config::{TokenConfig, bare_typ};
 use crate::token::denial::TokenError;
 use crate::token::issuer::Issuer;
 use crate::token::presentation::TokenSources;
+use crate::token::resource::ProtectedResource;
 
 /// The 128 bits that identify a token for revocation.
 ///
@@ -191,6 +192,18 @@ impl Verifier {
     /// The issuers whose tokens are accepted, in the configured order.
     pub fn issuers(&self) -> impl Iterator<Item = &Issuer> {
         self.config.issuers()
+    }
+
+    /// The API as an OAuth protected resource, if it is one.
+    #[must_use]
+    pub fn resource(&self) -> Option<&ProtectedResource> {
+        self.config.resource.as_ref()
+    }
+
+    /// The metadata of the resource.
+    #[must_use]
+    pub fn resource_document(&self) -> Option<Value> {
+        Some(self.config.resource.as_ref()?.document(&self.config))
     }
 
     /// The places where a request may carry a token.
