@@ -14,7 +14,7 @@
 // - `decisions`, `skipsCors`, `ticket`: initially null, false and null; this file maintains them
 // - `subject()`: the request that is passed to the application's functions
 // - `view()`: the RequestView (./view.js)
-// - `head(owner, conversation)`: the view as text, with the host's facts about the client
+// - `head(owner)`: the view as text, with the host's facts about the client
 // - `routeParams()`: the path parameters that the router extracted
 // - `putHeaders(fields)`, `stripLate(decisions)`: set headers; remove headers when the head is
 //   written

@@ -107,7 +107,7 @@ fn a_block_and_a_signal_last_no_longer_than_they_were_meant_to_when_the_clock_is
         wait_until("the block is over", || admits(&store, &rules));
         let signalled = || {
             let answer = ask(&store, Action::Look, &rules);
-            answer.standings.iter().any(|standing| standing.factor != 1000)
+            answer.statuses.iter().any(|standing| standing.factor != 1000)
         };
         wait_until("the signal is over", || !signalled());
     }
@@ -122,7 +122,7 @@ fn a_block_holds_its_whole_time_where_the_clock_goes_back_before_somebody_asks()
     server.shift_clock(-HOUR_MS);
     sleep(Duration::from_secs(2));
     let answer = ask(&store, Action::Consume, &rules);
-    let standing = answer.standings[0];
+    let standing = answer.statuses[0];
     let left_us = standing.blocked_until_us - standing.now_us;
     assert!(!answer.admitted && (55_000_000..=61_000_000).contains(&left_us), "{left_us}");
 }

@@ -189,7 +189,7 @@ fn it_counts_exactly_as_the_rules_say() {
                 for (question, answer) in questions.iter().zip(ask_all(&store, &questions)) {
                     let answer = answer.unwrap();
                     let clocks: Vec<u64> =
-                        answer.standings.iter().map(|standing| standing.now_us).collect();
+                        answer.statuses.iter().map(|standing| standing.now_us).collect();
                     let wanted = model.answer(question, &clocks);
                     assert_eq!(
                         answer, wanted,
@@ -242,7 +242,7 @@ fn many_processes_on_one_key_never_admit_more_than_its_limit() {
     // What was admitted is what was counted.
     let store = &done[0].1;
     let look = ask(store, question(Action::Look, &[key], rule, 0)).unwrap();
-    let standing = look.standings[0];
+    let standing = look.statuses[0];
     assert_eq!(rule.view(standing.state, standing.now_us).remaining, u64::from(limit - sum(0)));
 }
 
@@ -283,7 +283,7 @@ fn a_request_of_several_servers_is_charged_everywhere_or_nowhere_in_the_end() {
     wait_until("everything is given back", || {
         admitted.iter().all(|(who, count)| {
             let look = ask(store, question(Action::Look, &[*who], rule, 0)).unwrap();
-            let standing = look.standings[0];
+            let standing = look.statuses[0];
             let used = 60 - rule.view(standing.state, standing.now_us).remaining;
             assert!(used >= *count, "more was admitted than was counted");
             used == *count
@@ -387,7 +387,7 @@ fn processes_count_each_other_and_agree_on_the_time() {
         .iter()
         .map(|store| {
             let look = question(Action::Look, &[subject(1)], gcra(1, HOUR), 0);
-            ask(store, look).unwrap().standings[0].now_us
+            ask(store, look).unwrap().statuses[0].now_us
         })
         .collect();
     let spread = times.iter().max().unwrap() - times.iter().min().unwrap();

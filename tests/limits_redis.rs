@@ -74,8 +74,7 @@ impl Run<'_> {
             let seed = self.seed;
             let answer =
                 answer.unwrap_or_else(|error| panic!("seed {seed}: {error}: {question:?}"));
-            let clocks: Vec<u64> =
-                answer.standings.iter().map(|standing| standing.now_us).collect();
+            let clocks: Vec<u64> = answer.statuses.iter().map(|standing| standing.now_us).collect();
             let wanted = self.model.answer(question, &clocks);
             assert_eq!(
                 answer, wanted,
@@ -85,7 +84,7 @@ impl Run<'_> {
                 self.seen.admitted += u64::from(answer.admitted);
                 self.seen.refused += u64::from(!answer.admitted);
             }
-            let blocked = answer.standings.iter().any(|standing| standing.blocked_until_us > 0);
+            let blocked = answer.statuses.iter().any(|standing| standing.blocked_until_us > 0);
             self.seen.blocked += u64::from(blocked);
         }
     }

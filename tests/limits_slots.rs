@@ -98,7 +98,7 @@ impl Model {
 
     /// Compares an answer, and does what was asked.
     fn compare(&mut self, question: &StoreCommand, answer: &CommandResult, seed: u64) {
-        let now_ms = answer.standings.first().map_or(0, |standing| standing.now_us / 1000);
+        let now_ms = answer.statuses.first().map_or(0, |standing| standing.now_us / 1000);
         let subjects = question.subjects.len();
         for slot in &question.slots {
             self.hold(slot, now_ms);
@@ -132,10 +132,10 @@ impl Model {
                 }
             }
         }
-        let said: Vec<bool> = answer.standings.iter().map(|standing| standing.fits).collect();
+        let said: Vec<bool> = answer.statuses.iter().map(|standing| standing.fits).collect();
         assert_eq!((answer.admitted, said), (admitted, fits), "seed {seed}: {question:?}");
         let counts: Vec<u64> =
-            answer.standings[subjects..].iter().map(|standing| standing.state.0[0]).collect();
+            answer.statuses[subjects..].iter().map(|standing| standing.state.0[0]).collect();
         assert_eq!(counts, taken(self), "seed {seed}: {question:?}");
     }
 }
@@ -200,7 +200,7 @@ fn every_answer_about_places_is_what_a_list_of_those_taken_says() {
                 for (question, answer) in questions.iter().zip(ask(&store, &questions)) {
                     model.compare(question, &answer, seed);
                     let counts = answer.admitted && question.action == Action::Consume;
-                    let fits = answer.standings[question.subjects.len()..].iter().map(|s| s.fits);
+                    let fits = answer.statuses[question.subjects.len()..].iter().map(|s| s.fits);
                     let taken = question.slots.iter().zip(fits).filter(|(_, fits)| *fits);
                     run.held.extend(taken.filter(|_| counts).map(|(slot, _)| *slot));
                     *(if counts { &mut admitted } else { &mut refused }) += 1;

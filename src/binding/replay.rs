@@ -218,7 +218,7 @@ impl ReplayCache {
         let outcome = match answer {
             Err(_) => Use::Unknown,
             Ok(CommandResult { admitted: true, .. }) => Use::First,
-            Ok(CommandResult { standings, .. }) => match standings.as_slice() {
+            Ok(CommandResult { statuses, .. }) => match statuses.as_slice() {
                 [own, ..] if !own.fits => Use::Again,
                 [_, maker] if !maker.fits => Use::TooMany,
                 [_, _] => Use::Forgotten,

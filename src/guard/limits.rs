@@ -63,7 +63,7 @@ impl Guard {
         run: bool,
     ) -> Result<(Vec<DeclaredLimit>, Option<Arc<ReloadableLimiter>>), ConfigError> {
         let (declared, limiter) = match Switch::read(options, "rateLimit") {
-            Switch::Absent if run => (self.policies.clone(), self.limiters.read().first().cloned()),
+            Switch::Absent if run => (self.limits.clone(), self.limiters.read().first().cloned()),
             Switch::On(value) if run => {
                 let mut declared = declared_limits(value)?;
                 for limit in &mut declared {
@@ -112,7 +112,7 @@ pub(super) fn limiter(
     store: &Store,
 ) -> Result<Arc<ReloadableLimiter>, ConfigError> {
     if let Store::Shared(store) = store
-        && !store.holds_places()
+        && !store.has_slots()
         && let Some(limit) = policies.iter().find(|limit| limit.policy.is_in_flight())
     {
         let problem = format!(

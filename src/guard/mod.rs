@@ -52,7 +52,8 @@ pub struct Guard {
     /// Whether `csrf` is false.
     pub(crate) csrf_off: bool,
     pub(crate) store: Store,
-    pub(crate) policies: Vec<DeclaredLimit>,
+    /// The rate limits that the guard declares.
+    pub(crate) limits: Vec<DeclaredLimit>,
     /// Numbers for limits that routes declare, above those of the guard itself.
     pub(crate) next_limit: AtomicU64,
     /// The limits of all stacks, for `guard.limits`; those of the guard itself first.
@@ -149,7 +150,7 @@ impl Guard {
             }
             StoreConfig::Memcached(config) => (Store::Shared(SharedStore::open(*config)?), None),
         };
-        let policies = match Switch::read(&options, "rateLimit") {
+        let limits = match Switch::read(&options, "rateLimit") {
             Switch::Off => Vec::new(),
             Switch::Absent => {
                 let policy = LimitPolicy::default_policy();
@@ -157,7 +158,7 @@ impl Guard {
             }
             Switch::On(value) => declared_limits(value)?,
         };
-        let base = limiter(&policies, &store)?;
+        let base = limiter(&limits, &store)?;
         let tokens = tokens::tokens(&options, &store, shared_name.as_deref())?;
         let csrf = csrf(&options, tokens.as_ref())?;
         let token_names = tokens.iter().flat_map(Tokens::query_names);
@@ -176,7 +177,7 @@ impl Guard {
             csrf,
             csrf_off: options.get("csrf") == Some(&Value::Bool(false)),
             store,
-            policies,
+            limits,
             next_limit: AtomicU64::new(1000),
             limiters: RwLock::new(vec![base]),
             tokens,

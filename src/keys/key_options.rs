@@ -19,7 +19,7 @@ use crate::keys::{jwk, material};
 pub(crate) fn keys(
     options: &Options<'_>,
     allowed: Option<&[Algorithm]>,
-    set: SetOf,
+    set: SetOrigin,
 ) -> Result<(KeyRing, Vec<LeftOut>), ConfigError> {
     let (mut keys, mut left_out) = (Vec::new(), Vec::new());
     if options.has("secret") {
@@ -169,7 +169,7 @@ fn jwk_kid<'a>(path: &str, jwk: &'a Map<String, Value>) -> Result<Option<&'a str
 
 /// The origin of a JWK set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum SetOf {
+pub(crate) enum SetOrigin {
     /// Published by an issuer. It must not contain secrets, since they would be public.
     Public,
     /// A SPIFFE bundle: also public. Only its keys for JWT-SVIDs count, and each of these has a
@@ -185,7 +185,7 @@ pub(crate) fn jwk_set(
     path: &str,
     value: &Value,
     allowed: Option<&[Algorithm]>,
-    of: SetOf,
+    of: SetOrigin,
 ) -> Result<KeySet, ConfigError> {
     let Some(items) = value.get("keys").and_then(Value::as_array) else {
         return Err(ConfigError::invalid(path, "must be a JWK set: an object with a list `keys`"));
@@ -198,10 +198,10 @@ pub(crate) fn set_member(
     path: &str,
     jwk: &Map<String, Value>,
     allowed: Option<&[Algorithm]>,
-    of: SetOf,
+    of: SetOrigin,
 ) -> Result<Option<Key>, ConfigError> {
     let mut jwk = Cow::Borrowed(jwk);
-    if of == SetOf::Bundle {
+    if of == SetOrigin::Bundle {
         // SPIFFE Trust Domain and Bundle, section 4.2.2: skip keys for other kinds of SVID.
         if jwk.get("use").is_none_or(|used| used != "jwt-svid") {
             return Ok(None);
@@ -224,8 +224,8 @@ pub(crate) fn set_member(
     };
     let material = jwk::read(path, &jwk, algorithm)?;
     let mut key = match of {
-        SetOf::Public | SetOf::Bundle => Key::new(path, material, algorithm)?,
-        SetOf::Vectors => Key::however_guessable(path, material, algorithm)?,
+        SetOrigin::Public | SetOrigin::Bundle => Key::new(path, material, algorithm)?,
+        SetOrigin::Vectors => Key::however_guessable(path, material, algorithm)?,
     };
     key.kid = jwk_kid(path, &jwk)?.map(Arc::from);
     key.issuer = jwk.get("issuer").and_then(Value::as_str).map(Box::from);

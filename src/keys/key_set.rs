@@ -15,7 +15,7 @@ use crate::config::options::describe;
 use crate::error::{ConfigCode, ConfigError};
 use crate::keys::algorithm::Algorithm;
 use crate::keys::key::Key;
-use crate::keys::key_options::{SetOf, set_member};
+use crate::keys::key_options::{SetOrigin, set_member};
 use crate::keys::material::invalid_key;
 
 /// Members that only a private key or a secret has (RFC 7518 section 6.2.2, 6.3.2 and 6.4.1, RFC
@@ -50,10 +50,10 @@ pub(crate) fn judge_set(
     list: &str,
     items: &[Value],
     allowed: Option<&[Algorithm]>,
-    of: SetOf,
+    of: SetOrigin,
 ) -> Result<KeySet, ConfigError> {
     let is_secret = |item: &Value| item.get("kty").is_some_and(|kty| kty == "oct");
-    let takes_secrets = of == SetOf::Vectors && items.iter().all(is_secret);
+    let takes_secrets = of == SetOrigin::Vectors && items.iter().all(is_secret);
     let (mut set, mut first_error) = (KeySet::default(), None);
     for (index, item) in items.iter().enumerate() {
         let at = format!("{list}[{index}]");
@@ -66,7 +66,7 @@ pub(crate) fn judge_set(
                 match set.keys.iter().find(named) {
                     None => set.keys.push((at, key)),
                     Some((_, other)) if other.same_public(&key) => {}
-                    Some((other, _)) => return Err(twice(&at, other, key.kid.is_some())),
+                    Some((other, _)) => return Err(duplicate(&at, other, key.kid.is_some())),
                 }
             }
             Err(error) => {
@@ -85,7 +85,7 @@ pub(crate) fn judge_set(
     Ok(set)
 }
 
-fn twice(path: &str, other: &str, named: bool) -> ConfigError {
+fn duplicate(path: &str, other: &str, named: bool) -> ConfigError {
     let problem = if named {
         format!("has the same kid and alg as `{other}`")
     } else {
@@ -99,7 +99,7 @@ fn member(
     path: &str,
     item: &Value,
     allowed: Option<&[Algorithm]>,
-    of: SetOf,
+    of: SetOrigin,
     takes_secrets: bool,
 ) -> Result<Option<Key>, ConfigError> {
     let Value::Object(jwk) = item else {

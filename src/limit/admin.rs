@@ -74,7 +74,7 @@ impl Limiter {
         let locked = self.store.lock(std::iter::once(key));
         let mut record = locked.get(&key, now.mono_us).unwrap_or_default();
         if policy.own.rule.is_in_flight() {
-            record.state = [u64::from(locked.under_way(&key)), 0];
+            record.state = [u64::from(locked.in_flight_slots(&key)), 0];
         }
         let signalled = self.signalled(&locked, &key, &policy.own.rule, now);
         drop(locked);
@@ -126,7 +126,7 @@ impl Limiter {
         let mut locked = self.store.lock(keys.iter().map(|(_, key)| *key));
         for (_, key) in &keys {
             locked.remove(key);
-            locked.forget_under_way(key);
+            locked.forget_slots(key);
         }
         Ok(())
     }

@@ -66,7 +66,7 @@ impl Reservation {
 
     /// Whether the request holds a permit of a concurrency limit.
     #[must_use]
-    pub fn holds_places(&self) -> bool {
+    pub fn has_slots(&self) -> bool {
         !self.held.is_empty()
     }
 

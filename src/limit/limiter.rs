@@ -121,7 +121,7 @@ pub(super) struct PolicyCheck<'l> {
     /// Its slot in the delay queue, if it may have to wait.
     pub(super) delay_slot: Option<DelaySlot>,
     /// The number of requests to debit in a shared store ahead of time.
-    pub(super) ahead: u32,
+    pub(super) prefetch: u32,
     /// The cost that was debited ahead of time and can still be spent here.
     pub(super) leased: u64,
     pub(super) fits: bool,
@@ -332,7 +332,7 @@ impl Limiter {
                 share: None,
                 scaled: None,
                 delay_slot: policy.delay_queue.as_ref().and_then(DelayQueue::take),
-                ahead: 0,
+                prefetch: 0,
                 leased: 0,
                 fits: false,
                 taken: None,
@@ -357,7 +357,7 @@ impl Limiter {
         let mut allowed = true;
         for (i, part) in parts.iter_mut().enumerate() {
             if part.is_in_flight() {
-                part.record.state = [u64::from(locked.under_way(&part.key)), 0];
+                part.record.state = [u64::from(locked.in_flight_slots(&part.key)), 0];
                 part.fits = part.would_fit();
                 allowed &= part.fits || part.is_watching();
                 continue;

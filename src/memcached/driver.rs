@@ -92,13 +92,13 @@ async fn carry(driver: Arc<Driver>, batch: Vec<Queued>) {
         .flat_map(|due| due.ask.question.subjects.iter().map(|ask| ask.subject))
         .collect();
     let mut cases = Vec::with_capacity(batch.len());
-    let mut waiters = Vec::with_capacity(batch.len());
+    let mut responders = Vec::with_capacity(batch.len());
     for Queued { ask, by } in batch {
         cases.push(CommandRun::new(ask.question));
-        waiters.push(Some((ask.waiter, by)));
+        responders.push(Some((ask.responder, by)));
     }
     let _held = Held { driver: Arc::clone(&driver), subjects };
-    let desk = Desk(Mutex::new(waiters));
+    let desk = Desk(Mutex::new(responders));
     let mut work = pin!(work(&driver, cases, &desk));
     while let Some(by) = desk.next() {
         if timeout_at(by, &mut work).await.is_ok() {
@@ -133,16 +133,16 @@ impl Desk {
 
     /// Completes a receiver; `false` if it was completed before.
     fn complete(&self, place: usize, answer: Result<CommandResult, StoreError>) -> bool {
-        let waiter = self.0.lock().get_mut(place).and_then(Option::take);
-        waiter.map(|(waiter, _)| waiter.complete(answer)).is_some()
+        let responder = self.0.lock().get_mut(place).and_then(Option::take);
+        responder.map(|(responder, _)| responder.complete(answer)).is_some()
     }
 
     /// Completes the receivers whose deadline has passed.
     fn expire(&self, now: Instant) {
         let late = |place: &mut Option<(Responder, Instant)>| place.take_if(|(_, by)| *by <= now);
         let late: Vec<_> = self.0.lock().iter_mut().filter_map(late).collect();
-        for (waiter, _) in late {
-            waiter.complete(Err(StoreError::Timeout));
+        for (responder, _) in late {
+            responder.complete(Err(StoreError::Timeout));
         }
     }
 }
@@ -198,7 +198,7 @@ fn close(
 
 fn give_back(driver: &Arc<Driver>, question: StoreCommand) {
     // It has no receiver.
-    let ask = QueuedCommand { question, waiter: Responder::new(Box::new(drop)) };
+    let ask = QueuedCommand { question, responder: Responder::new(Box::new(drop)) };
     let driver = Arc::clone(driver);
     // Not at once: the batch that charged the records still holds them.
     tokio::spawn(async move { offer(&driver, vec![ask]) });

@@ -177,7 +177,7 @@ pub(super) struct CommandRun {
 pub(super) struct RoundOutcome {
     answer: CommandResult,
     /// For each subject, the status of its limits.
-    standings: Vec<Vec<LimitStatus>>,
+    statuses: Vec<Vec<LimitStatus>>,
     /// Whether it changed its subjects.
     charged: bool,
 }
@@ -197,25 +197,25 @@ impl CommandRun {
     /// Judges the command, and changes the records if everything fits.
     pub(super) fn judge(&self, books: &mut Books) -> Result<RoundOutcome, StoreError> {
         let (action, subjects) = (self.question.action, &self.question.subjects);
-        let mut standings: Vec<Vec<LimitStatus>> = Vec::with_capacity(subjects.len());
+        let mut statuses: Vec<Vec<LimitStatus>> = Vec::with_capacity(subjects.len());
         for (ask, done) in subjects.iter().zip(&self.done) {
             if let Some(done) = done {
-                standings.push(done.clone());
+                statuses.push(done.clone());
                 continue;
             }
             let book = book_of(books, ask.subject)?;
             book.turn_to(&ask.demands);
-            standings.push(ask.demands.iter().map(|demand| book.standing(demand)).collect());
+            statuses.push(ask.demands.iter().map(|demand| book.standing(demand)).collect());
         }
         let judged = matches!(action, Action::Consume | Action::Look);
         let demands = subjects.iter().flat_map(|ask| &ask.demands);
         let passes = |(demand, standing): (&LimitCheck, &LimitStatus)| {
             standing.fits || demand.rule.is_watching()
         };
-        let admitted = !judged || demands.zip(standings.iter().flatten()).all(passes);
+        let admitted = !judged || demands.zip(statuses.iter().flatten()).all(passes);
         let charged = admitted && action != Action::Look;
         if charged {
-            let parts = subjects.iter().zip(&self.done).zip(&mut standings);
+            let parts = subjects.iter().zip(&self.done).zip(&mut statuses);
             for ((ask, _), stands) in parts.filter(|((_, done), _)| done.is_none()) {
                 let book = book_of(books, ask.subject)?;
                 for (demand, standing) in ask.demands.iter().zip(stands) {
@@ -229,8 +229,8 @@ impl CommandRun {
                 }
             }
         }
-        let all = standings.iter().flatten().copied().collect();
-        Ok(RoundOutcome { answer: CommandResult { admitted, standings: all }, standings, charged })
+        let all = statuses.iter().flatten().copied().collect();
+        Ok(RoundOutcome { answer: CommandResult { admitted, statuses: all }, statuses, charged })
     }
 
     /// The result, once the records that it depends on are written; `None` if the command must be
@@ -240,16 +240,16 @@ impl CommandRun {
         verdict: Result<RoundOutcome, StoreError>,
         written: &Written,
     ) -> Option<Result<CommandResult, StoreError>> {
-        let RoundOutcome { answer, standings, charged } = match verdict {
+        let RoundOutcome { answer, statuses, charged } = match verdict {
             Ok(verdict) => verdict,
             Err(error) => return Some(Err(error)),
         };
         let mut fault = None;
         let mut again = false;
-        let parts = self.question.subjects.iter().zip(&mut self.done).zip(standings);
-        for ((ask, done), standings) in parts.filter(|((_, done), _)| done.is_none()) {
+        let parts = self.question.subjects.iter().zip(&mut self.done).zip(statuses);
+        for ((ask, done), statuses) in parts.filter(|((_, done), _)| done.is_none()) {
             match written.get(&ask.subject) {
-                Some(Ok(Stored::Yes)) if charged => *done = Some(standings),
+                Some(Ok(Stored::Yes)) if charged => *done = Some(statuses),
                 // A record that this batch did not change needs no write.
                 None | Some(Ok(Stored::Yes)) => {}
                 Some(Ok(Stored::No)) => again = true,

@@ -99,7 +99,7 @@ mod tests {
         let subjects = numbers.iter().map(ask).collect();
         let question = StoreCommand::about(Action::Consume, subjects);
         Queued {
-            ask: QueuedCommand { question, waiter: Responder::new(Box::new(drop)) },
+            ask: QueuedCommand { question, responder: Responder::new(Box::new(drop)) },
             by: Instant::now(),
         }
     }

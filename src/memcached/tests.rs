@@ -81,7 +81,7 @@ fn what_a_conflict_has_left_unwritten_is_judged_again_and_nothing_is_charged_twi
     assert!(server.round(&mut two, NOW, &[2]).is_none());
     assert_eq!(two.open().collect::<Vec<_>>(), [subject(2)]);
     let answer = server.round(&mut two, NOW, &[]).unwrap().unwrap();
-    assert!(answer.admitted && answer.standings.len() == 2);
+    assert!(answer.admitted && answer.statuses.len() == 2);
     // Each has one left.
     for number in [1, 2] {
         assert!(server.admits(&[number], rule, NOW));
@@ -149,7 +149,7 @@ fn a_block_refuses_until_it_ends_and_a_reset_forgets_all() {
     round(Action::Block(5 * SECOND), NOW);
     let refused = round(Action::Consume, NOW + SECOND);
     assert!(!refused.admitted);
-    assert_eq!(refused.standings[0].blocked_until_us, NOW + 5 * SECOND);
+    assert_eq!(refused.statuses[0].blocked_until_us, NOW + 5 * SECOND);
     assert!(round(Action::Consume, NOW + 5 * SECOND).admitted);
     round(Action::Block(5 * SECOND), NOW);
     round(Action::Reset, NOW);
@@ -189,7 +189,7 @@ fn a_block_and_a_signal_last_as_long_as_they_were_meant_to_when_the_clock_is_set
     assert!(!server.admits(&[1], rule, NOW - HOUR + 4 * SECOND));
     let mut look = case(Action::Look, &[1], rule, 1);
     let stands = server.round(&mut look, NOW - HOUR + 6 * SECOND, &[]).unwrap().unwrap();
-    assert_eq!((stands.admitted, stands.standings[0].factor), (true, 1000));
+    assert_eq!((stands.admitted, stands.statuses[0].factor), (true, 1000));
 }
 
 #[test]
@@ -216,8 +216,8 @@ fn a_limit_that_only_watches_refuses_nothing_and_counts_what_it_would_admit() {
     for _ in 0..5 {
         let question = StoreCommand::about(Action::Consume, subjects.clone());
         let answer = server.round(&mut CommandRun::new(question), NOW, &[]).unwrap().unwrap();
-        let left = watching.view(answer.standings[1].state, NOW).remaining;
-        verdicts.push((answer.admitted, answer.standings[1].fits, left));
+        let left = watching.view(answer.statuses[1].state, NOW).remaining;
+        verdicts.push((answer.admitted, answer.statuses[1].fits, left));
     }
     assert_eq!(
         verdicts,
@@ -277,7 +277,7 @@ proptest! {
             let mut case = case(Action::Consume, &[1], rule, cost);
             let answer = server.round(&mut case, clock_us, &[]).unwrap().unwrap();
             if answer.admitted {
-                admitted.push((now_us, answer.standings[0].now_us, cost));
+                admitted.push((now_us, answer.statuses[0].now_us, cost));
             }
         }
         // By windows: the cost judged in one window is at most the limit.

@@ -256,7 +256,7 @@ fn plan(stack: &Stack) -> Map<String, Value> {
     plan.insert("askOrigin".into(), stack.asks_origin().into());
     plan.insert("askKeys".into(), asks.into());
     plan.insert("wantsParams".into(), stack.wants_params().into());
-    plan.insert("isAskedAgain".into(), stack.is_asked_again().into());
+    plan.insert("isAskedAgain".into(), stack.is_rechecked_later().into());
     plan.insert("hasShadow".into(), stack.has_shadow().into());
     let body = stack.payload.as_ref().map(|payload| {
         json!({ "timeout": payload.timeout().as_secs_f64() * 1000.0, "ratio": payload.inflate() })

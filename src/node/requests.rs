@@ -61,7 +61,7 @@ pub(super) fn decide_body(ticket: u64, body: &[u8]) -> Option<DecideOutput> {
         return Some(refused(unreadable()));
     };
     // Reading the clock costs as much as checking a small body.
-    let looks = waiting.mounted.stack.looks_again(&waiting.exchange);
+    let looks = waiting.mounted.stack.needs_recheck(&waiting.exchange);
     let now = if looks { Now::read() } else { waiting.exchange.now };
     let step = waiting.mounted.stack.after_body(&mut waiting.exchange, body, now);
     (!answer::is_plain_pass(&waiting.exchange, &step)).then(|| answer_for(waiting, step))
@@ -142,11 +142,11 @@ fn answer_for(mut waiting: Box<SuspendedRequest>, step: Step) -> DecideOutput {
     }
     let opened = answer::open(&waiting.exchange, &step);
     let charged = waiting.exchange.charged.take();
-    let holds_places = charged.as_ref().is_some_and(Reservation::holds_places);
+    let has_slots = charged.as_ref().is_some_and(Reservation::has_slots);
     // If there is no room to keep it, no cost is refunded. Its slots would be released at once, so
     // the request would be in flight without one.
     let receipt = charged.and_then(|charged| registry::wait(PendingEntry::Reserved(charged)));
-    if holds_places && receipt.is_none() {
+    if has_slots && receipt.is_none() {
         return refused(overloaded());
     }
     if matches!(step, Step::Pass { .. } | Step::Preflight { .. } | Step::Refuse(_)) {

@@ -12,7 +12,7 @@ use crate::guard::{RevocationList, Tokens};
 use crate::revocation::{Revocations, SharedRevocations};
 use crate::stack::StoreAnswer;
 use crate::store::{Reply, StoreError};
-use crate::token::{no_name, no_token_or_jti};
+use crate::token::{name_misuse, token_or_jti_misuse};
 
 /// The issuer whose tokens are revoked: a `jti`, subject, session or key name is unique only within
 /// one issuer. Without a name it is the only issuer.
@@ -41,7 +41,7 @@ fn issuer_of(
     issuer: Option<&str>,
 ) -> Result<(Arc<str>, ()), ErrorPayload> {
     let (name, text) = argument;
-    fits(name, no_name(text))?;
+    fits(name, name_misuse(text))?;
     Ok((named(tokens, issuer)?, ()))
 }
 
@@ -93,7 +93,7 @@ pub fn revoke_token(
     issuer: Option<String>,
 ) -> String {
     let find = |tokens: &Tokens, now: Now| {
-        fits("token", no_token_or_jti(&token_or_jti))?;
+        fits("token", token_or_jti_misuse(&token_or_jti))?;
         let revocable = tokens.verifier.revocable(&token_or_jti, now)?;
         let issuer = match (revocable.issuer, issuer) {
             (Some(own), Some(name)) if *own != *name => {

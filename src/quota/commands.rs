@@ -34,11 +34,11 @@ impl SubjectCommand {
     /// status after the charge. A limit that only watched and did not fit was not counted. A window
     /// that is about to end gets nothing back: the refund might reach the next one. Without a
     /// status, no window gets anything back.
-    pub(crate) fn refund(&self, standings: Option<&[LimitStatus]>) -> Option<Self> {
+    pub(crate) fn refund(&self, statuses: Option<&[LimitStatus]>) -> Option<Self> {
         let back = |(i, demand): (usize, &LimitCheck)| {
-            let (rule, cost) = match standings {
-                Some(standings) => {
-                    let stood = standings.get(i).filter(|stood| stood.fits)?;
+            let (rule, cost) = match statuses {
+                Some(statuses) => {
+                    let stood = statuses.get(i).filter(|stood| stood.fits)?;
                     demand.rule.remainder(stood.state, demand.cost, stood.now_us)?
                 }
                 None if demand.rule.algorithm().has_burst() => (demand.rule, demand.cost),
@@ -162,5 +162,5 @@ pub struct CommandResult {
     /// Whether everything fit, and was charged if the action charges.
     pub admitted: bool,
     /// The status of each limit.
-    pub standings: Few<LimitStatus>,
+    pub statuses: Few<LimitStatus>,
 }

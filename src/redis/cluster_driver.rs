@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::cluster::exchange;
-use super::driver::{Driver, is_unknown, keep_connected};
+use super::driver::{Driver, is_noscript, keep_connected};
 use super::fault::{fault_of, first_fault};
 use super::nodes::{Cluster, Node, View, Watch, is_answer, look_around};
 use super::script::{By, Call, calls, read};
@@ -92,7 +92,7 @@ pub(super) async fn dispatch(
     };
     let Some(view) = view else {
         let error = StoreError::Unavailable;
-        return Responder::complete_all(batch.into_iter().map(|ask| (ask.waiter, Err(error))));
+        return Responder::complete_all(batch.into_iter().map(|ask| (ask.responder, Err(error))));
     };
     let mut groups: BTreeMap<Vec<usize>, Vec<QueuedCommand>> = BTreeMap::new();
     for ask in batch {
@@ -100,18 +100,18 @@ pub(super) async fn dispatch(
             groups.entry(nodes).or_default().push(ask);
         } else {
             cluster.stale.notify_one();
-            ask.waiter.complete(Err(StoreError::Unavailable));
+            ask.responder.complete(Err(StoreError::Unavailable));
         }
     }
     for (nodes, asks) in groups {
         let (driver, cluster, view) =
             (Arc::clone(&driver), Arc::clone(&cluster), Arc::clone(&view));
         spawn_beside(async move {
-            let (questions, waiters): (Vec<StoreCommand>, Vec<Responder>) =
-                asks.into_iter().map(|ask| (ask.question, ask.waiter)).unzip();
+            let (questions, responders): (Vec<StoreCommand>, Vec<Responder>) =
+                asks.into_iter().map(|ask| (ask.question, ask.responder)).unzip();
             let sender = Sender { driver: &driver, cluster: &cluster, view: &view, deadline };
             let answers = sender.answers(&nodes, &questions).await;
-            Responder::complete_all(waiters.into_iter().zip(answers));
+            Responder::complete_all(responders.into_iter().zip(answers));
         });
     }
 }
@@ -156,7 +156,7 @@ impl Sender<'_> {
         let all: Vec<&Call> = calls.iter().collect();
         let (mut replies, mut fault) = self.send(&all, questions, By::Digest).await;
         let unknown: Vec<usize> =
-            (0..).zip(&replies).filter(|(_, reply)| is_unknown(reply)).map(|(i, _)| i).collect();
+            (0..).zip(&replies).filter(|(_, reply)| is_noscript(reply)).map(|(i, _)| i).collect();
         if !unknown.is_empty() {
             let again: Vec<&Call> = unknown.iter().filter_map(|i| calls.get(*i)).collect();
             let (known_now, other) = self.send(&again, questions, By::Text).await;
@@ -168,7 +168,7 @@ impl Sender<'_> {
             }
         }
         let mut results = read(&calls, &replies, questions);
-        super::driver::give_back(self.driver, questions, &results);
+        super::driver::refund(self.driver, questions, &results);
         if let Some(fault) = fault {
             for answer in results.answers.iter_mut().filter(|answer| answer.is_err()) {
                 *answer = Err(fault);

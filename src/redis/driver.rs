@@ -87,7 +87,7 @@ pub(super) async fn keep_connected(driver: Arc<Driver>, node: Arc<Node>) {
                 node.status.recovered();
                 driver.look_around();
                 // If a command broke the connection, it has set the cause.
-                driver.stay(&node, link).await.err()
+                driver.heartbeat_until_broken(&node, link).await.err()
             }
             Err(fault) => Some(fault),
         };
@@ -118,7 +118,7 @@ impl Driver {
     fn send(self: &Arc<Self>, batch: Vec<QueuedCommand>) {
         let driver = Arc::clone(self);
         match &self.servers {
-            Servers::One(node) => drop(spawn_beside(carry(driver, Arc::clone(node), batch))),
+            Servers::One(node) => drop(spawn_beside(run_batch(driver, Arc::clone(node), batch))),
             Servers::Cluster(cluster) => {
                 drop(spawn_beside(dispatch(driver, Arc::clone(cluster), batch)));
             }
@@ -148,7 +148,7 @@ impl Driver {
     }
 
     /// Sends heartbeats until one fails or the connection is reported as broken.
-    async fn stay(&self, node: &Node, mut link: Link) -> Result<(), OutageCause> {
+    async fn heartbeat_until_broken(&self, node: &Node, mut link: Link) -> Result<(), OutageCause> {
         while timeout(jittered(HEARTBEAT), node.broken.notified()).await.is_err() {
             self.beat(node, &mut link).await?;
             self.look_around();
@@ -223,22 +223,22 @@ impl Driver {
 }
 
 /// Sends a batch to the one server and completes all receivers within the store's timeout.
-async fn carry(driver: Arc<Driver>, node: Arc<Node>, batch: Vec<QueuedCommand>) {
+async fn run_batch(driver: Arc<Driver>, node: Arc<Node>, batch: Vec<QueuedCommand>) {
     let deadline = Instant::now() + driver.connector.config().timeout;
-    let (questions, waiters): (Vec<StoreCommand>, Vec<Responder>) =
-        batch.into_iter().map(|ask| (ask.question, ask.waiter)).unzip();
-    let error = match timeout_at(deadline, converse(&driver, &node, &questions)).await {
+    let (questions, responders): (Vec<StoreCommand>, Vec<Responder>) =
+        batch.into_iter().map(|ask| (ask.question, ask.responder)).unzip();
+    let error = match timeout_at(deadline, execute(&driver, &node, &questions)).await {
         Ok(Ok(answers)) => {
-            return Responder::complete_all(waiters.into_iter().zip(answers));
+            return Responder::complete_all(responders.into_iter().zip(answers));
         }
         Ok(Err(error)) => error,
         Err(_) => StoreError::Timeout,
     };
-    Responder::complete_all(waiters.into_iter().map(|waiter| (waiter, Err(error))));
+    Responder::complete_all(responders.into_iter().map(|responder| (responder, Err(error))));
 }
 
 /// One result for each command, or one fault for all of them.
-async fn converse(
+async fn execute(
     driver: &Arc<Driver>,
     node: &Node,
     questions: &[StoreCommand],
@@ -253,7 +253,7 @@ async fn converse(
     let exchanged = driver.exchange(node, &mut link, calls.iter(), questions, By::Digest).await;
     let mut replies = watch.take(exchanged)?;
     let unknown: Vec<usize> =
-        (0..).zip(&replies).filter(|(_, reply)| is_unknown(reply)).map(|(i, _)| i).collect();
+        (0..).zip(&replies).filter(|(_, reply)| is_noscript(reply)).map(|(i, _)| i).collect();
     if !unknown.is_empty() {
         let again = unknown.iter().filter_map(|i| calls.get(*i));
         let exchanged = driver.exchange(node, &mut link, again, questions, By::Text).await;
@@ -266,7 +266,7 @@ async fn converse(
     }
     let results = read(&calls, &replies, questions);
     if let Some(Ok(answer)) = results.answers.first()
-        && let Some(standing) = answer.standings.first()
+        && let Some(standing) = answer.statuses.first()
         && standing.now_us > 0
     {
         node.status.observe(standing.now_us, sent);
@@ -304,18 +304,18 @@ impl Driver {
 
 /// In a cluster each subject is judged by itself. If one refuses, the charges of the others are
 /// given back; until that arrives, they are a request short.
-pub(super) fn give_back(driver: &Arc<Driver>, questions: &[StoreCommand], results: &Results) {
+pub(super) fn refund(driver: &Arc<Driver>, questions: &[StoreCommand], results: &Results) {
     let refunds: Vec<QueuedCommand> = results
         .refunds(questions)
         // It has no receiver.
-        .map(|question| QueuedCommand { question, waiter: Responder::new(Box::new(drop)) })
+        .map(|question| QueuedCommand { question, responder: Responder::new(Box::new(drop)) })
         .collect();
     if !refunds.is_empty() {
         driver.send(refunds);
     }
 }
 
-pub(super) fn is_unknown(value: &Value) -> bool {
+pub(super) fn is_noscript(value: &Value) -> bool {
     matches!(value, Value::ServerError(error) if error.code() == "NOSCRIPT")
 }
 

@@ -66,12 +66,12 @@ struct Session {
     /// As `seen`, but never reset: new places must follow all that was read and written here.
     highest: f64,
     /// The most that the servers' clock was ahead of the local monotonic one.
-    lead_us: u64,
+    clock_offset_us: u64,
     /// The notices in the store, kept to publish them again if it loses them.
     record: Record,
     /// How many names, at most, must be checked without a pause, since the store may have lost
     /// them.
-    unlooked: usize,
+    names_to_verify: usize,
     /// Whether some were lost.
     has_lost: bool,
 }
@@ -94,9 +94,9 @@ pub(crate) async fn run(
         seen: 0.0,
         began: String::new(),
         highest: 0.0,
-        lead_us: 0,
+        clock_offset_us: 0,
         record,
-        unlooked: 0,
+        names_to_verify: 0,
         has_lost: false,
     };
     let mut next = retry;
@@ -140,7 +140,7 @@ impl Session {
         self.link = Some(link.clone());
         // It may be another server without some notices of the one before.
         self.seen = 0.0;
-        self.look_for_all();
+        self.schedule_full_check();
         Ok(link)
     }
 
@@ -186,15 +186,16 @@ impl Session {
     /// not before the servers' clock as it would be without setbacks. Another process may publish
     /// again a lost notice that this process has not read; it must not become the later one.
     fn floor(&self) -> f64 {
-        self.highest.max(in_us(Now::read().mono_us.saturating_add(self.lead_us)))
+        self.highest.max(in_us(Now::read().mono_us.saturating_add(self.clock_offset_us)))
     }
 
     /// Applies a reading of the servers' clock. An earlier reading more than a day ahead of it was
     /// wrong.
     fn note_clock(&mut self, clock: Now) {
-        let lead_us = clock.unix_us.saturating_sub(clock.mono_us);
-        let was_wrong = self.lead_us > lead_us.saturating_add(AHEAD_US);
-        self.lead_us = if was_wrong { lead_us } else { self.lead_us.max(lead_us) };
+        let clock_offset_us = clock.unix_us.saturating_sub(clock.mono_us);
+        let was_wrong = self.clock_offset_us > clock_offset_us.saturating_add(AHEAD_US);
+        self.clock_offset_us =
+            if was_wrong { clock_offset_us } else { self.clock_offset_us.max(clock_offset_us) };
     }
 
     async fn send(&mut self, command: &Cmd) -> Result<Value, StoreError> {
@@ -230,7 +231,7 @@ impl Session {
         local: &MemoryStore,
         name: &str,
         place: f64,
-        said: Option<&(Said, String)>,
+        said: Option<&(NoticeHeader, String)>,
         clock: Now,
     ) {
         self.seen = self.seen.max(place);
@@ -256,8 +257,8 @@ impl Session {
 
     /// Schedules a check of all names, since the store may have lost any. Every name is checked
     /// once, from wherever the check begins.
-    fn look_for_all(&mut self) {
-        self.unlooked = self.record.len() + PAGE;
+    fn schedule_full_check(&mut self) {
+        self.names_to_verify = self.record.len() + PAGE;
     }
 
     /// Checks some names of the store, and publishes lost notices again. Returns whether there is
@@ -267,12 +268,12 @@ impl Session {
         let names = self.record.next(PAGE, now_us);
         let had_lost = self.has_lost;
         self.publish_lost_of(link, &names, now_us).await?;
-        self.unlooked = self.unlooked.saturating_sub(PAGE);
+        self.names_to_verify = self.names_to_verify.saturating_sub(PAGE);
         if self.has_lost && !had_lost {
             // There may be more.
-            self.look_for_all();
+            self.schedule_full_check();
         }
-        if self.unlooked > 0 {
+        if self.names_to_verify > 0 {
             return Ok(true);
         }
         if !std::mem::take(&mut self.has_lost) {
@@ -373,7 +374,7 @@ impl Session {
         if newest < self.seen {
             // The store has lost its data and starts anew.
             self.seen = 0.0;
-            self.look_for_all();
+            self.schedule_full_check();
             return Some((Vec::new(), clock));
         }
         let page = scored(page)?;
@@ -399,13 +400,11 @@ impl Session {
 
 /// A notice that was read: its name, its place, and its content. The content is missing if the
 /// notice was removed in between or can't be read.
-type Read = (String, f64, Option<(Said, String)>);
+type Read = (String, f64, Option<(NoticeHeader, String)>);
 
 /// The version and end of a notice.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Said {
-    /// Its position in the readers' order.
-    place: f64,
+struct NoticeHeader {
     /// The later version of a name wins.
     version: f64,
     /// In microseconds of the server's clock.
@@ -463,13 +462,13 @@ fn in_store(said: &Value, place: &Value) -> Option<InStore> {
 }
 
 /// The end, version and text of a notice. Its place is stored elsewhere.
-fn read_said(value: &Value) -> Option<(Said, String)> {
+fn read_said(value: &Value) -> Option<(NoticeHeader, String)> {
     let (until, rest) = text_of(value)?.split_once(' ')?;
     let (version, text) = rest.split_once(' ')?;
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let until_us = is_number(until).then(|| until.parse().ok())??;
     let version = is_number(version).then(|| version.parse().ok())??;
-    Some((Said { place: 0.0, version, until_us }, text.to_owned()))
+    Some((NoticeHeader { version, until_us }, text.to_owned()))
 }
 
 /// Members of a sorted set with their scores.
@@ -522,7 +521,7 @@ mod tests {
     #[test]
     fn a_notice_has_an_end_and_a_version_in_digits() {
         let read = |text: &str| read_said(&Value::BulkString(text.as_bytes().to_vec()));
-        let said = Said { place: 0.0, version: 7.0, until_us: 5 };
+        let said = NoticeHeader { version: 7.0, until_us: 5 };
         assert_eq!(read("5 7 block why not"), Some((said, "block why not".to_owned())));
         for text in [
             "",

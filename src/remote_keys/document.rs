@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::json::object;
 use crate::keys::LeftOut;
 use crate::keys::algorithm::Algorithm;
-use crate::keys::key_options::SetOf;
+use crate::keys::key_options::SetOrigin;
 use crate::keys::key_set::judge_set;
 use crate::keys::ring::{KeyRing, MAX_KEYS};
 use crate::remote_keys::fault::FetchError;
@@ -34,7 +34,7 @@ fn object(bytes: &[u8]) -> Result<Map<String, Value>, FetchError> {
 pub(crate) fn read_set(
     bytes: &[u8],
     allowed: Option<&[Algorithm]>,
-    of: SetOf,
+    of: SetOrigin,
 ) -> Result<Set, FetchError> {
     let document = object(bytes)?;
     let items = document.get("keys").and_then(Value::as_array).ok_or(FetchError::Malformed)?;

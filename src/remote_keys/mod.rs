@@ -53,7 +53,7 @@ use crate::clock::{Now, micros};
 use crate::jose::Header;
 use crate::keys::algorithm::Algorithm;
 use crate::keys::key::Key;
-use crate::keys::key_options::SetOf;
+use crate::keys::key_options::SetOrigin;
 use crate::keys::ring::KeyRing;
 use crate::keys::{KeyError, LeftOut};
 use crate::store::Reply;
@@ -67,7 +67,7 @@ pub(crate) const MAX_WAITING: usize = 256;
 pub struct RemoteKeys {
     source: Source,
     allowed: Option<Vec<Algorithm>>,
-    set: SetOf,
+    set: SetOrigin,
     stale_for: Duration,
     ring: RwLock<Arc<KeyRing>>,
     /// The end of the ring's validity on the monotonic clock; 0 before the first set.
@@ -175,7 +175,7 @@ impl RemoteKeys {
     pub(crate) fn new(
         source: Source,
         allowed: Option<Vec<Algorithm>>,
-        set: SetOf,
+        set: SetOrigin,
         stale_for: Duration,
     ) -> Self {
         let set_url = match &source {
@@ -216,16 +216,16 @@ impl RemoteKeys {
     }
 
     /// The one key that may have signed a token with this header at `now`. Returns `None`, only
-    /// with `may_ask`, if a fetch may bring the key.
+    /// with `may_fetch_keys`, if a fetch may bring the key.
     pub(crate) fn choose(
         &self,
         header: &Header,
         now: Now,
-        may_ask: bool,
+        may_fetch_keys: bool,
     ) -> Result<Option<Arc<Key>>, KeyError> {
         if !self.is_usable(now) {
             let state = self.state.lock();
-            if may_ask && state.has_room() && state.schedule.is_asking(now.mono_us) {
+            if may_fetch_keys && state.has_room() && state.schedule.is_asking(now.mono_us) {
                 return Ok(None);
             }
             return Err(KeyError::Unavailable);
@@ -235,7 +235,7 @@ impl RemoteKeys {
             Ok(key) => return Ok(Some(Arc::clone(key))),
             Err(error) => error,
         };
-        if may_ask && self.may_become_known(header, &ring) {
+        if may_fetch_keys && self.may_become_known(header, &ring) {
             let mut state = self.state.lock();
             if state.has_room() && state.schedule.want(now.mono_us) {
                 return Ok(None);

@@ -163,7 +163,7 @@ fn span_us(slot: &SlotCommand) -> u64 {
 impl SharedStore {
     /// Whether it holds slots: only Redis does.
     #[must_use]
-    pub fn holds_places(&self) -> bool {
+    pub fn has_slots(&self) -> bool {
         self.connector().is_some()
     }
 
@@ -208,7 +208,7 @@ impl SharedStore {
             }
         };
         // A release is sent even if too many commands are in flight: it makes room for others.
-        QueuedCommand { question, waiter: Responder::new(Box::new(reply)) }
+        QueuedCommand { question, responder: Responder::new(Box::new(reply)) }
     }
 
     /// Sends commands and waits. Returns for each whether the store acknowledged it.
@@ -221,7 +221,7 @@ impl SharedStore {
                     // The receiver is gone if the task was ended.
                     let _ = reply.send(acknowledged.is_ok());
                 };
-                (QueuedCommand { question, waiter: Responder::new(Box::new(reply)) }, answer)
+                (QueuedCommand { question, responder: Responder::new(Box::new(reply)) }, answer)
             })
             .unzip();
         self.submit(asks);
@@ -378,10 +378,10 @@ mod tests {
 
         async fn run(self, _: Arc<Status>, mut asks: UnboundedReceiver<Vec<QueuedCommand>>) {
             while let Some(batch) = asks.recv().await {
-                for QueuedCommand { question, waiter } in batch {
+                for QueuedCommand { question, responder } in batch {
                     let acknowledged = question.action != Action::Release;
-                    let answer = CommandResult { admitted: true, standings: Few::new() };
-                    waiter.complete(if acknowledged {
+                    let answer = CommandResult { admitted: true, statuses: Few::new() };
+                    responder.complete(if acknowledged {
                         Ok(answer)
                     } else {
                         Err(StoreError::Timeout)

@@ -118,13 +118,13 @@ impl SharedStore {
 
     /// As [`Self::ask`], for any receiver.
     #[must_use]
-    pub fn ask_for(&self, question: StoreCommand, waiter: Responder) -> QueuedCommand {
+    pub fn ask_for(&self, question: StoreCommand, responder: Responder) -> QueuedCommand {
         if self.status.enter() {
-            return QueuedCommand { question, waiter: waiter.entered(&self.status) };
+            return QueuedCommand { question, responder: responder.entered(&self.status) };
         }
         // It is not sent: it would only delay the others.
-        let mut ask = QueuedCommand { question, waiter };
-        ask.waiter.settle(Err(StoreError::Overloaded));
+        let mut ask = QueuedCommand { question, responder };
+        ask.responder.settle(Err(StoreError::Overloaded));
         ask
     }
 
@@ -140,7 +140,7 @@ impl SharedStore {
 
     /// Sends commands. Those of one event-loop turn are sent together, as one pipeline.
     pub fn submit(&self, mut asks: Vec<QueuedCommand>) {
-        asks.retain(|ask| ask.waiter.waits());
+        asks.retain(|ask| ask.responder.waits());
         // Without a receiver they are dropped, and so completed.
         drop(self.asks.send(asks));
     }

@@ -54,10 +54,10 @@ impl Guard {
             None => self.csrf_off,
         };
         let narrows = layers == Layers::Cors && options.get("cors").is_some() && !csrf_off;
-        let guards = if narrows { self.csrf.clone() } else { None };
+        let handshake_default = if narrows { self.csrf.clone() } else { None };
         let default = || ((all && !csrf_off) || narrows).then(Arc::default);
         let stack = Stack {
-            handshake_csrf: csrf.clone().or(guards).or_else(default),
+            handshake_csrf: csrf.clone().or(handshake_default).or_else(default),
             csrf,
             headers: match layers {
                 Layers::All => self.headers.clone(),

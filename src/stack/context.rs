@@ -145,8 +145,8 @@ pub enum Suspension {
     Revocations(PendingIdentity),
     /// After layer 6: whether the proof was used before.
     Proof,
-    /// Revocations during the wait: see `src/stack/again.rs`.
-    Again(Door),
+    /// Revocations during the wait: see `src/stack/recheck.rs`.
+    Again(RecheckPoint),
     /// Layer 6, for the limiter that has asked: its limits may have changed meanwhile.
     Limits(Pending, Arc<Limiter>),
     /// Layer 4: the issuer of the token is asked for its keys. It may be asked once more, if the
@@ -159,7 +159,7 @@ pub enum Suspension {
 
 /// The point at which the identity of a request that has waited is checked again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Door {
+pub enum RecheckPoint {
     /// Before the policy is evaluated and the body is read.
     Policy,
     /// Before the body is checked.
@@ -187,9 +187,9 @@ pub struct RequestContext {
     /// The instant that every layer uses. It advances with every wait.
     pub now: Now,
     /// The time of the last check of token and client, on the monotonic clock.
-    pub judged_us: u64,
+    pub rechecked_us: u64,
     /// The time of the store's last answer about revocations, on the same clock.
-    pub store_said_us: u64,
+    pub revocations_read_us: u64,
     /// Facts that only JavaScript has.
     pub extras: HostInput,
     /// Response headers so far.
@@ -228,12 +228,12 @@ impl RequestContext {
     /// A context without any results yet.
     #[must_use]
     pub fn new(extras: HostInput, now: Now) -> Self {
-        let judged_us = if extras.waited { 0 } else { now.mono_us };
+        let rechecked_us = if extras.waited { 0 } else { now.mono_us };
         Self {
             request: None,
             now,
-            judged_us,
-            store_said_us: judged_us,
+            rechecked_us,
+            revocations_read_us: rechecked_us,
             extras,
             headers: Vec::new(),
             identity: None,

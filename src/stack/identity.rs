@@ -29,7 +29,7 @@ impl Stack {
         request: &Request,
         ctx: &mut RequestContext,
     ) -> Result<Option<Step>, Refusal> {
-        self.find_token(request, Asking::First, ctx)
+        self.find_token(request, KeyFetch::First, ctx)
     }
 
     // 4, after the issuer was asked for its keys
@@ -41,7 +41,7 @@ impl Stack {
         let Some(request) = ctx.request.take() else {
             return Err(TokenError::KeysUnavailable.to_refusal());
         };
-        let asking = if again { Asking::Again } else { Asking::Never };
+        let asking = if again { KeyFetch::Again } else { KeyFetch::Never };
         let step = self.find_token(&request, asking, ctx);
         ctx.request = Some(request);
         step
@@ -50,7 +50,7 @@ impl Stack {
     fn find_token(
         &self,
         request: &Request,
-        asking: Asking,
+        asking: KeyFetch,
         ctx: &mut RequestContext,
     ) -> Result<Option<Step>, Refusal> {
         // Without verification a token proves nothing: every client can write `Bearer x`.
@@ -59,9 +59,9 @@ impl Stack {
         let csrf = if request.is_handshake() { &self.handshake_csrf } else { &self.csrf };
         if let Some(csrf) = csrf {
             // A cross-site page cannot set `Authorization`, so a token there rules out CSRF.
-            let by_hand = matches!(&found, Some((_, Ok(Some(found)))) if found.in_header)
+            let is_header_token = matches!(&found, Some((_, Ok(Some(found)))) if found.in_header)
                 || self.is_cors_alone() && self.has_token_in_header(request);
-            if !by_hand && !self.admits_handshake(request, ctx) {
+            if !is_header_token && !self.admits_handshake(request, ctx) {
                 csrf.check(request)?;
             }
         }
@@ -75,22 +75,24 @@ impl Stack {
         };
         let deny = |denial: TokenError| denial.to_refusal_by(found.scheme);
         let judged = match asking {
-            Asking::First | Asking::Again => {
+            KeyFetch::First | KeyFetch::Again => {
                 tokens.verifier.verify_bound_or_wait(found.token, ctx.now)
             }
-            Asking::Never => {
+            KeyFetch::Never => {
                 tokens.verifier.verify_bound(found.token, ctx.now).map_err(VerifyError::Denied)
             }
         };
         let verified = match judged {
             Ok(verified) => verified,
-            Err(VerifyError::Denied(denial)) if self.clears(found.in_cookie, &denial) => {
+            Err(VerifyError::Denied(denial))
+                if self.counts_as_anonymous(found.in_cookie, &denial) =>
+            {
                 self.clear_cookies(ctx);
                 return Ok(None);
             }
             Err(VerifyError::Denied(denial)) => return Err(deny(denial)),
             Err(VerifyError::Pending(keys)) => {
-                ctx.awaited = Some(Suspension::Keys { again: asking == Asking::First });
+                ctx.awaited = Some(Suspension::Keys { again: asking == KeyFetch::First });
                 return Ok(Some(Step::AskStore(StoreAsk::Keys(keys))));
             }
         };
@@ -110,7 +112,7 @@ impl Stack {
     }
 
     /// Whether a token that is refused counts as none. A lack of keys is no fault of the token.
-    pub(super) fn clears(&self, in_cookie: bool, denial: &TokenError) -> bool {
+    pub(super) fn counts_as_anonymous(&self, in_cookie: bool, denial: &TokenError) -> bool {
         in_cookie
             && self.token == TokenRequirement::Lenient
             && *denial != TokenError::KeysUnavailable
@@ -206,7 +208,8 @@ impl Stack {
         if let Some((nonce, nonces)) = proof.nonce.as_deref().zip(nonces_of(tokens))
             && let Some(given_us) = nonces.given_us(nonce)
         {
-            proof.made_us = made_after(proof.made_us, given_us, nonces.is_agreed(), ctx.now);
+            proof.made_us =
+                earliest_proof_time(proof.made_us, given_us, nonces.is_agreed(), ctx.now);
         }
         if tokens.proofs.is_older(&proof, ctx.now) {
             return Err(give_nonce(tokens, ctx));
@@ -257,7 +260,7 @@ impl Stack {
         let Some(tokens) = &self.guard.tokens else { return Ok(()) };
         let PendingIdentity { verified, scheme, in_cookie, proof } = candidate;
         match tokens.check(&verified) {
-            Err(denial) if self.clears(in_cookie, &denial) => {
+            Err(denial) if self.counts_as_anonymous(in_cookie, &denial) => {
                 self.clear_cookies(ctx);
                 return Ok(());
             }
@@ -364,7 +367,7 @@ fn give_nonce(tokens: &Tokens, ctx: &mut RequestContext) -> Refusal {
 
 /// Whether the issuer of a token may be asked for its keys.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Asking {
+enum KeyFetch {
     First,
     Again,
     Never,
@@ -376,7 +379,7 @@ enum Asking {
 /// 1. A nonce in the future comes from a process whose clock is ahead.
 /// 2. A nonce of another process may be later than the proof's own time: the clock of that process
 ///    may have been ahead, and time has only caught up with it.
-fn made_after(made_us: u64, given_us: u64, is_agreed: bool, now: Now) -> u64 {
+fn earliest_proof_time(made_us: u64, given_us: u64, is_agreed: bool, now: Now) -> u64 {
     let is_too_late = is_agreed && given_us > made_us.saturating_add(WHOLE_SECOND_US);
     if given_us > now.unix_us || is_too_late { made_us } else { made_us.max(given_us) }
 }
@@ -391,14 +394,14 @@ mod tests {
     #[test]
     fn a_nonce_that_lies_ahead_makes_no_proof_younger() {
         let now = Now::at_unix_us(100);
-        let made = |given| made_after(50, given, false, now);
+        let made = |given| earliest_proof_time(50, given, false, now);
         assert_eq!([40, 60, 100, 101].map(made), [50, 60, 100, 50]);
     }
 
     #[test]
     fn a_nonce_that_did_lie_ahead_makes_no_proof_younger_later() {
         let (now, made_us) = (Now::at_unix_us(90_000_000), 50_000_000);
-        let made = |given, is_agreed| made_after(made_us, given, is_agreed, now);
+        let made = |given, is_agreed| earliest_proof_time(made_us, given, is_agreed, now);
         assert_eq!(made(51_000_000, true), 51_000_000);
         assert_eq!(made(51_000_001, true), made_us);
         assert_eq!(made(58_000_000, true), made_us);

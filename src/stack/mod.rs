@@ -24,13 +24,13 @@
 //! A layer refuses with `Err(Refusal)`. Otherwise a request must pass every layer.
 //!
 //! A request may wait: for its turn at a limit, for its body, for a store, for an issuer. Token and
-//! client are checked again after the wait, where layers 7 and 9 begin: see `again.rs`.
+//! client are checked again after the wait, where layers 7 and 9 begin: see `recheck.rs`.
 
-mod again;
 mod build;
 mod context;
 mod identity;
 mod limits;
+mod recheck;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ use crate::token::Requirements;
 use limits::{not_counted, not_counted_by};
 
 pub use context::{
-    CallbackResults, Door, HostInput, LimitView, PendingIdentity, RequestContext, Step,
+    CallbackResults, HostInput, LimitView, PendingIdentity, RecheckPoint, RequestContext, Step,
     StoreAnswer, StoreAsk, Suspension,
 };
 
@@ -150,22 +150,22 @@ impl Stack {
         match (ctx.awaited.take(), answer) {
             (Some(Suspension::Revocations(candidate)), StoreAnswer::Done(answer)) => {
                 answer.map_err(|_| stale_refusal())?;
-                ctx.store_said_us = ctx.now.mono_us;
+                ctx.revocations_read_us = ctx.now.mono_us;
                 self.check_revoked(ctx, candidate)?;
                 self.identified(ctx)
             }
             (Some(Suspension::Again(door)), StoreAnswer::Done(answer)) => {
                 answer.map_err(|_| stale_refusal())?;
-                ctx.store_said_us = ctx.now.mono_us;
+                ctx.revocations_read_us = ctx.now.mono_us;
                 match door {
-                    Door::Policy => self.welcome(ctx),
+                    RecheckPoint::Policy => self.before_policy(ctx),
                     // The bytes are not kept here: they are requested once more.
-                    Door::Body => self.enter(ctx, door),
+                    RecheckPoint::Body => self.enter(ctx, door),
                 }
             }
             (Some(Suspension::Proof), StoreAnswer::Judged(answer)) => {
                 self.proof_answered(ctx, &answer)?;
-                self.hold_back(ctx)
+                self.apply_delay(ctx)
             }
             (Some(Suspension::Keys { again }), _) => {
                 let step = self.keys_arrived(again, ctx)?;
@@ -185,7 +185,7 @@ impl Stack {
     pub fn resume_after_delay(&self, ctx: &mut RequestContext, now: Now) -> Step {
         ctx.delay_slots.clear();
         ctx.now = now;
-        self.welcome(ctx).unwrap_or_else(|refusal| self.refuse(refusal))
+        self.before_policy(ctx).unwrap_or_else(|refusal| self.refuse(refusal))
     }
 
     /// Layers 9 and 10, on the bytes of the body.
@@ -256,29 +256,29 @@ impl Stack {
     fn admitted(&self, ctx: &mut RequestContext) -> Result<Step, Refusal> {
         match self.use_proof(ctx)? {
             Some(step) => Ok(step),
-            None => self.hold_back(ctx),
+            None => self.apply_delay(ctx),
         }
     }
 
     /// After layer 6: the request may have to wait for its turn.
-    fn hold_back(&self, ctx: &mut RequestContext) -> Result<Step, Refusal> {
+    fn apply_delay(&self, ctx: &mut RequestContext) -> Result<Step, Refusal> {
         match ctx.delay_ms.take() {
             Some(ms) => Ok(Step::Delay { ms }),
-            None => self.welcome(ctx),
+            None => self.before_policy(ctx),
         }
     }
 
     /// Layers 7 and 8, for a request that is still admitted.
-    fn welcome(&self, ctx: &mut RequestContext) -> Result<Step, Refusal> {
-        match self.ask_again(ctx, Door::Policy)? {
+    fn before_policy(&self, ctx: &mut RequestContext) -> Result<Step, Refusal> {
+        match self.ask_again(ctx, RecheckPoint::Policy)? {
             Some(step) => Ok(step),
-            None => self.enter(ctx, Door::Policy),
+            None => self.enter(ctx, RecheckPoint::Policy),
         }
     }
 
     /// Continues after a door, up to the body.
-    fn enter(&self, ctx: &mut RequestContext, door: Door) -> Result<Step, Refusal> {
-        if door == Door::Policy && self.policy.is_some() && !self.policy_reads_body() {
+    fn enter(&self, ctx: &mut RequestContext, door: RecheckPoint) -> Result<Step, Refusal> {
+        if door == RecheckPoint::Policy && self.policy.is_some() && !self.policy_reads_body() {
             self.ask_policy(ctx, None)?;
         }
         if let Some(payload) = &self.payload
@@ -299,7 +299,7 @@ impl Stack {
 
     /// Layers 9 and 10 for a request with a body, if it is still admitted.
     fn judge_body(&self, ctx: &mut RequestContext, body: &[u8]) -> Result<Step, Refusal> {
-        match self.ask_again(ctx, Door::Body)? {
+        match self.ask_again(ctx, RecheckPoint::Body)? {
             Some(step) => Ok(step),
             None => self.accept(ctx, Some(body)),
         }

@@ -12,7 +12,7 @@ pub struct QueuedCommand {
     /// The command.
     pub question: StoreCommand,
     /// Receives the result.
-    pub waiter: Responder,
+    pub responder: Responder,
 }
 
 /// Results of store commands, each with the ticket of its request.
@@ -86,8 +86,8 @@ impl Responder {
         told: impl Iterator<Item = (Self, Result<CommandResult, StoreError>)>,
     ) {
         let mut batches: Vec<(Arc<dyn CompletionSink>, Completions)> = Vec::new();
-        for (mut waiter, answer) in told {
-            match waiter.leave() {
+        for (mut responder, answer) in told {
+            match responder.leave() {
                 Receiver::Nobody => {}
                 Receiver::One(reply) => reply(answer),
                 Receiver::Ticket(recipient, ticket) => {
@@ -143,21 +143,21 @@ mod tests {
     }
 
     fn answer() -> CommandResult {
-        CommandResult { admitted: true, standings: Few::new() }
+        CommandResult { admitted: true, statuses: Few::new() }
     }
 
     #[test]
     fn each_thread_gets_the_answers_of_a_batch_in_one_call_and_in_their_order() {
         let (one, two) = (Arc::new(Calls::default()), Arc::new(Calls::default()));
-        let waiter = |calls: &Arc<Calls>, ticket| {
+        let responder = |calls: &Arc<Calls>, ticket| {
             let recipient: Arc<dyn CompletionSink> = Arc::<Calls>::clone(calls);
             Responder::ticket(recipient, ticket)
         };
         let told = [
-            (waiter(&one, 3), Ok(answer())),
-            (waiter(&two, 7), Err(StoreError::Timeout)),
-            (waiter(&one, 1), Ok(answer())),
-            (waiter(&one, 2), Err(StoreError::Refused)),
+            (responder(&one, 3), Ok(answer())),
+            (responder(&two, 7), Err(StoreError::Timeout)),
+            (responder(&one, 1), Ok(answer())),
+            (responder(&one, 2), Err(StoreError::Refused)),
         ];
         Responder::complete_all(told.into_iter());
         assert_eq!(*one.0.lock(), [vec![(3, true), (1, true), (2, false)]]);

@@ -26,7 +26,7 @@ pub struct MemoryStore {
     notices: RuntimeOverrides,
     /// The latest end of a signal in the store.
     signals_until_us: AtomicU64,
-    /// The id of the next count of requests in flight, see `under_way.rs`.
+    /// The id of the next count of requests in flight, see `in_flight_slots.rs`.
     next_count: AtomicU64,
     low: RandomState,
     high: RandomState,
@@ -193,15 +193,15 @@ impl MemoryStore {
     /// forgotten meanwhile, this frees no slot of a later count.
     pub fn ended(&self, key: &Key, count: u64) {
         if let Some(shard) = self.shards.get(key.shard()) {
-            shard.0.lock().under_way.give_back(key, count);
+            shard.0.lock().in_flight_slots.give_back(key, count);
         }
     }
 
     /// How many keys have requests in flight.
     #[cfg(test)]
     #[must_use]
-    pub fn keys_under_way(&self) -> usize {
-        self.shards.iter().map(|shard| shard.0.lock().under_way.len()).sum()
+    pub fn keys_with_slots(&self) -> usize {
+        self.shards.iter().map(|shard| shard.0.lock().in_flight_slots.len()).sum()
     }
 
     /// Whether the store may have a signal that has not ended.
@@ -315,12 +315,12 @@ impl Locked<'_> {
 
     /// How many requests of `key` are in flight.
     #[must_use]
-    pub fn under_way(&self, key: &Key) -> u32 {
+    pub fn in_flight_slots(&self, key: &Key) -> u32 {
         let number = key.shard();
         let mut locked = self.few.iter().flatten().chain(&self.more);
         locked
             .find(|(locked, _)| *locked == number)
-            .map_or(0, |(_, shard)| shard.under_way.count(key))
+            .map_or(0, |(_, shard)| shard.in_flight_slots.count(key))
     }
 
     /// Starts a request of `key`. Returns the count id, which [`MemoryStore::ended`] needs at its
@@ -328,13 +328,13 @@ impl Locked<'_> {
     pub fn begins(&mut self, key: &Key) -> u64 {
         let store = self.store;
         let next = || store.next_count.fetch_add(1, Ordering::Relaxed);
-        self.shard_mut(key).map_or(u64::MAX, |shard| shard.under_way.take(key, next))
+        self.shard_mut(key).map_or(u64::MAX, |shard| shard.in_flight_slots.take(key, next))
     }
 
     /// Frees all slots of `key`.
-    pub fn forget_under_way(&mut self, key: &Key) {
+    pub fn forget_slots(&mut self, key: &Key) {
         if let Some(shard) = self.shard_mut(key) {
-            shard.under_way.forget(key);
+            shard.in_flight_slots.forget(key);
         }
     }
 

@@ -19,7 +19,7 @@
 //!   fingerprint under a random key of its own. Among the 2^20 keys of a default store, two are
 //!   equal with a chance of 2^-89, and without the random key an attacker can't search for a pair.
 //!
-//! Requests in flight are counted beside the records ([`under_way`]), one entry for each key with
+//! Requests in flight are counted beside the records ([`in_flight_slots`]), one entry for each key with
 //! any. A request takes more memory than its entry, so a bound on requests bounds the entries too.
 //!
 //! The store reclaims expired records when it needs their room. There is no timer and no thread,
@@ -29,6 +29,7 @@ pub mod ask;
 pub mod config;
 pub mod error;
 pub(crate) mod fault;
+pub(crate) mod in_flight_slots;
 pub(crate) mod memory;
 pub mod notices;
 pub(crate) mod outage;
@@ -39,7 +40,6 @@ pub(crate) mod table;
 pub(crate) mod tcp;
 #[cfg(test)]
 mod tests;
-pub(crate) mod under_way;
 
 pub use config::MemoryConfig;
 pub use error::{Reply, StoreError};

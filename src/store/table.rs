@@ -7,8 +7,8 @@
 
 use parking_lot::Mutex;
 
+use super::in_flight_slots::UnderWay;
 use super::memory::Key;
-use super::under_way::UnderWay;
 
 const WAYS: usize = 8;
 /// The most rules with a shared count in one shard at a time.
@@ -131,7 +131,7 @@ pub(crate) struct Shard {
     overflow: Vec<(u64, Record)>,
     /// The end of the last shared count.
     overflow_until_us: u64,
-    pub(crate) under_way: UnderWay,
+    pub(crate) in_flight_slots: UnderWay,
 }
 
 impl Shard {
@@ -149,7 +149,7 @@ impl Shard {
             halvings,
             overflow: Vec::with_capacity(MAX_OVERFLOW),
             overflow_until_us: 0,
-            under_way: UnderWay::default(),
+            in_flight_slots: UnderWay::default(),
         }
     }
 

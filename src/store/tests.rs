@@ -58,10 +58,10 @@ fn a_cleared_store_has_no_key_and_a_request_from_before_frees_no_place_of_a_late
     let before = store.lock(std::iter::once(one)).begins(&one);
     store.note_signal(1_000);
     store.clear();
-    assert!(store.is_empty(1) && !store.has_signals(1) && store.keys_under_way() == 0);
+    assert!(store.is_empty(1) && !store.has_signals(1) && store.keys_with_slots() == 0);
     store.lock(std::iter::once(one)).begins(&one);
     store.ended(&one, before);
-    assert_eq!(store.keys_under_way(), 1);
+    assert_eq!(store.keys_with_slots(), 1);
     assert!(put(&store, one, record(1, 1_000, 1), 1) && store.len(1) == 1);
 }
 

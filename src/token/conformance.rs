@@ -6,7 +6,7 @@ use thiserror::Error;
 use crate::clock::Now;
 use crate::error::ConfigError;
 use crate::jose::{Compact, MAX_TOKEN_BYTES};
-use crate::keys::key_options::{SetOf, jwk_set};
+use crate::keys::key_options::{SetOrigin, jwk_set};
 use crate::keys::ring::KeyRing;
 use crate::token::denial::TokenError;
 use crate::token::verify::VerifyError;
@@ -34,7 +34,7 @@ pub fn verify_compact(token: &str, jwk_or_set: &Value, now: Now) -> Result<Vec<u
     } else {
         json!({ "keys": [jwk_or_set] })
     };
-    let ring = KeyRing::new(jwk_set("jwk", &set, None, SetOf::Vectors)?.keys)?;
+    let ring = KeyRing::new(jwk_set("jwk", &set, None, SetOrigin::Vectors)?.keys)?;
     let read = || {
         let compact = Compact::read(token, MAX_TOKEN_BYTES).map_err(TokenError::Malformed)?;
         let key = ring

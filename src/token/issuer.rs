@@ -11,7 +11,7 @@ use crate::config::options::Options;
 use crate::error::{ConfigCode, ConfigError};
 use crate::keys::LeftOut;
 use crate::keys::algorithm::{Algorithm, Family};
-use crate::keys::key_options::{SetOf, algorithm_at, keys, plain_text, secret_key};
+use crate::keys::key_options::{SetOrigin, algorithm_at, keys, plain_text, secret_key};
 use crate::keys::ring::KeyRing;
 use crate::remote_keys::{RemoteKeys, Source, parse_stale_for};
 use crate::rotation::{Rotation, RotationConfig};
@@ -155,7 +155,7 @@ impl Issuer {
         if spiffe.is_some() {
             allowed = Some(svid_algorithms(&listed.path_of("algorithms"), allowed)?);
         }
-        let set = if spiffe.is_some() { SetOf::Bundle } else { SetOf::Public };
+        let set = if spiffe.is_some() { SetOrigin::Bundle } else { SetOrigin::Public };
         let discovers = preset == Some(Preset::Vault);
         let (keys, left_out) = match Source::parse(options, &issuer, discovers)? {
             None => {
@@ -293,7 +293,7 @@ impl Issuer {
 fn own_keys(
     options: &Options<'_>,
     allowed: Option<&[Algorithm]>,
-    set: SetOf,
+    set: SetOrigin,
     lifetime: &Options<'_>,
 ) -> Result<(IssuerKeys, Vec<LeftOut>), ConfigError> {
     let Some(value) = options.get("rotation") else {

@@ -23,13 +23,13 @@ pub(crate) enum IssuerKeys {
 }
 
 impl IssuerKeys {
-    /// The one key that may have signed a token with this header at `now`. With `may_ask`, the
+    /// The one key that may have signed a token with this header at `now`. With `may_fetch_keys`, the
     /// result may be to wait for the issuer.
     pub(crate) fn choose(
         &self,
         header: &Header,
         now: Now,
-        may_ask: bool,
+        may_fetch_keys: bool,
     ) -> Result<Arc<Key>, VerifyError> {
         match self {
             Self::Fixed(ring) => Ok(Arc::clone(ring.choose(header, now.unix_seconds())?)),
@@ -39,7 +39,7 @@ impl IssuerKeys {
                 Ok(Arc::clone(secret.choose(header, now.unix_seconds())?))
             }
             Self::Remote(remote, _) => {
-                let key = remote.choose(header, now, may_ask)?;
+                let key = remote.choose(header, now, may_fetch_keys)?;
                 key.ok_or_else(|| VerifyError::Pending(Arc::clone(remote)))
             }
             Self::Rotating(rotation, ring) => {

@@ -69,5 +69,6 @@ pub use issuer::Issuer;
 pub use presentation::{DpopMode, PresentedToken, Source, TokenSources};
 pub use resource::ProtectedResource;
 pub use verify::{
-    Claims, Fingerprint, Revocable, Verified, Verifier, VerifyError, no_name, no_token_or_jti,
+    Claims, Fingerprint, Revocable, Verified, Verifier, VerifyError, name_misuse,
+    token_or_jti_misuse,
 };

@@ -226,7 +226,7 @@ impl Verifier {
     /// It does not check revocation: see [`crate::revocation`]. It refuses a token that is bound to
     /// a key or a certificate, since it has no proof to check: see [`Self::verify_bound`].
     pub fn verify(&self, token: &str, now: Now) -> Result<Arc<Verified>, TokenError> {
-        self.verify_bound(token, now).and_then(unbound)
+        self.verify_bound(token, now).and_then(reject_bound)
     }
 
     /// As [`Self::verify`], but also accepts bound tokens. The caller must check
@@ -238,7 +238,7 @@ impl Verifier {
     /// As [`Self::verify`], but returns [`VerifyError::Pending`] if a fetch of the key is in flight
     /// or this token starts one. Then wait with [`RemoteKeys::wait`] and call again.
     pub fn verify_or_wait(&self, token: &str, now: Now) -> Result<Arc<Verified>, VerifyError> {
-        Ok(unbound(self.verify_bound_or_wait(token, now)?)?)
+        Ok(reject_bound(self.verify_bound_or_wait(token, now)?)?)
     }
 
     /// As [`Self::verify_or_wait`], but also accepts bound tokens, as [`Self::verify_bound`] does.
@@ -250,7 +250,12 @@ impl Verifier {
         self.judge(token, now, true)
     }
 
-    fn judge(&self, token: &str, now: Now, may_ask: bool) -> Result<Arc<Verified>, VerifyError> {
+    fn judge(
+        &self,
+        token: &str,
+        now: Now,
+        may_fetch_keys: bool,
+    ) -> Result<Arc<Verified>, VerifyError> {
         if let Some(known) = self.config.cache.as_ref().and_then(|cache| cache.get(token))
             // An expired key may have a successor of the same name: then the token is verified
             // again.
@@ -260,7 +265,7 @@ impl Verifier {
             claims::check_time(&known.issuer, &known.times, now)?;
             return Ok(Arc::clone(&known.verified));
         }
-        let found = self.verify_at_any_time(token, now, may_ask)?;
+        let found = self.verify_at_any_time(token, now, may_fetch_keys)?;
         claims::check_time(&found.issuer, &found.times, now)?;
         let verified = Arc::new(found.verified);
         if let Some(cache) = &self.config.cache {
@@ -297,15 +302,15 @@ impl Verifier {
         &self,
         token: &str,
         now: Now,
-        may_ask: bool,
-    ) -> Result<Judged, VerifyError> {
+        may_fetch_keys: bool,
+    ) -> Result<VerifiedToken, VerifyError> {
         let compact = Compact::read(token, self.config.presentation.max_token_bytes)?;
         // With one issuer, the payload is decoded only after the signature is verified: without a
         // key, an attacker cannot reach the claims reader. With several, the payload must select
         // the issuer first.
         let (issuer, key, text, registered) = match self.config.issuers.as_slice() {
             [only] => {
-                let key = signed(only, &compact, now, may_ask)?;
+                let key = verify_signature(only, &compact, now, may_fetch_keys)?;
                 let text = compact.text()?;
                 let registered = claims::check(only, &claims::read(&text)?)?;
                 (only, key, text, registered)
@@ -314,7 +319,7 @@ impl Verifier {
                 let text = compact.text()?;
                 let claims = claims::read(&text)?;
                 let issuer = claims::issuer_of(several, &claims)?;
-                let key = signed(issuer, &compact, now, may_ask)?;
+                let key = verify_signature(issuer, &compact, now, may_fetch_keys)?;
                 let registered = claims::check(issuer, &claims)?;
                 (issuer, key, text, registered)
             }
@@ -326,18 +331,18 @@ impl Verifier {
             return Err(TokenError::Key.into());
         }
         let verified = identity(issuer, text, registered, &key, compact.signing_input);
-        Ok(Judged { verified, times, key, issuer: Arc::clone(issuer) })
+        Ok(VerifiedToken { verified, times, key, issuer: Arc::clone(issuer) })
     }
 }
 
 /// Checks the signature and the `typ`, and returns the key of `issuer` that made the signature.
-fn signed(
+fn verify_signature(
     issuer: &Issuer,
     compact: &Compact<'_>,
     now: Now,
-    may_ask: bool,
+    may_fetch_keys: bool,
 ) -> Result<Arc<Key>, VerifyError> {
-    let key = issuer.keys.choose(&compact.header, now, may_ask)?;
+    let key = issuer.keys.choose(&compact.header, now, may_fetch_keys)?;
     if !key.verify(compact.signing_input.as_bytes(), compact.signature()) {
         return Err(TokenError::Signature.into());
     }
@@ -346,12 +351,12 @@ fn signed(
 }
 
 /// Refuses a bound token: it needs a proof.
-fn unbound(verified: Arc<Verified>) -> Result<Arc<Verified>, TokenError> {
+fn reject_bound(verified: Arc<Verified>) -> Result<Arc<Verified>, TokenError> {
     if verified.confirmation.is_some() { Err(TokenError::Bound) } else { Ok(verified) }
 }
 
 /// A token whose signature and claims are good, and everything that the cache checks again.
-struct Judged {
+struct VerifiedToken {
     verified: Verified,
     times: Times,
     key: Arc<Key>,
@@ -399,7 +404,7 @@ fn check_typ(issuer: &Issuer, typ: Option<&str>) -> Result<(), TokenError> {
 /// The advice for a `text` that is neither a token nor a `jti`: a token with text around it, or a
 /// refresh token. Treating it as a `jti` would revoke nothing.
 #[must_use]
-pub fn no_token_or_jti(text: &str) -> Option<&'static str> {
+pub fn token_or_jti_misuse(text: &str) -> Option<&'static str> {
     let scheme = text.split_once(' ').map(|(scheme, _)| scheme);
     let is_scheme =
         |scheme: &str| scheme.eq_ignore_ascii_case("Bearer") || scheme.eq_ignore_ascii_case("DPoP");
@@ -422,7 +427,7 @@ pub fn no_token_or_jti(text: &str) -> Option<&'static str> {
 
 /// The advice for a `text` that cannot name a subject, session or key: it is or contains a token.
 #[must_use]
-pub fn no_name(text: &str) -> Option<&'static str> {
+pub fn name_misuse(text: &str) -> Option<&'static str> {
     (holds_token(text) || holds_refresh_token(text))
         .then_some("must be a name, not a token: give the claim of the token that has it")
 }

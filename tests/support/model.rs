@@ -47,11 +47,11 @@ impl Model {
                 self.0.insert((*subject, demand.tag), changed);
             }
         }
-        let standings = asked.iter().zip(fits).map(|((subject, demand, now_us), fits)| {
+        let statuses = asked.iter().zip(fits).map(|((subject, demand, now_us), fits)| {
             let Count { state, blocked_until_us } = self.count(*subject, demand, *now_us);
             LimitStatus { fits, state, factor: WHOLE, blocked_until_us, now_us: *now_us }
         });
-        CommandResult { admitted, standings: standings.collect() }
+        CommandResult { admitted, statuses: statuses.collect() }
     }
 
     /// Nothing is known of the subject any more.

@@ -123,7 +123,7 @@ impl Limiter {
         let policy = self.policy(&pending.name)?;
         // The cached state of the key is stale now.
         self.forget(&pending.keys);
-        let standing = match answer.standings.first() {
+        let standing = match answer.statuses.first() {
             Some(standing) => *standing,
             // An operation that frees all slots returns no state.
             None if policy.own.rule.is_in_flight() && !pending.op.has_reply() => LimitStatus {

@@ -180,8 +180,8 @@ pub(super) fn plan(
         }
         // Of many requests that find the lease spent at once, one requests a lease for all.
         if spendable && !lease.is_asked_for(now_us) {
-            part.ahead = wanted(part, lease, instances, now) - 1;
-            if part.ahead > 0 {
+            part.prefetch = wanted(part, lease, instances, now) - 1;
+            if part.prefetch > 0 {
                 lease.asking_ms = low(now_us / 1000).wrapping_add(ASKING_MS);
             }
         }
@@ -198,7 +198,7 @@ pub(super) fn keep(locked: &mut Locked<'_>, part: &mut PolicyCheck<'_>) {
     let (key, now_us) = (part.key.variant(LEASED), part.now.mono_us);
     let known = locked.get(&key, now_us).map(|record| Lease::read(&record));
     let mut lease = known.unwrap_or_default();
-    if part.ahead > 0 {
+    if part.prefetch > 0 {
         let end_us = end_us(&part.counter.rule, part.now);
         // If an earlier lease has a rest, the earlier end applies to both.
         if lease.left > 0 && lease.until_us > now_us {
@@ -206,7 +206,7 @@ pub(super) fn keep(locked: &mut Locked<'_>, part: &mut PolicyCheck<'_>) {
         } else {
             (lease.left, lease.until_us) = (0, end_us);
         }
-        lease.left = lease.left.saturating_add(part.cost.saturating_mul(part.ahead));
+        lease.left = lease.left.saturating_add(part.cost.saturating_mul(part.prefetch));
         lease.asking_ms = 0;
         if !locked.put_own(&key, lease.record(now_us), now_us) {
             // Without an entry the lease is lost, so less is admitted, never more.

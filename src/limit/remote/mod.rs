@@ -30,7 +30,7 @@ use crate::store::{Key, Locked, Record, SPENT, StoreError};
 /// The maximum time for which a refusal of the store is cached, even if its own wait is longer. So
 /// a reset by another process takes effect that soon, and a client over its limit costs one store
 /// command in this time.
-const BELIEVED_US: u64 = 1_000_000;
+const REFUSAL_CACHE_US: u64 = 1_000_000;
 const REFUSED: u64 = 0x5245_4655_5345_4421;
 const ALONE: u64 = 0x414c_4f4e_4521_2121;
 
@@ -55,7 +55,7 @@ struct PendingPolicyCheck {
     key: Key,
     subject: SubjectKey,
     cost: u32,
-    ahead: u32,
+    prefetch: u32,
     delay_slot: Option<DelaySlot>,
     held: Option<Box<SharedSlot>>,
 }
@@ -77,7 +77,7 @@ impl Limiter {
         if parts.is_empty() {
             return Ok(Check::Done(self.report(parts, true)));
         }
-        if let Some(allowed) = self.look_here(&mut parts, clock) {
+        if let Some(allowed) = self.decide_from_cache(&mut parts, clock) {
             return Ok(Check::Done(self.report(parts, allowed)));
         }
         if !shared.status().is_available() {
@@ -112,14 +112,14 @@ impl Limiter {
                 return self.without_store(parts, shared, clock, away).map(Check::Done);
             }
         };
-        if !answer.admitted && parts.iter().any(|part| part.ahead > 0) {
+        if !answer.admitted && parts.iter().any(|part| part.prefetch > 0) {
             // The cost with the lease was too high. This request alone may fit.
             for part in &mut parts {
-                part.ahead = 0;
+                part.prefetch = 0;
             }
             return ask(parts, shared);
         }
-        for (part, standing) in in_asked_order(&mut parts).into_iter().zip(&answer.standings) {
+        for (part, standing) in in_asked_order(&mut parts).into_iter().zip(&answer.statuses) {
             part.now = shared.status().judged_at(standing.now_us, now);
             part.fits = standing.fits;
             if part.is_in_flight() {
@@ -181,7 +181,7 @@ impl Limiter {
             // Otherwise processes that compete for the last of a quota would send a command for
             // each request.
             let pause_us = part.wait_us().max(lease::span_us(part.rule()) / 10);
-            let until_us = now_us + pause_us.min(BELIEVED_US);
+            let until_us = now_us + pause_us.min(REFUSAL_CACHE_US);
             let refusal = Record {
                 state: [u64::from(part.cost), 0],
                 expires_us: until_us,
@@ -194,7 +194,7 @@ impl Limiter {
 
     /// The decision that the cached state allows, `Some` with whether the request is admitted: the
     /// store has just refused a similar request, or a lease covers it.
-    fn look_here(&self, parts: &mut Few<PolicyCheck<'_>>, now: Now) -> Option<bool> {
+    fn decide_from_cache(&self, parts: &mut Few<PolicyCheck<'_>>, now: Now) -> Option<bool> {
         let mut locked = self.store.lock(parts.iter().map(|part| part.key));
         let mut known: SmallVec<[bool; 8]> = SmallVec::with_capacity(parts.len());
         let mut refused = false;
@@ -299,7 +299,7 @@ impl Pending {
                 key: part.key,
                 subject: part.subject?,
                 cost: part.cost,
-                ahead: part.ahead,
+                prefetch: part.prefetch,
                 delay_slot: part.delay_slot,
                 held: part.held,
             })
@@ -326,7 +326,7 @@ impl Pending {
                     share: None,
                     scaled: None,
                     delay_slot: pending.delay_slot,
-                    ahead: pending.ahead,
+                    prefetch: pending.prefetch,
                     leased: 0,
                     fits: false,
                     taken: None,
@@ -366,7 +366,7 @@ fn subjects_of(parts: &[PolicyCheck<'_>]) -> Vec<SubjectCommand> {
     let mut subjects: Vec<SubjectCommand> = Vec::with_capacity(parts.len());
     for part in parts.iter().filter(|part| !part.is_in_flight()) {
         let Some(subject) = part.subject else { continue };
-        let cost = part.cost.saturating_mul(part.ahead + 1);
+        let cost = part.cost.saturating_mul(part.prefetch + 1);
         let demand = LimitCheck { tag: part.counter.tag, rule: part.asked_rule(), cost };
         match subjects.iter_mut().find(|known| known.subject == subject) {
             Some(known) => known.demands.push(demand),

@@ -56,7 +56,7 @@ fn a_request_holds_its_place_until_it_is_over_however_long_that_is() {
     assert_eq!(taken(&limiter), 1);
     assert!(check(&limiter, &request(&client), at(0)).allowed);
     drop(two);
-    assert_eq!((taken(&limiter), limiter.store().keys_under_way()), (0, 0));
+    assert_eq!((taken(&limiter), limiter.store().keys_with_slots()), (0, 0));
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn a_role_has_places_of_its_own_and_the_most_generous_counts() {
         }
     }
     limiter.reset("reports", &[KEY]).unwrap();
-    assert_eq!(limiter.store().keys_under_way(), 0, "by hand it reaches every tier");
+    assert_eq!(limiter.store().keys_with_slots(), 0, "by hand it reaches every tier");
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn who_gives_a_place_back_twice_or_late_frees_nobody_elses() {
     limiter.call("reports", &[KEY], AdminOp::Reset, at(0)).unwrap();
     let young: Vec<_> = (0..2).map(|_| check(&limiter, &request(&client), at(0))).collect();
     let charged = Reservation::new(Arc::clone(&limiter), Vec::new(), std::mem::take(&mut old.held));
-    assert!(charged.holds_places());
+    assert!(charged.has_slots());
     assert!(charged.settle(true, at(0)).is_empty(), "no other store is to be told");
     drop(old);
     assert_eq!(taken(&limiter), 2);
@@ -179,7 +179,7 @@ fn a_flood_of_keys_neither_frees_a_place_nor_is_remembered() {
         assert!(check(&limiter, &request(&stranger), at(u64::from(i))).allowed);
     }
     assert!(!check(&limiter, &request(&client), at(SECOND)).allowed);
-    assert_eq!(limiter.store().keys_under_way(), 1);
+    assert_eq!(limiter.store().keys_with_slots(), 1);
     // All requests of a crowd in flight are counted, however much the store may hold.
     let crowd: Vec<_> = (0..20_000_u32)
         .map(|i| {
@@ -190,7 +190,7 @@ fn a_flood_of_keys_neither_frees_a_place_nor_is_remembered() {
         })
         .collect();
     drop((crowd, held));
-    assert_eq!(limiter.store().keys_under_way(), 0);
+    assert_eq!(limiter.store().keys_with_slots(), 0);
 }
 
 #[test]
@@ -288,7 +288,7 @@ proptest! {
             }
         }
         drop(inside);
-        prop_assert_eq!(limiter.store().keys_under_way(), 0);
+        prop_assert_eq!(limiter.store().keys_with_slots(), 0);
     }
 }
 

@@ -405,7 +405,7 @@ pub(super) struct Results {
 #[derive(Debug)]
 struct ChargedPart {
     part: Part,
-    standings: Option<Few<LimitStatus>>,
+    statuses: Option<Few<LimitStatus>>,
 }
 
 impl Results {
@@ -415,12 +415,12 @@ impl Results {
         &'r self,
         questions: &'r [StoreCommand],
     ) -> impl Iterator<Item = StoreCommand> + 'r {
-        let subjects = move |ChargedPart { part, standings }: &ChargedPart| {
-            let mut standings = standings.as_deref();
+        let subjects = move |ChargedPart { part, statuses }: &ChargedPart| {
+            let mut statuses = statuses.as_deref();
             let mut back = Vec::new();
             for ask in questions.get(part.question)?.subjects.get(part.subjects.clone())? {
-                back.extend(ask.refund(standings));
-                standings = standings.and_then(|standings| standings.get(ask.demands.len()..));
+                back.extend(ask.refund(statuses));
+                statuses = statuses.and_then(|statuses| statuses.get(ask.demands.len()..));
             }
             (!back.is_empty()).then(|| StoreCommand::about(Action::Refund, back))
         };
@@ -430,7 +430,7 @@ impl Results {
 
 /// Reads the replies to the calls of a batch.
 pub(super) fn read(calls: &[Call], replies: &[Value], questions: &[StoreCommand]) -> Results {
-    let nothing = || CommandResult { admitted: true, standings: Few::new() };
+    let nothing = || CommandResult { admitted: true, statuses: Few::new() };
     let mut answers: Vec<Result<CommandResult, StoreError>> =
         questions.iter().map(|_| Ok(nothing())).collect();
     let mut charged = Vec::new();
@@ -462,20 +462,20 @@ pub(super) fn read(calls: &[Call], replies: &[Value], questions: &[StoreCommand]
                 reader.part(part.of(questions), part.slots(questions), consumes, now_us)
             });
             let Some(answer) = answers.get_mut(part.question) else { continue };
-            let Some((admitted, standings)) = read else {
+            let Some((admitted, statuses)) = read else {
                 *answer = Err(StoreError::Refused);
                 continue;
             };
             if admitted && consumes {
-                let standings = part.is_some_of(questions).then(|| standings.clone());
-                charged.push(ChargedPart { part: part.clone(), standings });
+                let statuses = part.is_some_of(questions).then(|| statuses.clone());
+                charged.push(ChargedPart { part: part.clone(), statuses });
             }
             if let Ok(answer) = answer {
                 answer.admitted &= admitted;
-                if answer.standings.is_empty() {
-                    answer.standings = standings;
+                if answer.statuses.is_empty() {
+                    answer.statuses = statuses;
                 } else {
-                    answer.standings.extend(standings);
+                    answer.statuses.extend(statuses);
                 }
             }
         }
@@ -510,10 +510,7 @@ fn proven(number: i64) -> Result<CommandResult, StoreError> {
         3 => (false, true, false),
         _ => return Err(StoreError::Refused),
     };
-    Ok(CommandResult {
-        admitted,
-        standings: [standing(own), standing(maker)].into_iter().collect(),
-    })
+    Ok(CommandResult { admitted, statuses: [standing(own), standing(maker)].into_iter().collect() })
 }
 
 impl Reader<'_> {
@@ -526,7 +523,7 @@ impl Reader<'_> {
         now_us: u64,
     ) -> Option<(bool, Few<LimitStatus>)> {
         let [admitted] = self.bytes()?;
-        let mut standings = Few::with_capacity(subjects.len());
+        let mut statuses = Few::with_capacity(subjects.len());
         for subject in subjects {
             let bits = u32::from_le_bytes(self.bytes()?);
             let length = usize::from(u16::from_le_bytes(self.bytes()?));
@@ -534,7 +531,7 @@ impl Reader<'_> {
             self.0 = rest;
             for (i, demand) in subject.demands.iter().enumerate() {
                 let [state, block, signal] = entries_of(record, demand.tag, now_us);
-                standings.push(LimitStatus {
+                statuses.push(LimitStatus {
                     factor: signal.factor(),
                     fits: bits >> i.min(31) & 1 == 1,
                     state: demand.rule.from_wire(state.state),
@@ -547,7 +544,7 @@ impl Reader<'_> {
             let [fits] = self.bytes()?;
             let others = u64::from(u32::from_le_bytes(self.bytes()?));
             let own = u64::from(consumes && admitted == 1 && fits == 1);
-            standings.push(LimitStatus {
+            statuses.push(LimitStatus {
                 fits: fits == 1,
                 state: State([others + own, 0]),
                 factor: WHOLE,
@@ -555,7 +552,7 @@ impl Reader<'_> {
                 now_us,
             });
         }
-        Some((admitted == 1, standings))
+        Some((admitted == 1, statuses))
     }
 }
 

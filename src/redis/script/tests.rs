@@ -25,7 +25,7 @@ proptest! {
         let calls = calls(&questions, false);
         let results = read(&calls, &[Value::BulkString(bytes.clone())], &questions);
         if let Some(Ok(answer)) = results.answers.first() {
-            prop_assert_eq!(answer.standings.len(), limits + usize::from(slots));
+            prop_assert_eq!(answer.statuses.len(), limits + usize::from(slots));
             prop_assert_eq!(answer.admitted, bytes.get(8) == Some(&1));
         }
     }
@@ -53,7 +53,7 @@ fn places_are_given_back_before_any_is_asked_for_and_in_one_command_for_each_key
     assert_eq!(args.len(), 4);
     for reply in [Value::Int(1), Value::Int(0)] {
         let results = read(&calls[..1], &[reply], &questions[1..2]);
-        assert_eq!(results.answers, [Ok(CommandResult { admitted: true, standings: Few::new() })]);
+        assert_eq!(results.answers, [Ok(CommandResult { admitted: true, statuses: Few::new() })]);
     }
 }
 

@@ -92,7 +92,7 @@ struct Seen {
     admitted: BTreeMap<String, Vec<u64>>,
     /// By address, process and share, the times at which a process admitted one locally.
     alone: BTreeMap<(String, usize, u64), Vec<u64>>,
-    under_way: Vec<UnderWay>,
+    in_flight_slots: Vec<UnderWay>,
     used: BTreeSet<String>,
     /// Processes that have met the servers, and the times at which this changed the clock of one.
     met: BTreeSet<usize>,
@@ -291,10 +291,10 @@ impl Watch {
         let mut seen = self.seen.lock();
         let troubles = self.service.troubles.lock();
         let slot = UnderWay { process: asked.process, since_us: now_us, alone, is_over: false };
-        seen.under_way.push(slot);
-        let number = seen.under_way.len() - 1;
+        seen.in_flight_slots.push(slot);
+        let number = seen.in_flight_slots.len() - 1;
         let lives = |slot: &&UnderWay| !slot.is_over && !troubles.has_died(slot.process);
-        let living: Vec<UnderWay> = seen.under_way.iter().filter(lives).copied().collect();
+        let living: Vec<UnderWay> = seen.in_flight_slots.iter().filter(lives).copied().collect();
         let own = living.iter().filter(|slot| slot.process == asked.process).count() as u64;
         let mut found = None;
         if alone && own > (SLOTS.0 / u64::from(PROCESSES)).max(1) {
@@ -320,7 +320,7 @@ impl Watch {
 
     pub(super) fn ended(&self, number: Option<usize>) {
         if let Some(number) = number {
-            self.seen.lock().under_way[number].is_over = true;
+            self.seen.lock().in_flight_slots[number].is_over = true;
         }
     }
 

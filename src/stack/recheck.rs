@@ -9,7 +9,7 @@
 //! 1. Every resumption after a wait sets [`RequestContext::now`].
 //! 2. Layers 7 and 9 begin with [`Stack::ask_again`]: no request reaches a handler by another path.
 //!    So a new kind of wait can't miss the check.
-//! 3. If less than [`MOMENT`] has passed since the last check, nothing is checked. So a check is
+//! 3. If less than [`RECHECK_AFTER`] has passed since the last check, nothing is checked. So a check is
 //!    never older than that when the handler runs, and a request that has not waited pays for one
 //!    comparison.
 //! 4. Everything that time can change is checked: the lists of clients, the token (its times, its
@@ -17,7 +17,7 @@
 //!    the time. The rest is not: host, path, CSRF, proof, certificate. Limits have counted the
 //!    request, and an admitted request stays admitted.
 //! 5. The replica of the revocations is always checked. A route that requires the store's own
-//!    answer asks the store again if that answer is older than [`WORD`]: a slow body costs one more
+//!    answer asks the store again if that answer is older than [`REVOCATION_READ_TTL`]: a slow body costs one more
 //!    store command, and not one for each packet.
 //! 6. Earlier layers of the same request are checked as well ([`HostInput::earlier`]): the body may
 //!    be read by `guard.validate()`, which reads no token.
@@ -35,18 +35,18 @@ use crate::guard::TokenRequirement;
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::revocation::{SharedRevocations, stale_refusal};
-use crate::stack::{Door, RequestContext, Step, StoreAsk, Suspension};
+use crate::stack::{RecheckPoint, RequestContext, Step, StoreAsk, Suspension};
 
 /// How long a check of token and client stays valid.
-const MOMENT: Duration = Duration::from_millis(10);
+const RECHECK_AFTER: Duration = Duration::from_millis(10);
 /// How long an answer of the store stays valid, if a route requires one.
-const WORD: Duration = Duration::from_secs(1);
+const REVOCATION_READ_TTL: Duration = Duration::from_secs(1);
 
 /// The state of a request before it is checked again.
 #[derive(Debug, Clone, Copy)]
 struct Before {
     /// The time of the last answer of the store, on the monotonic clock.
-    store_said_us: u64,
+    revocations_read_us: u64,
     /// Whether it has passed without a user: a dead cookie counted as none.
     is_anonymous: bool,
 }
@@ -57,9 +57,9 @@ impl Stack {
     pub(super) fn ask_again(
         &self,
         ctx: &mut RequestContext,
-        door: Door,
+        door: RecheckPoint,
     ) -> Result<Option<Step>, Refusal> {
-        if ctx.now.mono_us.saturating_sub(ctx.judged_us) < micros(MOMENT) {
+        if ctx.now.mono_us.saturating_sub(ctx.rechecked_us) < micros(RECHECK_AFTER) {
             return Ok(None);
         }
         let Some(request) = &ctx.request else { return Ok(None) };
@@ -67,15 +67,15 @@ impl Stack {
         self.check_client(request, ctx.now, &mut ctx.reasons)?;
         let own = ctx.identity.is_some().then_some(self);
         let is_anonymous = ctx.identity.is_none() && ctx.extras.anonymous;
-        let known = Before { store_said_us: ctx.store_said_us, is_anonymous };
+        let known = Before { revocations_read_us: ctx.revocations_read_us, is_anonymous };
         for stack in own.into_iter().chain(ctx.extras.earlier.iter().map(Arc::as_ref)) {
             if let Some(list) = stack.check_again(request, ctx.now, known, &mut ctx.reasons)? {
                 ctx.awaited = Some(Suspension::Again(door));
                 return Ok(Some(Step::AskStore(StoreAsk::Revocations(list))));
             }
         }
-        ctx.judged_us = ctx.now.mono_us;
-        if door == Door::Body && !self.policy_reads_body() && self.policy_reads_time() {
+        ctx.rechecked_us = ctx.now.mono_us;
+        if door == RecheckPoint::Body && !self.policy_reads_body() && self.policy_reads_time() {
             self.ask_policy(ctx, None)?;
         }
         Ok(None)
@@ -98,20 +98,25 @@ impl Stack {
             .map_err(|denial| denial.to_refusal_by(presentation.scheme()))?;
         let Some(found) = found else { return Ok(None) };
         let verified = match tokens.verifier.verify_bound(found.token, now) {
-            Err(denial) if before.is_anonymous && self.clears(found.in_cookie, &denial) => {
+            Err(denial)
+                if before.is_anonymous && self.counts_as_anonymous(found.in_cookie, &denial) =>
+            {
                 return Ok(None);
             }
             verified => verified.map_err(|denial| denial.to_refusal_by(found.scheme))?,
         };
-        let heard = now.mono_us.saturating_sub(before.store_said_us) < micros(WORD);
+        let is_recent =
+            now.mono_us.saturating_sub(before.revocations_read_us) < micros(REVOCATION_READ_TTL);
         match tokens.known(self.fresh, now) {
             Known::Now => {}
-            Known::After(_) if heard => {}
+            Known::After(_) if is_recent => {}
             Known::After(list) => return Ok(Some(list)),
             Known::No => return Err(stale_refusal()),
         }
         match tokens.check(&verified) {
-            Err(denial) if before.is_anonymous && self.clears(found.in_cookie, &denial) => {
+            Err(denial)
+                if before.is_anonymous && self.counts_as_anonymous(found.in_cookie, &denial) =>
+            {
                 return Ok(None);
             }
             checked => checked.map_err(|denial| denial.to_refusal_by(found.scheme))?,
@@ -155,7 +160,7 @@ impl Stack {
 
     /// Whether any check of this request has to be repeated.
     #[must_use]
-    pub fn looks_again(&self, ctx: &RequestContext) -> bool {
+    pub fn needs_recheck(&self, ctx: &RequestContext) -> bool {
         self.clients
             || self.policy.is_some()
             || ctx.identity.is_some()
@@ -164,7 +169,7 @@ impl Stack {
 
     /// Whether a later layer repeats the checks of this stack if the request waits there.
     #[must_use]
-    pub fn is_asked_again(&self) -> bool {
+    pub fn is_rechecked_later(&self) -> bool {
         self.clients || self.token != TokenRequirement::Ignore
     }
 }
