@@ -73,7 +73,7 @@ module.exports = {
   READ_BODY: '1',
   REFUSE: '2',
   PREFLIGHT: '3',
-  ASK_KEYS: '4',
+  RUN_CALLBACKS: '4',
   DELAY: '6',
   ASK_CERTIFICATE: '7',
   // Lines.

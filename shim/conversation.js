@@ -46,7 +46,7 @@ const { whenCollected } = require('./shared.js')
 const { wait } = require('./store.js')
 const {
   read, readClaims, readHeaders,
-  PASS, READ_BODY, REFUSE, PREFLIGHT, ASK_KEYS, DELAY, ASK_CERTIFICATE,
+  PASS, READ_BODY, REFUSE, PREFLIGHT, RUN_CALLBACKS, DELAY, ASK_CERTIFICATE,
   KIND, STATUS, CODE, PROBLEM, READING, WAIT_MS, LIMIT, HAS_BODY, SECURE, HEADERS, RATE_LIMIT, CLAIMS, TOKEN, LIMITS, CHECKED, TICKET, RECEIPT
 } = require('./answer.js')
 
@@ -74,7 +74,7 @@ function buildConversation(owner, options, only) {
   const cors = corsPart(plan, only, rest)
   const functionAt = (path) => functions.get(path) ?? owner.functions.get(path)
   const askOrigin = plan.askOrigin ? functionAt('cors.origins') : null
-  const askKeys = plan.askKeys.map(([name, option, path]) => [name, option, functionAt(path)])
+  const callbacks = plan.callbacks.map(([name, option, path]) => [name, option, functionAt(path)])
   const { wantsParams, hasShadow, wantsResponse, isAskedAgain, body: bodies } = plan
   const onResponse = rest.onResponse ?? 'strip'
   const whole = only === null && options === undefined
@@ -190,7 +190,7 @@ function buildConversation(owner, options, only) {
       case PREFLIGHT:
         emit(ctx, 'preflight', Number(answer[STATUS]))
         return ctx.end(Number(answer[STATUS]), undefined)
-      case ASK_KEYS:
+      case RUN_CALLBACKS:
         return runCallbacks(ctx)
       case ASK_CERTIFICATE:
         return go(ctx, native.resumeWithCertificate(takeTicket(ctx), ctx.fingerprint()))
@@ -241,7 +241,7 @@ function buildConversation(owner, options, only) {
   }
 
   function runCallbacks(ctx) {
-    const results = askKeys.map(([name, option, fn]) => [name, option, checkedKey(name, option, fn(ctx.subject()))])
+    const results = callbacks.map(([name, option, fn]) => [name, option, checkedKey(name, option, fn(ctx.subject()))])
     return go(ctx, native.resumeWithCallbacks(takeTicket(ctx), JSON.stringify(results)))
   }
 

@@ -97,7 +97,7 @@ impl RenewedSession {
             || kept
                 .subject()
                 .and_then(|subject| tokens.subject_before(subject))
-                .is_some_and(|before| before >= kept.born_s);
+                .is_some_and(|before| before >= kept.login_s);
         if revoked { Err(RefreshError::Revoked) } else { Ok(()) }
     }
 
@@ -105,7 +105,7 @@ impl RenewedSession {
     #[must_use]
     pub fn to_json(&self) -> Value {
         json!({
-            "refreshToken": self.refresh_token, "audience": self.kept.audience, "born": self.kept.born_s,
+            "refreshToken": self.refresh_token, "audience": self.kept.audience, "born": self.kept.login_s,
             "expiresIn": self.kept.expires_in_s, "claims": self.kept.claims,
             "presented": self.presented_us,
         })
@@ -118,7 +118,7 @@ impl RenewedSession {
             refresh_token: value.get("refreshToken")?.as_str()?.to_owned(),
             kept: SessionData {
                 audience: serde_json::from_value(value.get("audience")?.clone()).ok()?,
-                born_s: value.get("born")?.as_u64()?,
+                login_s: value.get("born")?.as_u64()?,
                 expires_in_s: value.get("expiresIn")?.as_u64(),
                 claims: value.get("claims")?.as_object()?.clone(),
             },
@@ -208,8 +208,8 @@ impl Refresh {
     ) -> Result<(String, NewFamily), IssueError> {
         claims.insert("sid".to_owned(), issued.session.clone().into());
         let expires_in_s = expires_in.map(|expires_in| expires_in.as_secs());
-        let (audience, born_s) = (self.audience, issued.issued_at_s);
-        let kept = SessionData { audience, born_s, expires_in_s, claims };
+        let (audience, login_s) = (self.audience, issued.issued_at_s);
+        let kept = SessionData { audience, login_s, expires_in_s, claims };
         let token = RefreshToken::first(self.place(&issued.session)).ok_or(IssueError::Random)?;
         Ok((token.text(), token.opening(&issued.session, kept.encode())))
     }
@@ -328,7 +328,7 @@ impl Refresh {
         let kept = SessionData::decode(&kept).ok_or(RefreshError::Store(StoreError::Refused))?;
         // The store judges expiry by its own clock; a session must not last forever by that clock.
         let longest_s = longest_s(&self.config);
-        if self.is_shared() && Now::read().unix_seconds().saturating_sub(kept.born_s) > longest_s {
+        if self.is_shared() && Now::read().unix_seconds().saturating_sub(kept.login_s) > longest_s {
             return Err(RefreshError::Invalid);
         }
         let refresh_token = token.successor(&salt).text();
@@ -390,7 +390,7 @@ impl RenewedSession {
                 .kept
                 .expires_in_s
                 .map(|seconds| Duration::from_secs(seconds).min(signer.issuer().max_lifetime())),
-            after: self.kept.born_s.checked_sub(1),
+            after: self.kept.login_s.checked_sub(1),
         };
         let now = Now { unix_us: now.unix_us.max(self.presented_us), ..now };
         signer.issue(claims, options, now)

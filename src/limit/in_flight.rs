@@ -9,8 +9,8 @@
 //! this: [`ConcurrencyPermit`] releases its slot when it is dropped, so no way out of this crate
 //! forgets a slot or releases it twice.
 //!
-//! In this process slots are counted (`store/in_flight_slots.rs`). In a shared store each slot has its
-//! own name and expiry, which this process extends while the request lives
+//! In this process slots are counted (`store/in_flight_slots.rs`). In a shared store each slot has
+//! its own name and expiry, which this process extends while the request lives
 //! (`shared_store/slots.rs`). So the slots of a dead process expire, and releasing a name twice
 //! frees no other slot. Every slot of a shared store is counted here too, so that this process has
 //! its own count when the store becomes unavailable.

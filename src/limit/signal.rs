@@ -13,7 +13,7 @@ use super::subject::{key_of_whom, shared_key_of_whom};
 use crate::clock::{Now, micros};
 use crate::few::Few;
 use crate::net::ClientKey;
-use crate::quota::algorithm::{Rule, WHOLE};
+use crate::quota::algorithm::{Rule, UNSCALED};
 use crate::quota::{Action, LimitCheck, StoreCommand, SubjectCommand};
 use crate::store::{Key, Locked, Record};
 
@@ -107,7 +107,7 @@ impl Limiter {
         };
         let mut locked = self.store.lock(keys.iter().copied());
         for key in &keys {
-            if signal.factor == WHOLE {
+            if signal.factor == UNSCALED {
                 locked.remove(&key.variant(SIGNAL));
             } else if !locked.put_own(&key.variant(SIGNAL), record, now.mono_us) {
                 return Err(LimitError::StoreFull);

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use crate::quota::WireState;
-use crate::quota::algorithm::{Rule, State, WHOLE};
+use crate::quota::algorithm::{Rule, State, UNSCALED};
 use crate::quota::{Action, CommandResult, LimitCheck, LimitStatus, StoreCommand, SubjectKey};
 use crate::store::error::StoreError;
 use crate::store::record::{ENTRY, Entry, entries, seconds_of};
@@ -82,12 +82,12 @@ impl RecordView {
 
     /// The multiplier of the signal on this limit, in thousandths.
     fn factor(&self, demand: &LimitCheck) -> u16 {
-        self.entry(demand.tag + 2).map_or(WHOLE, Entry::factor)
+        self.entry(demand.tag + 2).map_or(UNSCALED, Entry::factor)
     }
 
     fn rule(&self, demand: &LimitCheck) -> Rule {
         match self.factor(demand) {
-            WHOLE => demand.rule,
+            UNSCALED => demand.rule,
             factor => demand.rule.scaled(factor),
         }
     }
@@ -117,7 +117,7 @@ impl RecordView {
                 return;
             }
             Action::Signal(factor, span_us) => {
-                let lasts = if factor == WHOLE { 0 } else { span_us };
+                let lasts = if factor == UNSCALED { 0 } else { span_us };
                 let till_us = now_us.saturating_add(lasts).min(END_OF_TIME - 1);
                 self.put(demand.tag + 2, made_at(now_us, factor), till_us);
                 return;

@@ -99,13 +99,13 @@ pub fn arrived(listener: f64) -> String {
     let Some(queue) = queue(listener) else { return String::new() };
     // Clear the flag first: later answers then cause a new wake-up.
     queue.woken.store(false, Ordering::Release);
-    let arrivals = std::mem::take(&mut *queue.arrived.lock());
-    let mut tickets = String::with_capacity(arrivals.len() * 17);
-    for (ticket, _) in &arrivals {
+    let completions = std::mem::take(&mut *queue.arrived.lock());
+    let mut tickets = String::with_capacity(completions.len() * 17);
+    for (ticket, _) in &completions {
         push_number(&mut tickets, *ticket);
         tickets.push(' ');
     }
-    ARRIVED.with_borrow_mut(|arrived| arrived.extend(arrivals));
+    ARRIVED.with_borrow_mut(|arrived| arrived.extend(completions));
     tickets
 }
 
@@ -126,8 +126,8 @@ pub(crate) fn ask(what: StoreAsk, queue: &Arc<CompletionQueue>, ticket: u64) {
             keys.wait(queue.reply(ticket), Now::read());
         }
         StoreAsk::Limits(store, question) | StoreAsk::Proof(store, question) => {
-            let recipient: Arc<dyn CompletionSink> = Arc::<CompletionQueue>::clone(queue);
-            let ask = store.ask_for(question, Responder::ticket(recipient, ticket));
+            let sink: Arc<dyn CompletionSink> = Arc::<CompletionQueue>::clone(queue);
+            let ask = store.ask_for(question, Responder::ticket(sink, ticket));
             post(&store, ask);
         }
     }
@@ -151,9 +151,9 @@ fn post(store: &Arc<SharedStore>, ask: QueuedCommand) {
 /// The results of a batch arrive together: a thread that was woken for the first of them would be
 /// woken again for each.
 impl CompletionSink for CompletionQueue {
-    fn take(&self, arrivals: Completions) {
+    fn take(&self, completions: Completions) {
         let judged =
-            arrivals.into_iter().map(|(ticket, answer)| (ticket, StoreAnswer::Judged(answer)));
+            completions.into_iter().map(|(ticket, answer)| (ticket, StoreAnswer::Judged(answer)));
         self.arrived.lock().extend(judged);
         self.wake();
     }

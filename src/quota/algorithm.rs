@@ -39,7 +39,7 @@ use std::time::Duration;
 use crate::clock::{Now, micros};
 
 /// The factor that leaves a limit as it is.
-pub const WHOLE: u16 = 1000;
+pub const UNSCALED: u16 = 1000;
 /// The largest scaled limit: counts have 32 bits.
 const MAX_SCALED: u64 = 4_000_000_000;
 const SECOND_US: u64 = 1_000_000;
@@ -175,7 +175,7 @@ impl Rule {
     /// however small it is.
     #[must_use]
     pub fn scaled(mut self, factor: u16) -> Self {
-        let (factor, whole) = (u128::from(factor.max(1)), u128::from(WHOLE));
+        let (factor, whole) = (u128::from(factor.max(1)), u128::from(UNSCALED));
         if self.algorithm.has_burst() {
             // The state is an instant, so it stays valid. Each unit takes more of it or less.
             self.step = (self.step * whole).div_ceil(factor).clamp(1, self.full.max(1));
@@ -293,7 +293,7 @@ impl Rule {
             }
             _ => {
                 let level = self.level(state, now_us) + self.takes(cost);
-                self.with_level(level.min(self.full + self.slack), now_us)
+                self.state_at_level(level.min(self.full + self.slack), now_us)
             }
         }
     }
@@ -360,7 +360,7 @@ impl Rule {
             }
             _ => {
                 let level = self.level(state, now_us);
-                self.with_level(level.saturating_sub(self.takes(cost)), now_us)
+                self.state_at_level(level.saturating_sub(self.takes(cost)), now_us)
             }
         }
     }
@@ -383,11 +383,11 @@ impl Rule {
     /// Moves a state to another clock: `from_us` on the one and `to_us` on the other are the same
     /// instant. Windows are aligned on every clock and keep their numbers.
     #[must_use]
-    pub fn moved(&self, state: State, from_us: u64, to_us: u64) -> State {
+    pub fn rebased(&self, state: State, from_us: u64, to_us: u64) -> State {
         if !self.algorithm.has_burst() {
             return state;
         }
-        self.with_level(self.level(state, from_us), to_us)
+        self.state_at_level(self.level(state, from_us), to_us)
     }
 
     /// The earliest instant at which `state` can have been written. Processes with different clocks
@@ -495,7 +495,7 @@ impl Rule {
         to_u128(state).saturating_sub(self.at(now_us)).min(self.full + self.slack)
     }
 
-    fn with_level(&self, level: u128, now_us: u64) -> State {
+    fn state_at_level(&self, level: u128, now_us: u64) -> State {
         from_u128(self.at(now_us) + level)
     }
 

@@ -23,7 +23,7 @@ const MOST: usize = 100_000;
 pub(super) struct Acknowledged {
     pub(super) text: String,
     /// Its position in the readers' order.
-    pub(super) place: f64,
+    pub(super) offset: f64,
     /// When it was published: a time of the server's clock in microseconds.
     pub(super) version: f64,
     /// When it ends, on the monotonic clock.
@@ -33,7 +33,7 @@ pub(super) struct Acknowledged {
 /// The store's current entry of a name.
 #[derive(Debug)]
 pub(super) struct InStore {
-    pub(super) place: f64,
+    pub(super) offset: f64,
     pub(super) version: f64,
     /// The first bytes of its text.
     pub(super) text: Vec<u8>,
@@ -70,12 +70,12 @@ impl Record {
     }
 
     /// Whether exactly this notice is kept. Its position is updated.
-    pub(super) fn meet(&mut self, name: &str, version: f64, text: &str, place: f64) -> bool {
+    pub(super) fn meet(&mut self, name: &str, version: f64, text: &str, offset: f64) -> bool {
         let is_it = |known: &&mut Acknowledged| {
             known.version.total_cmp(&version).is_eq() && known.text == text
         };
         let known = self.notices.get_mut(name).filter(is_it);
-        known.map(|known| known.place = place).is_some()
+        known.map(|known| known.offset = offset).is_some()
     }
 
     /// Whether a later version of this name is kept. A version beyond `latest_us` does not count:
@@ -118,7 +118,7 @@ impl Record {
     pub(super) fn lost(&self, name: &str, in_store: Option<&InStore>) -> Option<&Acknowledged> {
         let notice = self.notices.get(name)?;
         let is_it = |other: &InStore| {
-            other.place.total_cmp(&notice.place).is_eq()
+            other.offset.total_cmp(&notice.offset).is_eq()
                 && other.version.total_cmp(&notice.version).is_eq()
                 && notice.text.as_bytes().starts_with(&other.text)
         };
@@ -136,13 +136,13 @@ mod tests {
     use super::*;
 
     fn notice(version: f64, until_us: u64) -> Acknowledged {
-        Acknowledged { text: format!("block v{version}"), place: version, version, until_us }
+        Acknowledged { text: format!("block v{version}"), offset: version, version, until_us }
     }
 
     /// The notice to publish again, given the position and version in the store.
     fn lost(record: &Record, name: &str, in_store: Option<f64>) -> Option<String> {
         let in_store = in_store.map(|at| InStore {
-            place: at,
+            offset: at,
             version: at,
             text: format!("block v{at}").into_bytes(),
         });
@@ -166,7 +166,7 @@ mod tests {
             assert_eq!(lost(&record, "a", in_store).is_some(), is_lost, "{in_store:?}");
         }
         for (version, text) in [(4.0, "block v5"), (5.0, "allow ")] {
-            let other = InStore { place: 5.0, version, text: text.into() };
+            let other = InStore { offset: 5.0, version, text: text.into() };
             assert!(record.lost("a", Some(&other)).is_some(), "another word in the same place");
         }
         assert_eq!(lost(&record, "b", None), None);
@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(lost(&record, "a", None).as_deref(), Some("block v7"));
         // A process without the later version publishes the earlier one again. It stays the earlier
         // one, whatever its position.
-        read(&mut record, "a", Acknowledged { place: 9.0, ..notice(5.0, 100) });
+        read(&mut record, "a", Acknowledged { offset: 9.0, ..notice(5.0, 100) });
         assert_eq!(lost(&record, "a", Some(9.0)).as_deref(), Some("block v7"));
         // A removal is published again, too.
         let gone = Acknowledged { text: "gone".into(), ..notice(8.0, 100) };

@@ -150,7 +150,7 @@ pub(super) trait Reach: Sync {
     ) -> impl Future<Output = Result<Connection, RedisError>> + Send;
 
     /// Notes that a slot has moved, so the slot map must be read again.
-    fn moved(&self);
+    fn rebased(&self);
 }
 
 /// Sends commands to a node and follows its redirects. Returns one value for each command.
@@ -203,7 +203,7 @@ async fn send_on<'c>(
         Redirect::Later => from,
     };
     match redirect {
-        Redirect::Moved(_) => nodes.moved(),
+        Redirect::Moved(_) => nodes.rebased(),
         Redirect::Ask(_) => {}
         Redirect::Later => sleep(LATER).await,
     }
@@ -258,13 +258,13 @@ impl ClusterLink {
         let slot = commands.cmd_iter().find_map(slot_of_command);
         let node = slot.and_then(|slot| map.nodes.get(map.owner(slot)?));
         let Some(node) = node else {
-            links.moved();
+            links.rebased();
             return Err(unreachable_nodes());
         };
         let answer = exchange(&**links, node, commands).await;
         if answer.is_err() {
             // Another node may have taken its place, and a broken connection is not used again.
-            links.moved();
+            links.rebased();
             links.nodes.lock().remove(node);
         }
         answer
@@ -281,7 +281,7 @@ impl Links {
             self.nodes.lock().retain(|address, _| map.has(address));
             *self.map.lock() = Arc::new(map);
         } else {
-            self.moved();
+            self.rebased();
         }
     }
 }
@@ -296,7 +296,7 @@ impl Reach for Links {
         }
     }
 
-    fn moved(&self) {
+    fn rebased(&self) {
         self.is_stale.store(true, Ordering::Release);
     }
 }

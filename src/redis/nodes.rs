@@ -232,7 +232,7 @@ impl Reach for Cluster {
         }
     }
 
-    fn moved(&self) {
+    fn rebased(&self) {
         self.stale.notify_one();
     }
 }

@@ -155,9 +155,9 @@ impl Session {
             (self.send(&command).await?, true)
         };
         match stored(&answer)? {
-            Some(Stored { place, version, left_us, .. }) => {
+            Some(Stored { offset, version, left_us, .. }) => {
                 let (text, until_us) = (notice.text.clone(), now_us.saturating_add(left_us));
-                self.note(&notice.name, Acknowledged { text, place, version, until_us });
+                self.note(&notice.name, Acknowledged { text, offset, version, until_us });
             }
             // There is no notice to remove, and no room for the removal.
             None if notice.text == GONE => {}
@@ -168,7 +168,7 @@ impl Session {
 
     /// Notes that the store has this notice.
     fn note(&mut self, name: &str, notice: Acknowledged) {
-        self.highest = self.highest.max(notice.place);
+        self.highest = self.highest.max(notice.offset);
         self.record.put(name, notice);
     }
 
@@ -177,7 +177,7 @@ impl Session {
     fn put_command(&self, name: &str, text: &str, ms: u64, again: Option<f64>) -> Cmd {
         let mut command = redis::cmd("EVAL");
         command.arg(SCRIPT).arg(self.keys.len()).arg(&self.keys);
-        command.arg(name).arg(text).arg(ms).arg(MOST).arg(format!("{:.0}", self.floor()));
+        command.arg(name).arg(text).arg(ms).arg(MOST).arg(format!("{:.0}", self.min_offset()));
         command.arg(again.map_or_else(String::new, |version| format!("{version:.0}")));
         command
     }
@@ -185,7 +185,7 @@ impl Session {
     /// The place that new notices must follow: it is after all that was read and written here, and
     /// not before the servers' clock as it would be without setbacks. Another process may publish
     /// again a lost notice that this process has not read; it must not become the later one.
-    fn floor(&self) -> f64 {
+    fn min_offset(&self) -> f64 {
         self.highest.max(in_us(Now::read().mono_us.saturating_add(self.clock_offset_us)))
     }
 
@@ -217,8 +217,8 @@ impl Session {
                 return Err(StoreError::Unavailable);
             };
             self.record.begin_read(Now::read().mono_us);
-            for (name, place, said) in &page {
-                self.take(local, name, *place, said.as_ref(), clock);
+            for (name, offset, said) in &page {
+                self.take(local, name, *offset, said.as_ref(), clock);
             }
             if page.len() < PAGE {
                 return self.publish_lost(&mut link).await;
@@ -230,19 +230,19 @@ impl Session {
         &mut self,
         local: &MemoryStore,
         name: &str,
-        place: f64,
+        offset: f64,
         said: Option<&(NoticeHeader, String)>,
         clock: Now,
     ) {
-        self.seen = self.seen.max(place);
-        self.highest = self.highest.max(place);
+        self.seen = self.seen.max(offset);
+        self.highest = self.highest.max(offset);
         let Some((said, text)) = said else { return };
         // An earlier notice does not replace one that this process has published or read.
         let latest_us = clock.unix_us.saturating_add(AHEAD_US);
         // A kept notice also keeps its end: a different end in the store means that a clock was
         // set.
         if self.record.is_later(name, said.version, latest_us)
-            || self.record.meet(name, said.version, text, place)
+            || self.record.meet(name, said.version, text, offset)
         {
             return;
         }
@@ -251,7 +251,7 @@ impl Session {
         // Without room it is not kept: the store has no more room than this process.
         if let Ok(true) = local.notices().take(name, text, until_us, clock.mono_us) {
             let (text, version) = (text.clone(), said.version);
-            self.note(name, Acknowledged { text, place, version, until_us });
+            self.note(name, Acknowledged { text, offset, version, until_us });
         }
     }
 
@@ -314,15 +314,15 @@ impl Session {
         let mut done = Ok(());
         for ((name, text, until_us), answer) in published.into_iter().zip(&answers) {
             match stored(answer) {
-                Ok(Some(Stored { place, version, is_written: true, .. })) => {
-                    self.note(name, Acknowledged { text, place, version, until_us });
+                Ok(Some(Stored { offset, version, is_written: true, .. })) => {
+                    self.note(name, Acknowledged { text, offset, version, until_us });
                     self.has_lost = true;
                 }
                 // Another process published a later notice. If its place is before the last read
                 // one, the store had lost data by then.
-                Ok(Some(Stored { place, .. })) => {
+                Ok(Some(Stored { offset, .. })) => {
                     self.record.forget(name);
-                    self.has_lost |= place <= self.seen;
+                    self.has_lost |= offset <= self.seen;
                 }
                 Ok(None) => {}
                 Err(error) => done = Err(error),
@@ -333,18 +333,18 @@ impl Session {
 
     /// The stored entries of these names: `None` for each that is missing or incomplete.
     async fn in_store(&self, link: &mut Link, names: &[String]) -> Option<Vec<Option<InStore>>> {
-        let [said, places, _] = &self.keys;
+        let [said, offsets, _] = &self.keys;
         let mut ask = Pipeline::new();
         ask.cmd("EVAL").arg(TEXTS).arg(1).arg(said).arg(names);
         for name in names {
-            ask.cmd("ZSCORE").arg(places).arg(name);
+            ask.cmd("ZSCORE").arg(offsets).arg(name);
         }
         let answers = link.send(&ask).await.ok()?;
         let (Value::Array(texts), scores) = answers.split_first()? else { return None };
         if texts.len() != names.len() || scores.len() != names.len() {
             return None;
         }
-        Some(texts.iter().zip(scores).map(|(text, place)| in_store(text, place)).collect())
+        Some(texts.iter().zip(scores).map(|(text, offset)| in_store(text, offset)).collect())
     }
 
     /// The next notices, and the time of the read on both clocks: that of the server with the
@@ -361,16 +361,16 @@ impl Session {
         if began != self.began {
             (self.began, self.seen) = (began, 0.0);
         }
-        let [said, places, _] = &self.keys;
+        let [said, offsets, _] = &self.keys;
         let highest = clock.unix_us.saturating_add(AHEAD_US);
         let mut ask = Pipeline::new();
-        ask.cmd("ZREVRANGEBYSCORE").arg(places).arg(highest).arg("-inf");
+        ask.cmd("ZREVRANGEBYSCORE").arg(offsets).arg(highest).arg("-inf");
         ask.arg("WITHSCORES").arg("LIMIT").arg(0).arg(1);
-        ask.cmd("ZRANGEBYSCORE").arg(places).arg(format!("({:.0}", self.seen)).arg(highest);
+        ask.cmd("ZRANGEBYSCORE").arg(offsets).arg(format!("({:.0}", self.seen)).arg(highest);
         ask.arg("WITHSCORES").arg("LIMIT").arg(0).arg(PAGE);
         let answers = link.send(&ask).await.ok()?;
         let [newest, page] = answers.as_slice() else { return None };
-        let newest = scored(newest)?.first().map_or(0.0, |(_, place)| *place);
+        let newest = scored(newest)?.first().map_or(0.0, |(_, offset)| *offset);
         if newest < self.seen {
             // The store has lost its data and starts anew.
             self.seen = 0.0;
@@ -393,7 +393,7 @@ impl Session {
         let read = page
             .into_iter()
             .zip(&texts)
-            .map(|((name, place), text)| (name, place, read_said(text)));
+            .map(|((name, offset), text)| (name, offset, read_said(text)));
         Some((read.collect(), clock))
     }
 }
@@ -413,7 +413,7 @@ struct NoticeHeader {
 
 /// The stored notice of a name after a write.
 struct Stored {
-    place: f64,
+    offset: f64,
     version: f64,
     /// Its remaining time.
     left_us: u64,
@@ -432,14 +432,14 @@ fn stored(answer: &Value) -> Result<Option<Stored>, StoreError> {
 /// Reads the answer of the script that keeps a notice.
 fn put_answer(value: &Value) -> Option<Stored> {
     let Value::Array(parts) = value else { return None };
-    let [place, version, left_us, written] = parts.as_slice() else { return None };
+    let [offset, version, left_us, written] = parts.as_slice() else { return None };
     let left_us = match left_us {
         Value::Int(left_us) => u64::try_from(*left_us).ok()?,
         _ => return None,
     };
     let is_written = matches!(written, Value::Int(1));
-    let (place, version) = (number_of(place)?, number_of(version)?);
-    Some(Stored { place, version, left_us, is_written })
+    let (offset, version) = (number_of(offset)?, number_of(version)?);
+    Some(Stored { offset, version, left_us, is_written })
 }
 
 /// A place or a version: a score of a sorted set, or a number of the script. Whole numbers below
@@ -453,12 +453,12 @@ fn number_of(value: &Value) -> Option<f64> {
 }
 
 /// The stored entry of a name, whose text may be cut off. An unreadable entry counts as missing.
-fn in_store(said: &Value, place: &Value) -> Option<InStore> {
+fn in_store(said: &Value, offset: &Value) -> Option<InStore> {
     let Value::BulkString(said) = said else { return None };
     let mut parts = said.splitn(3, |byte| *byte == b' ').skip(1);
     let version = std::str::from_utf8(parts.next()?).ok()?.parse().ok()?;
     let text = parts.next()?.to_vec();
-    Some(InStore { place: number_of(place)?, version, text })
+    Some(InStore { offset: number_of(offset)?, version, text })
 }
 
 /// The end, version and text of a notice. Its place is stored elsewhere.

@@ -16,8 +16,9 @@ use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
 use tokio::time::{sleep, timeout};
 
 use super::entry::{Entry, Id, Lifetime, Lived};
+use super::feed_error::FeedError;
 use super::forgetting::{Forgetting, ServerClock};
-use super::replica::{self, Birth, Cursor, Follower, Gap, Took};
+use super::replica::{self, Cursor, Follower, ReadOutcome, StreamAge};
 use super::revocations::behind;
 use super::sets::Sets;
 use super::stream::{Keys, Lock, RESTORE_LOCK_MS, head_answer, id_answer, read_answer};
@@ -72,24 +73,6 @@ pub(super) struct Feed {
     asking: Mutex<Vec<Replying<()>>>,
 }
 
-/// The reason for a failed turn.
-enum FeedError {
-    Store(StoreError),
-    Gap,
-}
-
-impl From<StoreError> for FeedError {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
-
-impl From<Gap> for FeedError {
-    fn from(_: Gap) -> Self {
-        Self::Gap
-    }
-}
-
 /// The state of one connection between turns.
 #[derive(Default)]
 struct Session {
@@ -139,7 +122,7 @@ impl Feed {
     }
 
     /// Lowers the bound: a guard requires the copy to be at most this stale.
-    pub(super) fn keep_within(&self, bound: Duration) {
+    pub(super) fn lower_staleness_bound(&self, bound: Duration) {
         self.bound_us.fetch_min(micros(bound), Ordering::AcqRel);
     }
 
@@ -232,7 +215,7 @@ impl Feed {
         let (feed, answer) = (Arc::clone(self), Replying::new(reply));
         runtime::spawn(async move {
             let adding = async {
-                let entry = feed.behind_others(cursor, entry).await?;
+                let entry = feed.order_after_others(cursor, entry).await?;
                 feed.add(entry).await
             };
             let done = timeout(REVOKE_TIMEOUT, adding).await;
@@ -240,7 +223,7 @@ impl Feed {
         });
     }
 
-    async fn behind_others(
+    async fn order_after_others(
         self: &Arc<Self>,
         cursor: Cursor,
         entry: Entry,
@@ -419,7 +402,7 @@ impl Feed {
         let now = Now::read();
         let now_minute = self.minute(now);
         let took = self.follower.lock().take(&read, &self.sets, now_minute)?;
-        let Took::Tail = took else { return Ok(()) };
+        let ReadOutcome::Tail = took else { return Ok(()) };
         let is_proven = self.follower.lock().proves(asked);
         // Other processes must keep new revocations for the longest lifetime of a token here. So
         // lifetimes are published before this process accepts a token.
@@ -459,7 +442,8 @@ impl Feed {
             id_answer(&ask_one(link, &self.keys.add(&Entry::Mark)).await?)?;
             return Ok(false);
         };
-        let birth = Birth { first: *first, server_ms: head.server_ms, restoring: head.restoring };
+        let birth =
+            StreamAge { first: *first, server_ms: head.server_ms, restoring: head.restoring };
         Ok(self.follower.lock().settled(&birth, Now::read()))
     }
 
@@ -579,7 +563,7 @@ async fn follow(feed: Weak<Feed>) {
                 *strong.fault.lock() = Some(error);
                 pause
             }
-            FeedError::Gap => {
+            FeedError::Incomplete => {
                 *strong.fault.lock() = Some(StoreError::Refused);
                 strong.ready.store(false, Ordering::Release);
                 strong.follower.lock().restart();

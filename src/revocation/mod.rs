@@ -104,6 +104,7 @@
 mod config;
 mod entry;
 mod feed;
+mod feed_error;
 mod forgetting;
 mod replica;
 mod revocations;

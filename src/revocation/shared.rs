@@ -80,7 +80,7 @@ impl SharedRevocations {
         max_lifetime: Duration,
         issuer: &str,
     ) -> Self {
-        feed.keep_within(config.max_staleness);
+        feed.lower_staleness_bound(config.max_staleness);
         let list = Self { rules: Rules::new(Namer::agreed(issuer), max_lifetime), feed, config };
         list.announce(Lived::Tokens, max_lifetime);
         list

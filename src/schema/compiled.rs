@@ -101,13 +101,13 @@ impl Schema {
         Self::build(path, schema, false, true, rules).map(|(schema, shapes, _)| (schema, shapes))
     }
 
-    /// `walked`: other code than the validator walks the schema and must find every part that
-    /// applies.
+    /// `must_resolve_refs`: other code than the validator walks the schema and must find every part
+    /// that applies.
     fn build(
         path: &str,
         schema: &Value,
         closed: bool,
-        walked: bool,
+        must_resolve_refs: bool,
         rules: &SchemaRules,
     ) -> Result<(Self, Shapes, Value), ConfigError> {
         if !(schema.is_object() || schema.is_boolean()) {
@@ -121,7 +121,7 @@ impl Schema {
         let mut whole = schema.clone();
         let lost = embed(path, &mut whole, draft, rules)?;
         let survey = survey(path, &whole, draft, rules)?;
-        judge_functions(path, &survey, walked)?;
+        judge_functions(path, &survey, must_resolve_refs)?;
         let backtracks = whole.get(ENGINE).and_then(Value::as_str) == Some("backtracking");
         let options = strict_options(draft, rules, backtracks);
         for (at, name) in &survey.formats {
@@ -147,9 +147,9 @@ impl Schema {
         let validator = options.build(&strict).map_err(|error| {
             refused_pattern(path, &error, backtracks).unwrap_or_else(|| refused(path, &error))
         })?;
-        let theirs = rules.formats().iter().map(|(name, _)| &**name).collect();
+        let custom_formats = rules.formats().iter().map(|(name, _)| &**name).collect();
         let compile = |keyword: &Value| options.build(keyword).ok();
-        let fast_path = Builder::new(&strict, draft, Some(theirs), &compile).build();
+        let fast_path = Builder::new(&strict, draft, Some(custom_formats), &compile).build();
         let compiled = Self {
             validator,
             fast_path,
@@ -160,7 +160,7 @@ impl Schema {
             sanitizers: None,
         };
         if let Some(at) =
-            lost.filter(|_| walked || survey.sanitizes || !survey.functions.is_empty())
+            lost.filter(|_| must_resolve_refs || survey.sanitizes || !survey.functions.is_empty())
         {
             return Err(error_at(path, &at, "has a reference that can't be followed")
                 .suggest("write it as a JSON Pointer: { $ref: '#/$defs/Name' }"));
@@ -266,7 +266,7 @@ impl Schema {
 
     /// The result of the fast path, if there is one, and the result of the crate. Tests compare the
     /// two.
-    pub(crate) fn both_say(&self, document: &Document<'_>) -> (Option<bool>, bool) {
+    pub(crate) fn compare_paths(&self, document: &Document<'_>) -> (Option<bool>, bool) {
         let quick = self.fast_path.as_ref();
         let quick = quick
             .map(|it| self.within_budget(Share::Check, || it.accepts(document)) == (true, false));

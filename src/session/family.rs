@@ -107,8 +107,8 @@ pub struct Family {
     pub(super) session: String,
     /// `None` after a replay has ended it.
     pub(super) kept: Option<Vec<u8>>,
-    pub(super) ends_us: u64,
-    pub(super) forgotten_us: u64,
+    pub(super) absolute_expiry_us: u64,
+    pub(super) expiry_us: u64,
 }
 
 /// The token before the current one.
@@ -123,28 +123,28 @@ impl Family {
     /// A family that begins at `now_us` on the clock of its keeper.
     #[must_use]
     pub fn open(opening: NewFamily, config: &RefreshConfig, now_us: u64) -> Self {
-        let ends_us = now_us.saturating_add(micros(config.lifetime));
+        let absolute_expiry_us = now_us.saturating_add(micros(config.lifetime));
         Self {
             mark: opening.mark,
             current: opening.current,
             used: None,
             session: opening.session,
             kept: Some(opening.kept),
-            ends_us,
-            forgotten_us: forgotten(ends_us, config, now_us),
+            absolute_expiry_us,
+            expiry_us: forgotten(absolute_expiry_us, config, now_us),
         }
     }
 
     /// The remaining time for which to keep it, in milliseconds.
     #[must_use]
     pub fn left_ms(&self, now_us: u64) -> u64 {
-        self.forgotten_us.saturating_sub(now_us).div_ceil(1_000)
+        self.expiry_us.saturating_sub(now_us).div_ceil(1_000)
     }
 
     /// Whether no token of it can succeed any more.
     #[must_use]
     pub fn is_over(&self, now_us: u64) -> bool {
-        now_us >= self.forgotten_us
+        now_us >= self.expiry_us
     }
 
     /// Uses a token. `remembered_us` is how long a family that ends here is remembered. A later use
@@ -165,19 +165,19 @@ impl Family {
             if !kept.starts_with(&presented.audience) {
                 return Outcome::Unknown;
             }
-            let born_s = born_s(kept).unwrap_or(0);
-            if born_s > presented.latest_born_s {
+            let login_s = login_s(kept).unwrap_or(0);
+            if login_s > presented.latest_born_s {
                 return Outcome::Ahead;
             }
-            if born_s < presented.earliest_born_s {
-                let is_over = now_us / 1_000_000 > born_s.saturating_add(longest_s(config));
+            if login_s < presented.earliest_born_s {
+                let is_over = now_us / 1_000_000 > login_s.saturating_add(longest_s(config));
                 return if is_over { Outcome::Unknown } else { Outcome::Ahead };
             }
             if presented.presented == self.current {
                 self.current = presented.successor;
                 self.used =
                     Some(Used { hash: presented.presented, salt: presented.salt, at_us: now_us });
-                self.forgotten_us = forgotten(self.ends_us, config, now_us);
+                self.expiry_us = forgotten(self.absolute_expiry_us, config, now_us);
                 return Outcome::Next { salt: presented.salt, kept: kept.clone() };
             }
             let window_us = micros(config.reuse_window);
@@ -190,7 +190,7 @@ impl Family {
                 return Outcome::Next { salt: used.salt, kept: kept.clone() };
             }
             self.kept = None;
-            self.forgotten_us = self.ends_us.min(now_us.saturating_add(remembered_us));
+            self.expiry_us = self.absolute_expiry_us.min(now_us.saturating_add(remembered_us));
         }
         Outcome::Reused { session: self.session.clone() }
     }
@@ -210,13 +210,15 @@ pub(crate) fn longest_s(config: &RefreshConfig) -> u64 {
 }
 
 /// The second of the login, which [`SessionData::encode`] writes after the audience.
-fn born_s(kept: &[u8]) -> Option<u64> {
+fn login_s(kept: &[u8]) -> Option<u64> {
     let (_, rest) = kept.split_first_chunk::<16>()?;
     rest.first_chunk::<8>().map(|born| u64::from_be_bytes(*born))
 }
 
-fn forgotten(ends_us: u64, config: &RefreshConfig, now_us: u64) -> u64 {
-    config.idle.map_or(ends_us, |idle| ends_us.min(now_us.saturating_add(micros(idle))))
+fn forgotten(absolute_expiry_us: u64, config: &RefreshConfig, now_us: u64) -> u64 {
+    config.idle.map_or(absolute_expiry_us, |idle| {
+        absolute_expiry_us.min(now_us.saturating_add(micros(idle)))
+    })
 }
 
 /// The data of a family for its next access tokens.
@@ -226,7 +228,7 @@ pub struct SessionData {
     pub audience: [u8; 16],
     /// The second of the login. A revocation of its subject at or after this second ends the
     /// family.
-    pub born_s: u64,
+    pub login_s: u64,
     /// The lifetime of its access tokens, in seconds; `None` for the default.
     pub expires_in_s: Option<u64>,
     /// The claims, `sid` among them.
@@ -239,7 +241,7 @@ impl SessionData {
     pub fn encode(&self) -> Vec<u8> {
         // `Family::present` expects the audience at the start.
         let mut bytes = self.audience.to_vec();
-        bytes.extend(self.born_s.to_be_bytes());
+        bytes.extend(self.login_s.to_be_bytes());
         bytes.extend(self.expires_in_s.unwrap_or(0).to_be_bytes());
         bytes.extend(Value::Object(self.claims.clone()).to_string().into_bytes());
         bytes
@@ -253,8 +255,8 @@ impl SessionData {
         let (expires_in, claims) = rest.split_first_chunk::<8>()?;
         let Ok(Value::Object(claims)) = serde_json::from_slice(claims) else { return None };
         let expires_in_s = Some(u64::from_be_bytes(*expires_in)).filter(|seconds| *seconds > 0);
-        let born_s = u64::from_be_bytes(*born);
-        Some(Self { audience: *audience, born_s, expires_in_s, claims })
+        let login_s = u64::from_be_bytes(*born);
+        Some(Self { audience: *audience, login_s, expires_in_s, claims })
     }
 
     /// The claim `sub`.

@@ -32,8 +32,8 @@ impl Family {
         let mut record = vec![VERSION, u8::from(self.kept.is_some())];
         record.extend(self.mark);
         record.extend(self.current);
-        record.extend(self.ends_us.to_be_bytes());
-        record.extend(self.forgotten_us.to_be_bytes());
+        record.extend(self.absolute_expiry_us.to_be_bytes());
+        record.extend(self.expiry_us.to_be_bytes());
         match &self.used {
             None => record.push(0),
             Some(used) => {
@@ -65,7 +65,7 @@ impl Family {
         let rest = &mut rest;
         let [VERSION, lives @ 0..=1] = take(rest)? else { return None };
         let (mark, current) = (take(rest)?, take(rest)?);
-        let (ends_us, forgotten_us) = (number(rest)?, number(rest)?);
+        let (absolute_expiry_us, expiry_us) = (number(rest)?, number(rest)?);
         let used = match take(rest)? {
             [0] => None,
             [1] => Some(Used { hash: take(rest)?, salt: take(rest)?, at_us: number(rest)? }),
@@ -79,7 +79,7 @@ impl Family {
             _ if kept.is_empty() => None,
             _ => return None,
         };
-        Some(Self { mark, current, used, session, kept, ends_us, forgotten_us })
+        Some(Self { mark, current, used, session, kept, absolute_expiry_us, expiry_us })
     }
 }
 

@@ -224,7 +224,7 @@ fn what_a_family_keeps_is_read_as_it_was_written() {
     let claims = json!({ "sub": "ada", "sid": "s1", "role": ["a", "b"] });
     let kept = SessionData {
         audience: AUDIENCE,
-        born_s: 7,
+        login_s: 7,
         expires_in_s: Some(60),
         claims: claims.as_object().unwrap().clone(),
     };
@@ -254,7 +254,7 @@ fn a_token_is_not_used_up_where_the_clock_is_behind_its_session() {
     let families = MemoryFamilies::default();
     let token = RefreshToken::first(place()).unwrap();
     let kept =
-        SessionData { audience: AUDIENCE, born_s: 1_000, expires_in_s: None, claims: Map::new() };
+        SessionData { audience: AUDIENCE, login_s: 1_000, expires_in_s: None, claims: Map::new() };
     families.open(token.opening("s1", kept.encode()), &config(), at(0)).unwrap();
     let present = |latest_born_s: u64| {
         let presented = token.presentation(AUDIENCE).unwrap().by_clock(0, latest_born_s);

@@ -205,7 +205,7 @@ pub struct RequestContext {
     /// The states of the limits, in their order.
     pub limits: Vec<LimitView>,
     /// The reason for which it is suspended.
-    pub awaited: Option<Suspension>,
+    pub suspension: Option<Suspension>,
     /// The format of its body, once that was checked.
     pub format: Format,
     /// The delay in milliseconds that a limit imposes.
@@ -241,7 +241,7 @@ impl RequestContext {
             proof_mark: None,
             unlimited: false,
             limits: Vec::new(),
-            awaited: None,
+            suspension: None,
             format: Format::default(),
             delay_ms: None,
             delay_slots: Vec::new(),

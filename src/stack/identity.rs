@@ -92,7 +92,7 @@ impl Stack {
             }
             Err(VerifyError::Denied(denial)) => return Err(deny(denial)),
             Err(VerifyError::Pending(keys)) => {
-                ctx.awaited = Some(Suspension::Keys { again: asking == KeyFetch::First });
+                ctx.suspension = Some(Suspension::Keys { again: asking == KeyFetch::First });
                 return Ok(Some(Step::AskStore(StoreAsk::Keys(keys))));
             }
         };
@@ -105,7 +105,7 @@ impl Stack {
             proof: proof.map(Box::new),
         };
         if bound.is_some_and(|bound| bound.certificate.is_some()) {
-            ctx.awaited = Some(Suspension::Certificate(candidate));
+            ctx.suspension = Some(Suspension::Certificate(candidate));
             return Ok(Some(Step::AskCertificate));
         }
         self.ask_revocations(ctx, candidate)
@@ -223,7 +223,7 @@ impl Stack {
         ctx: &mut RequestContext,
         fingerprint: Option<&str>,
     ) -> Result<Option<Step>, Refusal> {
-        let Some(Suspension::Certificate(candidate)) = ctx.awaited.take() else {
+        let Some(Suspension::Certificate(candidate)) = ctx.suspension.take() else {
             return Err(TokenError::Certificate.to_refusal());
         };
         let wanted = candidate.verified.confirmation.and_then(|bound| bound.certificate);
@@ -244,7 +244,7 @@ impl Stack {
         match tokens.known(self.fresh, ctx.now) {
             Known::Now => self.check_revoked(ctx, candidate).map(|()| None),
             Known::After(list) => {
-                ctx.awaited = Some(Suspension::Revocations(candidate));
+                ctx.suspension = Some(Suspension::Revocations(candidate));
                 Ok(Some(Step::AskStore(StoreAsk::Revocations(list))))
             }
             Known::No => Err(stale_refusal()),
@@ -307,7 +307,7 @@ impl Stack {
             ReplayStep::Done(outcome) => proof_outcome(tokens, ctx, outcome).map(|()| None),
             ReplayStep::Ask(store, question) => {
                 ctx.proof = Some(proof);
-                ctx.awaited = Some(Suspension::Proof);
+                ctx.suspension = Some(Suspension::Proof);
                 Ok(Some(Step::AskStore(StoreAsk::Proof(store, question))))
             }
         }

@@ -142,7 +142,7 @@ fn ask_limits(
     question: StoreCommand,
 ) -> Result<Step, Refusal> {
     let store = limiter.shared_store().ok_or_else(|| not_counted(LimitError::StoreAway))?;
-    ctx.awaited = Some(Suspension::Limits(pending, Arc::clone(limiter)));
+    ctx.suspension = Some(Suspension::Limits(pending, Arc::clone(limiter)));
     Ok(Step::AskStore(StoreAsk::Limits(Arc::clone(store), question)))
 }
 

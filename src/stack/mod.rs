@@ -147,7 +147,7 @@ impl Stack {
     }
 
     fn answered(&self, ctx: &mut RequestContext, answer: StoreAnswer) -> Result<Step, Refusal> {
-        match (ctx.awaited.take(), answer) {
+        match (ctx.suspension.take(), answer) {
             (Some(Suspension::Revocations(candidate)), StoreAnswer::Done(answer)) => {
                 answer.map_err(|_| stale_refusal())?;
                 ctx.revocations_read_us = ctx.now.mono_us;

@@ -9,16 +9,16 @@
 //! 1. Every resumption after a wait sets [`RequestContext::now`].
 //! 2. Layers 7 and 9 begin with [`Stack::ask_again`]: no request reaches a handler by another path.
 //!    So a new kind of wait can't miss the check.
-//! 3. If less than [`RECHECK_AFTER`] has passed since the last check, nothing is checked. So a check is
-//!    never older than that when the handler runs, and a request that has not waited pays for one
-//!    comparison.
+//! 3. If less than [`RECHECK_AFTER`] has passed since the last check, nothing is checked. So a
+//!    check is never older than that when the handler runs, and a request that has not waited pays
+//!    for one comparison.
 //! 4. Everything that time can change is checked: the lists of clients, the token (its times, its
 //!    key, the keys of its issuer), revocations, the route's requirements, and a policy that reads
 //!    the time. The rest is not: host, path, CSRF, proof, certificate. Limits have counted the
 //!    request, and an admitted request stays admitted.
 //! 5. The replica of the revocations is always checked. A route that requires the store's own
-//!    answer asks the store again if that answer is older than [`REVOCATION_READ_TTL`]: a slow body costs one more
-//!    store command, and not one for each packet.
+//!    answer asks the store again if that answer is older than [`REVOCATION_READ_TTL`]: a slow body
+//!    costs one more store command, and not one for each packet.
 //! 6. Earlier layers of the same request are checked as well ([`HostInput::earlier`]): the body may
 //!    be read by `guard.validate()`, which reads no token.
 //!
@@ -70,7 +70,7 @@ impl Stack {
         let known = Before { revocations_read_us: ctx.revocations_read_us, is_anonymous };
         for stack in own.into_iter().chain(ctx.extras.earlier.iter().map(Arc::as_ref)) {
             if let Some(list) = stack.check_again(request, ctx.now, known, &mut ctx.reasons)? {
-                ctx.awaited = Some(Suspension::Again(door));
+                ctx.suspension = Some(Suspension::Again(door));
                 return Ok(Some(Step::AskStore(StoreAsk::Revocations(list))));
             }
         }

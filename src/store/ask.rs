@@ -22,7 +22,7 @@ pub type Completions = Vec<(u64, Result<CommandResult, StoreError>)>;
 /// store's thread, so the call must be quick.
 pub trait CompletionSink: Send + Sync {
     /// Receives results, each with the ticket of its command.
-    fn take(&self, arrivals: Completions);
+    fn take(&self, completions: Completions);
 }
 
 /// The receiver of one result. It is completed exactly once: dropping it completes it with
@@ -49,10 +49,10 @@ impl Responder {
         Self { receiver: Receiver::One(reply), entered: None }
     }
 
-    /// A responder that gives `recipient` the result for `ticket` once.
+    /// A responder that gives `sink` the result for `ticket` once.
     #[must_use]
-    pub fn ticket(recipient: Arc<dyn CompletionSink>, ticket: u64) -> Self {
-        Self { receiver: Receiver::Ticket(recipient, ticket), entered: None }
+    pub fn ticket(sink: Arc<dyn CompletionSink>, ticket: u64) -> Self {
+        Self { receiver: Receiver::Ticket(sink, ticket), entered: None }
     }
 
     /// Counts the command in `status` until it is completed.
@@ -76,7 +76,7 @@ impl Responder {
         match self.leave() {
             Receiver::Nobody => {}
             Receiver::One(reply) => reply(answer),
-            Receiver::Ticket(recipient, ticket) => recipient.take(vec![(ticket, answer)]),
+            Receiver::Ticket(sink, ticket) => sink.take(vec![(ticket, answer)]),
         }
     }
 
@@ -90,18 +90,17 @@ impl Responder {
             match responder.leave() {
                 Receiver::Nobody => {}
                 Receiver::One(reply) => reply(answer),
-                Receiver::Ticket(recipient, ticket) => {
-                    let known =
-                        batches.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &recipient));
+                Receiver::Ticket(sink, ticket) => {
+                    let known = batches.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &sink));
                     match known {
-                        Some((_, arrivals)) => arrivals.push((ticket, answer)),
-                        None => batches.push((recipient, vec![(ticket, answer)])),
+                        Some((_, completions)) => completions.push((ticket, answer)),
+                        None => batches.push((sink, vec![(ticket, answer)])),
                     }
                 }
             }
         }
-        for (recipient, arrivals) in batches {
-            recipient.take(arrivals);
+        for (sink, completions) in batches {
+            sink.take(completions);
         }
     }
 
@@ -136,8 +135,8 @@ mod tests {
     struct Calls(Mutex<Vec<Vec<(u64, bool)>>>);
 
     impl CompletionSink for Calls {
-        fn take(&self, arrivals: Completions) {
-            let told = arrivals.into_iter().map(|(ticket, answer)| (ticket, answer.is_ok()));
+        fn take(&self, completions: Completions) {
+            let told = completions.into_iter().map(|(ticket, answer)| (ticket, answer.is_ok()));
             self.0.lock().push(told.collect());
         }
     }
@@ -150,8 +149,8 @@ mod tests {
     fn each_thread_gets_the_answers_of_a_batch_in_one_call_and_in_their_order() {
         let (one, two) = (Arc::new(Calls::default()), Arc::new(Calls::default()));
         let responder = |calls: &Arc<Calls>, ticket| {
-            let recipient: Arc<dyn CompletionSink> = Arc::<Calls>::clone(calls);
-            Responder::ticket(recipient, ticket)
+            let sink: Arc<dyn CompletionSink> = Arc::<Calls>::clone(calls);
+            Responder::ticket(sink, ticket)
         };
         let told = [
             (responder(&one, 3), Ok(answer())),
@@ -168,8 +167,8 @@ mod tests {
     fn who_is_dropped_is_told_once_and_is_not_counted_any_more() {
         let (calls, status) = (Arc::new(Calls::default()), Arc::new(Status::default()));
         assert!(status.enter());
-        let recipient: Arc<dyn CompletionSink> = Arc::<Calls>::clone(&calls);
-        drop(Responder::ticket(recipient, 5).entered(&status));
+        let sink: Arc<dyn CompletionSink> = Arc::<Calls>::clone(&calls);
+        drop(Responder::ticket(sink, 5).entered(&status));
         assert_eq!(*calls.0.lock(), [vec![(5, false)]]);
         assert_eq!(status.waiting(), 0);
     }

@@ -19,8 +19,9 @@
 //!   fingerprint under a random key of its own. Among the 2^20 keys of a default store, two are
 //!   equal with a chance of 2^-89, and without the random key an attacker can't search for a pair.
 //!
-//! Requests in flight are counted beside the records ([`in_flight_slots`]), one entry for each key with
-//! any. A request takes more memory than its entry, so a bound on requests bounds the entries too.
+//! Requests in flight are counted beside the records ([`in_flight_slots`]), one entry for each key
+//! with any. A request takes more memory than its entry, so a bound on requests bounds the entries
+//! too.
 //!
 //! The store reclaims expired records when it needs their room. There is no timer and no thread,
 //! and a check allocates only when a table grows.

@@ -11,7 +11,7 @@ use base64::Engine as _;
 
 use crate::quota::SubjectKey;
 use crate::quota::WireState;
-use crate::quota::algorithm::WHOLE;
+use crate::quota::algorithm::UNSCALED;
 
 /// Bytes of an entry.
 pub(crate) const ENTRY: usize = 4 + 8 + 4 + 4 + 8;
@@ -66,7 +66,7 @@ impl Entry {
     /// The multiplier of this signal, in thousandths. Out-of-range values are ignored.
     pub(crate) fn factor(&self) -> u16 {
         let factor = u16::try_from(self.state.a).ok().filter(|factor| FACTORS.contains(factor));
-        factor.unwrap_or(WHOLE)
+        factor.unwrap_or(UNSCALED)
     }
 }
 
@@ -137,7 +137,7 @@ mod tests {
     fn a_signal_that_none_can_have_sent_leaves_a_limit_as_it_is() {
         let factor = |a| Entry { state: WireState { a, b: 0, c: 0 }, ..Entry::default() }.factor();
         assert_eq!([1, 100, 10_000].map(factor), [1, 100, 10_000]);
-        assert_eq!([0, 10_001, 1 << 16, (1 << 53) - 1].map(factor), [WHOLE; 4]);
+        assert_eq!([0, 10_001, 1 << 16, (1 << 53) - 1].map(factor), [UNSCALED; 4]);
     }
 
     #[test]

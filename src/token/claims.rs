@@ -18,11 +18,11 @@ use crate::token::issuer::Issuer;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Times {
     /// Without `iat`, the earliest time that `maxLifetime` allows.
-    pub(super) issued: u64,
-    pub(super) expires: u64,
+    pub(super) issued_us: u64,
+    pub(super) expires_us: u64,
     /// Whether the token has an `iat`.
     pub(super) has_iat: bool,
-    pub(super) not_before: Option<u64>,
+    pub(super) not_before_us: Option<u64>,
 }
 
 /// The registered claims after the checks.
@@ -65,7 +65,7 @@ pub(super) fn check(config: &Issuer, claims: &Members<'_>) -> Result<Registered,
     let (id, session) = (id?, session?);
     let confirmation = confirmation(claims)?;
     let times = times(config, claims)?;
-    match times.expires.checked_sub(times.issued) {
+    match times.expires_us.checked_sub(times.issued_us) {
         None | Some(0) => Err(TokenError::Claims(ClaimError::Order)),
         Some(lifetime) if lifetime > config.max_lifetime_us => Err(TokenError::Lifetime),
         Some(_) => Ok(Registered { times, iss, confirmation, subject, id, session }),
@@ -86,15 +86,20 @@ fn subject(config: &Issuer, claims: &Members<'_>) -> Result<Option<String>, Toke
 }
 
 fn times(config: &Issuer, claims: &Members<'_>) -> Result<Times, TokenError> {
-    let expires = numeric_date("exp", required(claims, "exp")?)?;
-    let not_before = claims.get("nbf").map(|value| numeric_date("nbf", value)).transpose()?;
-    let issued = match claims.get("iat") {
+    let expires_us = numeric_date("exp", required(claims, "exp")?)?;
+    let not_before_us = claims.get("nbf").map(|value| numeric_date("nbf", value)).transpose()?;
+    let issued_us = match claims.get("iat") {
         None if config.is_iat_optional => None,
         _ => Some(numeric_date("iat", required(claims, "iat")?)?),
     };
     // Nothing shows when it was issued: it is revoked by every revocation that may be about it.
-    let earliest = expires.saturating_sub(config.max_lifetime_us);
-    Ok(Times { issued: issued.unwrap_or(earliest), expires, has_iat: issued.is_some(), not_before })
+    let earliest = expires_us.saturating_sub(config.max_lifetime_us);
+    Ok(Times {
+        issued_us: issued_us.unwrap_or(earliest),
+        expires_us,
+        has_iat: issued_us.is_some(),
+        not_before_us,
+    })
 }
 
 /// Reads the key or certificate that the token is bound to. The proof of it is checked elsewhere.
@@ -107,13 +112,13 @@ fn confirmation(claims: &Members<'_>) -> Result<Option<Confirmation>, TokenError
 /// Checks that the token is valid at `now`.
 pub(super) fn check_time(config: &Issuer, times: &Times, now: Now) -> Result<(), TokenError> {
     let soon = now.unix_us.saturating_add(config.tolerance_us);
-    if !times.has_iat && times.expires > soon.saturating_add(config.max_lifetime_us) {
+    if !times.has_iat && times.expires_us > soon.saturating_add(config.max_lifetime_us) {
         return Err(TokenError::Lifetime);
     }
-    if times.has_iat && times.issued > soon || times.not_before.is_some_and(|at| at > soon) {
+    if times.has_iat && times.issued_us > soon || times.not_before_us.is_some_and(|at| at > soon) {
         return Err(TokenError::NotYetValid);
     }
-    if now.unix_us >= times.expires.saturating_add(config.tolerance_us) {
+    if now.unix_us >= times.expires_us.saturating_add(config.tolerance_us) {
         return Err(TokenError::Expired);
     }
     Ok(())

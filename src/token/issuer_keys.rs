@@ -23,8 +23,8 @@ pub(crate) enum IssuerKeys {
 }
 
 impl IssuerKeys {
-    /// The one key that may have signed a token with this header at `now`. With `may_fetch_keys`, the
-    /// result may be to wait for the issuer.
+    /// The one key that may have signed a token with this header at `now`. With `may_fetch_keys`,
+    /// the result may be to wait for the issuer.
     pub(crate) fn choose(
         &self,
         header: &Header,

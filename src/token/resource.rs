@@ -2,8 +2,8 @@
 //! client to them in a challenge.
 //!
 //! A client without a token, or with one of too little scope, reads in `WWW-Authenticate` where the
-//! metadata is, and there which authorization server to ask, for which resource (RFC 8707) and which
-//! scopes. This is also how clients of the Model Context Protocol log in.
+//! metadata is, and there which authorization server to ask, for which resource (RFC 8707) and
+//! which scopes. This is also how clients of the Model Context Protocol log in.
 
 use serde_json::{Map, Value, json};
 use url::Url;
@@ -124,8 +124,8 @@ impl ProtectedResource {
         Value::Object(members)
     }
 
-    /// Adds the parameters to the challenge of a refusal: `resource_metadata` (RFC 9728 section 5.1),
-    /// and `scope` (RFC 6750 section 3) where the client has to ask for a token.
+    /// Adds the parameters to the challenge of a refusal: `resource_metadata` (RFC 9728 section
+    /// 5.1), and `scope` (RFC 6750 section 3) where the client has to ask for a token.
     pub fn complete(&self, refusal: &mut Refusal, scopes: &[String]) {
         let status = refusal.status;
         let challenge = refusal.headers.iter_mut().find(|(name, _)| *name == "WWW-Authenticate");

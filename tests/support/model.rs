@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use keepstone::quota::algorithm::{Rule, State, WHOLE};
+use keepstone::quota::algorithm::{Rule, State, UNSCALED};
 use keepstone::quota::{Action, CommandResult, LimitCheck, LimitStatus, StoreCommand, SubjectKey};
 
 /// What is known of one limit of a subject.
@@ -49,7 +49,7 @@ impl Model {
         }
         let statuses = asked.iter().zip(fits).map(|((subject, demand, now_us), fits)| {
             let Count { state, blocked_until_us } = self.count(*subject, demand, *now_us);
-            LimitStatus { fits, state, factor: WHOLE, blocked_until_us, now_us: *now_us }
+            LimitStatus { fits, state, factor: UNSCALED, blocked_until_us, now_us: *now_us }
         });
         CommandResult { admitted, statuses: statuses.collect() }
     }

@@ -8,7 +8,7 @@ use crate::limit::admin::{KeyState, key_state};
 use crate::limit::error::LimitError;
 use crate::limit::limiter::{Counter, Limiter, record};
 use crate::limit::subject::{key_of_parts, place_key_of_parts, shared_key_of_parts};
-use crate::quota::algorithm::{State, WHOLE};
+use crate::quota::algorithm::{State, UNSCALED};
 use crate::quota::{
     Action, CommandResult, LimitCheck, LimitStatus, SlotCommand, SlotId, StoreCommand,
     SubjectCommand,
@@ -129,7 +129,7 @@ impl Limiter {
             None if policy.own.rule.is_in_flight() && !pending.op.has_reply() => LimitStatus {
                 fits: true,
                 state: State::default(),
-                factor: WHOLE,
+                factor: UNSCALED,
                 blocked_until_us: 0,
                 now_us: 0,
             },
@@ -138,7 +138,7 @@ impl Limiter {
         let now = Now::at_unix_us(standing.now_us);
         let counter = &policy.own;
         let rule = match standing.factor {
-            WHOLE => counter.rule,
+            UNSCALED => counter.rule,
             factor => counter.rule.scaled(factor),
         };
         let clock_us = rule.clock(now);

@@ -22,7 +22,7 @@ use super::outcome::Outcome;
 use super::subject::Subject;
 use crate::clock::Now;
 use crate::few::Few;
-use crate::quota::algorithm::{Rule, State, WHOLE};
+use crate::quota::algorithm::{Rule, State, UNSCALED};
 use crate::quota::{Action, CommandResult, LimitCheck, StoreCommand, SubjectCommand, SubjectKey};
 use crate::shared_store::{SharedSlot, SharedStore};
 use crate::store::{Key, Locked, Record, SPENT, StoreError};
@@ -126,12 +126,12 @@ impl Limiter {
                 part.record.state = standing.state.0;
                 continue;
             }
-            part.scaled = (standing.factor != WHOLE)
+            part.scaled = (standing.factor != UNSCALED)
                 .then(|| Box::new(part.counter.rule.scaled(standing.factor)));
             let rule = part.rule();
             let (clock_us, judged_us) = (part.clock_us(), part.now.mono_us);
             let state = rule.settle(standing.state, rule.clock(Now::at_unix_us(standing.now_us)));
-            let state = rule.moved(state, standing.now_us, clock_us);
+            let state = rule.rebased(state, standing.now_us, clock_us);
             let blocked_us = standing.blocked_until_us.saturating_sub(standing.now_us);
             let blocked_until_us = if blocked_us > 0 { judged_us + blocked_us } else { 0 };
             let known = Record { blocked_until_us, ..Record::default() };

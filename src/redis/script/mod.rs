@@ -8,7 +8,7 @@ use redis::{Cmd, Value};
 use super::proofs_clock::ProofsClock;
 use crate::clock::Now;
 use crate::few::Few;
-use crate::quota::algorithm::{State, WHOLE};
+use crate::quota::algorithm::{State, UNSCALED};
 use crate::quota::{
     Action, CommandResult, LimitCheck, LimitStatus, SlotCommand, StoreCommand, SubjectCommand,
     SubjectKey,
@@ -499,7 +499,7 @@ fn proven(number: i64) -> Result<CommandResult, StoreError> {
     let standing = |fits| LimitStatus {
         fits,
         state: State::default(),
-        factor: WHOLE,
+        factor: UNSCALED,
         blocked_until_us: 0,
         now_us: 0,
     };
@@ -547,7 +547,7 @@ impl Reader<'_> {
             statuses.push(LimitStatus {
                 fits: fits == 1,
                 state: State([others + own, 0]),
-                factor: WHOLE,
+                factor: UNSCALED,
                 blocked_until_us: 0,
                 now_us,
             });

@@ -98,7 +98,7 @@ pub(super) struct Read {
 
 /// The result of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Took {
+pub(super) enum ReadOutcome {
     /// The stream may have more.
     Page,
     /// The end of the stream was reached.
@@ -109,7 +109,7 @@ pub(super) enum Took {
 
 /// The reason why the copy can't be complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Gap {
+pub(super) enum Incomplete {
     /// An entry is unreadable: it is of a later version, or not an entry.
     Unreadable,
     /// There is no room for it here.
@@ -161,7 +161,12 @@ impl Follower {
     }
 
     /// Applies the answer to that read.
-    pub(super) fn take(&mut self, read: &Read, sets: &Sets, now_minute: u32) -> Result<Took, Gap> {
+    pub(super) fn take(
+        &mut self,
+        read: &Read,
+        sets: &Sets,
+        now_minute: u32,
+    ) -> Result<ReadOutcome, Incomplete> {
         if self.cursor.id != Id::START && !read.is_whole {
             // The entries of this answer may be lost by now, too.
             let applied = apply(&read.entries, sets, now_minute);
@@ -171,7 +176,7 @@ impl Follower {
             self.due.append(&mut self.acknowledged);
             self.lost.extend(std::mem::take(&mut self.due).into_iter().map(|(_, entry)| entry));
             self.missing = Some(Missing::all_of(sets, now_minute));
-            return applied.map(|()| Took::Loss);
+            return applied.map(|()| ReadOutcome::Loss);
         }
         apply(&read.entries, sets, now_minute)?;
         for (id, entry) in &read.entries {
@@ -186,12 +191,12 @@ impl Follower {
             self.cursor = end.clone();
         }
         if read.entries.len() >= READ_PAGE {
-            return Ok(Took::Page);
+            return Ok(ReadOutcome::Page);
         }
         // An entry that was stored before and is not in the stream was stored by a primary that has
         // failed since.
         self.lost.extend(std::mem::take(&mut self.due).into_iter().map(|(_, entry)| entry));
-        Ok(Took::Tail)
+        Ok(ReadOutcome::Tail)
     }
 
     /// The entries to republish at once: only this process has them for certain.
@@ -237,7 +242,7 @@ impl Follower {
         self.missing.get_or_insert_default().queue.extend(entries);
     }
 
-    pub(super) fn settled(&mut self, stream: &Birth, now: Now) -> bool {
+    pub(super) fn settled(&mut self, stream: &StreamAge, now: Now) -> bool {
         self.settling.is_over(stream, now)
     }
 
@@ -253,10 +258,10 @@ pub(super) fn apply(
     entries: &[(Id, Option<Entry>)],
     sets: &Sets,
     now_minute: u32,
-) -> Result<(), Gap> {
+) -> Result<(), Incomplete> {
     for (_, entry) in entries {
-        let entry = entry.as_ref().ok_or(Gap::Unreadable)?;
-        sets.apply(entry, now_minute).map_err(|_| Gap::Full)?;
+        let entry = entry.as_ref().ok_or(Incomplete::Unreadable)?;
+        sets.apply(entry, now_minute).map_err(|_| Incomplete::Full)?;
     }
     Ok(())
 }
@@ -345,7 +350,7 @@ fn longer(mut a: Entry, b: Entry) -> Entry {
 
 /// The age of the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Birth {
+pub(super) struct StreamAge {
     /// Its first entry.
     pub(super) first: Id,
     /// The server's clock now.
@@ -363,7 +368,7 @@ struct Settling {
 }
 
 impl Settling {
-    fn is_over(&mut self, stream: &Birth, now: Now) -> bool {
+    fn is_over(&mut self, stream: &StreamAge, now: Now) -> bool {
         let waited = now.mono_us.saturating_sub(*self.began_us.get_or_insert(now.mono_us));
         if stream.restoring {
             self.restoring_us = Some(now.mono_us);

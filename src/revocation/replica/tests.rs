@@ -30,7 +30,7 @@ fn sets() -> Sets {
     Sets::new(Forgetting::new(now_at(0)))
 }
 
-fn take(follower: &mut Follower, sets: &Sets, read: &Read) -> Took {
+fn take(follower: &mut Follower, sets: &Sets, read: &Read) -> ReadOutcome {
     follower.take(read, sets, MINUTE).unwrap()
 }
 
@@ -39,7 +39,7 @@ fn follower() -> (Follower, Sets) {
     let (mut follower, sets) = (Follower::default(), sets());
     let entries = [(10, token(1)), (20, token(2)), (30, token(3))];
     let took = take(&mut follower, &sets, &read(false, &entries));
-    assert_eq!(took, Took::Tail);
+    assert_eq!(took, ReadOutcome::Tail);
     assert_eq!((follower.cursor().id, follower.is_missing()), (id(30), false));
     (follower, sets)
 }
@@ -86,12 +86,12 @@ fn a_loss_is_seen_and_exactly_what_the_stream_lacks_is_published() {
     let (mut follower, sets) = follower();
     // The stream begins again, perhaps with ids that are higher than ours.
     let took = take(&mut follower, &sets, &read(false, &[(40, token(4))]));
-    assert_eq!((took, follower.cursor().id), (Took::Loss, Id::START));
+    assert_eq!((took, follower.cursor().id), (ReadOutcome::Loss, Id::START));
     // Another process has published 2 already, and 3 with too early an end.
     let short = Entry::Token { name: 3, until: MINUTE + 9 };
     let entries = [(40, token(4)), (50, token(2)), (60, short)];
     let took = take(&mut follower, &sets, &read(false, &entries));
-    assert_eq!(took, Took::Tail);
+    assert_eq!(took, ReadOutcome::Tail);
     let mut missing = follower.next_missing();
     missing.sort_by_key(Entry::encode);
     assert_eq!(missing, [token(1), token(3)]);
@@ -105,8 +105,8 @@ fn a_loss_is_seen_and_exactly_what_the_stream_lacks_is_published() {
 #[test]
 fn what_is_read_together_with_a_loss_is_kept_and_published_again() {
     let (mut follower, sets) = follower();
-    assert_eq!(take(&mut follower, &sets, &read(false, &[(40, token(4))])), Took::Loss);
-    assert_eq!(take(&mut follower, &sets, &read(false, &[])), Took::Tail);
+    assert_eq!(take(&mut follower, &sets, &read(false, &[(40, token(4))])), ReadOutcome::Loss);
+    assert_eq!(take(&mut follower, &sets, &read(false, &[])), ReadOutcome::Tail);
     let mut missing = follower.next_missing();
     missing.sort_by_key(Entry::encode);
     assert_eq!(missing, [token(1), token(2), token(3), token(4)]);
@@ -120,7 +120,7 @@ fn subjects_sessions_and_keys_are_published_again_unless_the_stream_says_as_much
     let key = Entry::Key { name: 3 };
     let all = [(40, subject(100)), (50, session(5)), (60, key)];
     take(&mut follower, &sets, &read(true, &all));
-    assert_eq!(take(&mut follower, &sets, &read(false, &[])), Took::Loss);
+    assert_eq!(take(&mut follower, &sets, &read(false, &[])), ReadOutcome::Loss);
     let less = [(70, subject(99)), (80, session(4)), (90, token(1)), (91, token(2))];
     take(&mut follower, &sets, &read(true, &less));
     assert_eq!(follower.missing(), 4);
@@ -179,7 +179,7 @@ fn what_was_stored_here_last_is_published_first_when_all_is_lost() {
     sets.apply(&token(5), MINUTE).unwrap();
     follower.acknowledged(id(40), token(5));
     follower.reading();
-    assert_eq!(take(&mut follower, &sets, &read(false, &[])), Took::Loss);
+    assert_eq!(take(&mut follower, &sets, &read(false, &[])), ReadOutcome::Loss);
     assert_eq!(follower.next_lost(), [token(5)]);
     follower.still_lost(vec![token(5)]);
     assert_eq!(follower.next_lost(), [token(5)], "what was not stored is published again");
@@ -230,7 +230,7 @@ fn who_does_not_decide_again_yet_looks_often() {
 fn what_can_not_be_read_is_a_gap() {
     let (mut follower, sets) = follower();
     let read = Read { is_whole: true, entries: vec![(id(40), None)], end: None };
-    assert_eq!(follower.take(&read, &sets, MINUTE), Err(Gap::Unreadable));
+    assert_eq!(follower.take(&read, &sets, MINUTE), Err(Incomplete::Unreadable));
     follower.restart();
     assert_eq!(follower.cursor().id, Id::START);
     assert_eq!(sets.counts().tokens, 3);
@@ -238,8 +238,8 @@ fn what_can_not_be_read_is_a_gap() {
 
 #[test]
 fn a_young_stream_and_one_that_is_being_restored_are_waited_for() {
-    let birth = |first, server_ms, restoring| Birth { first: id(first), server_ms, restoring };
-    let settled = |births: &[(u64, Birth)]| {
+    let birth = |first, server_ms, restoring| StreamAge { first: id(first), server_ms, restoring };
+    let settled = |births: &[(u64, StreamAge)]| {
         let mut settling = Settling::default();
         let over = births.iter().map(|(at, birth)| settling.is_over(birth, now_at(*at)));
         over.collect::<Vec<_>>()
@@ -346,7 +346,7 @@ proptest! {
             }
             follower.reading();
             let read = stream.read(&follower.cursor());
-            if follower.take(&read, sets, MINUTE) == Ok(Took::Loss) {
+            if follower.take(&read, sets, MINUTE) == Ok(ReadOutcome::Loss) {
                 return;
             }
             while follower.is_missing() {

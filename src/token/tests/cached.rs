@@ -87,8 +87,12 @@ fn the_cache_keeps_to_its_size_and_can_be_switched_off() {
 
     let known = first;
     let cache = Cache::new(64 << 10);
-    let times =
-        crate::token::claims::Times { issued: 0, expires: 0, has_iat: true, not_before: None };
+    let times = crate::token::claims::Times {
+        issued_us: 0,
+        expires_us: 0,
+        has_iat: true,
+        not_before_us: None,
+    };
     let issuer = Arc::clone(&config(&json!({ "secret": secret() })).issuers[0]);
     let header = Compact::read(&token, 8192).unwrap().header;
     let key = issuer.keys.choose(&header, now(), false).unwrap();
