@@ -3,60 +3,60 @@
 
 /**
  * Decides a request up to its body.
- * `stack` is a stack's number, `head` the head as `src/request/mod.rs` reads it, `extras` what only
- * JavaScript knows as JSON. Returns the answer of `src/node/answer.rs`: its lines, or the ticket of
- * a request that waits for a shared store.
+ * `stack` is a stack's number, `head` the head in the format of `src/request/mod.rs`, `extras`
+ * facts that only JavaScript has, as JSON. Returns the answer of `src/node/answer.rs`: its lines,
+ * or the ticket of a request that waits for a shared store.
  *
- * This and the calls below throw an `Error` with the code `ERR_INTERNAL` for arguments of another
+ * This and the calls below throw an `Error` with the code `ERR_INTERNAL` for arguments of the wrong
  * type.
  */
 export declare function decide(stack: number, head: string, extras?: string | undefined | null): string | number
 
 /**
- * Goes on with a request whose key and cost functions were asked: `keys` is `[[limit, 'key' |
- * 'cost', value]]`.
+ * Continues with a request whose key and cost functions were called: `keys` is
+ * `[[limit, 'key' | 'cost', value]]`.
  */
 export declare function resumeWithCallbacks(ticket: number, keys: string): string | number
 
 /**
- * Goes on with a request whose token is bound to a certificate: `fingerprint` is the
- * `fingerprint256` of the connection's, if it has one.
+ * Continues with a request whose token is bound to a certificate: `fingerprint` is the
+ * `fingerprint256` of the connection's certificate, if it has one.
  */
 export declare function resumeWithCertificate(ticket: number, fingerprint?: string | undefined | null): string | number
 
 /**
- * Goes on with a request whose body was read. `undefined` is the usual answer: it passes, and there
- * is nothing to add.
+ * Continues with a request whose body was read. The usual answer is `undefined`: the request passes
+ * without changes.
  */
 export declare function decideBody(ticket: number, body: ArrayBufferView): string | number | undefined
 
 /**
- * Refuses a request whose body could not be had: `why` is `late`, `swells`, `large` or `garbled`.
+ * Refuses a request whose body could not be read: `why` is `late`, `swells`, `large` or `garbled`.
  */
 export declare function refuseBody(ticket: number, why: string): string | number
 
-/** Goes on with a request that a limit has held back. */
+/** Continues with a request that a limit has delayed. */
 export declare function resumeAfterDelay(ticket: number): string | number
 
 /**
- * Goes on with what has waited for a shared store. For a request it returns what `decide` does, for
- * a call of `guard.limits` what `src/node/guard.rs` does.
+ * Continues with an entry that has waited for a shared store. For a request it returns the result
+ * of `decide`, for a call of `guard.limits` that of `src/node/guard.rs`.
  */
 export declare function resumeWithStore(ticket: number): string | number
 
-/** Forgets a waiting request, whose client went away. */
+/** Drops a suspended request whose client disconnected. */
 export declare function abandon(ticket: number): void
 
 /**
- * Gives back the places of a request, and what does not count of its charge, now that its response
- * is known. `true` where a store has to be told, which `flush` does.
+ * Releases the slots of a request, and refunds the uncounted part of its charge, now that its
+ * response is known. `true` if a store command has to be sent by `flush`.
  */
 export declare function finished(receipt: number, failed: boolean): boolean
 
 /**
- * Judges a handler's answer, its status and its JSON text, by the schemas of `stack`. `undefined`
- * where it goes out as it is; otherwise `0` and the text to send instead, or `1` and a problem
- * document that says what is wrong with it.
+ * Checks a handler's answer, its status and its JSON text, against the schemas of `stack`.
+ * `undefined` if it is to be sent as it is; otherwise `0` and the text to send instead, or `1` and
+ * a problem document with its errors.
  */
 export declare function judgeResponse(stack: number, status: number, body: ArrayBufferView): string | undefined
 
@@ -70,175 +70,188 @@ export declare function judgeResponse(stack: number, status: number, body: Array
 export declare const __napiBindingTarget: 'native' | 'wasm32-wasi' | 'wasm32-wasip1'
 
 /**
- * The tickets of `listener` whose answers have come, with a blank behind each; each wants one call
- * of `settle`, in this order. One text is cheaper to carry over the edge than a list of numbers.
+ * The tickets of `listener` whose answers have arrived, each followed by a blank. Call
+ * `resumeWithStore` once for each, in this order. One text is cheaper to pass to JavaScript than a
+ * list of numbers.
  */
 export declare function arrived(listener: number): string
 
-/** Whether bytes are JSON that the payload layer takes with its defaults. */
+/** Whether bytes are JSON that the payload layer accepts with its defaults. */
 export declare function conformanceParseJson(bytes: Uint8Array): string
 
 /**
- * What the payload layer itself reads of a body with its defaults and without a schema: of JSON,
- * or of a form where `form` is set. Answers the value.
+ * The value that the payload layer itself reads from a body with its defaults and without a
+ * schema: from JSON, or from a form if `form` is set.
  */
 export declare function conformanceReadBody(bytes: Uint8Array, form: boolean): string
 
 /**
- * Validates bytes against a schema (JSON) as its draft has it. `options` is JSON, `{ draft?,
- * registry?, formats? }`. Answers `{valid, errors}`.
+ * Validates bytes against a schema (JSON) by the rules of its draft. `options` is JSON,
+ * `{ draft?, registry?, formats? }`. Returns `{valid, errors}`.
  */
 export declare function conformanceValidateJson(schema: string, bytes: Uint8Array, options: string): string
 
 /**
- * Verifies a compact JWS with a JWK or a JWK set (JSON), and answers its payload in base64. No
- * claim is looked at.
+ * Verifies a compact JWS with a JWK or a JWK set (JSON), and returns its payload in base64. No
+ * claim is checked.
  */
 export declare function conformanceVerifyCompact(token: string, jwk: string): string
 
 /**
- * What tells this core from another one in the process, whose numbers name other things: the addon
- * may have been loaded from two files.
+ * Distinguishes this core from another one in the process, whose numbers refer to other objects:
+ * the addon may have been loaded from two files.
  */
 export declare function coreId(): string
 
 /**
- * Builds a guard from its configuration (JSON, see `src/config/options.rs`). Answers `{guard,
- * unknownInput, shared, fetches, rotation}`: its number, members of `input` that the policy reads
- * and no request has, whether its store is a shared one, whether keys are to be fetched for it,
- * and where signing keys are kept that change: `'file'`, `'callbacks'` or null.
+ * Builds a guard from its configuration (JSON, see `src/config/options.rs`). Returns
+ * `{guard, unknownInput, shared, fetches, rotation, refreshFor, leftOut}`: its number, members of
+ * `input` that the policy reads and no request has, whether its store is shared, whether keys have
+ * to be fetched for it, the storage of rotating signing keys (`'file'`, `'callbacks'` or null),
+ * how many seconds an unused refresh token is valid for, or null, and sentences about keys that
+ * can't be used.
  */
 export declare function createGuard(config: string): string
 
 /**
- * Sends what was asked since the last call. `true` where guards of `listener` want the keys of an
- * issuer, which `keysDue` names.
+ * Sends the commands since the last call. Returns `true` if guards of `listener` need keys of an
+ * issuer, which `keysDue` lists.
  */
 export declare function flush(listener: number): boolean
 
 /** Forgets what a guard has counted, revoked and begun in the memory of this process. */
 export declare function forgetAll(guard: number): string
 
-/** How a guard is doing: `HealthReport` of index.d.ts. */
+/** The condition of a guard: `HealthReport` of index.d.ts. */
 export declare function health(guard: number): string
 
 /**
- * Sends the answers for a guard to a listener that other guards have. `false` where they are all
- * closed: it has ended.
+ * Sends the answers for a guard to a listener of other guards. Returns `false` if they are all
+ * closed: the listener has ended.
  */
 export declare function join(guard: number, listener: number): boolean
 
 /**
- * What is to be fetched now: `{"fetch": [{issuer, number, url, headers}], "in": ms, "notices":
- * [...]}`, where `in` is when to ask again, `null` for never.
+ * The fetches that are due: `{"fetch": [{issuer, number, url, headers}], "in": ms, "notices":
+ * [...]}`, where `in` is the time until the next call, `null` for never.
  */
 export declare function keysDue(guard: number): string
 
 /**
- * A fetch has failed: `why` is `timeout`, `network`, `tls`, `redirect` or `too-large`. Answers as
- * `keysFetched` does.
+ * Takes a failed fetch: `why` is `timeout`, `network`, `tls`, `redirect` or `too-large`. Answers
+ * like `keysFetched`.
  */
 export declare function keysFailed(guard: number, issuer: number, number: number, why: string): string
 
 /**
- * An issuer has answered: `head` is JSON, `{status, etag, lastModified, cacheControl, age}`.
- * Answers what is to be told, `{code, message}` or `null`.
+ * Takes the answer of an issuer: `head` is JSON,
+ * `{status, etag, lastModified, cacheControl, age}`. Returns the warning to emit,
+ * `{code, message}` or `null`.
  */
 export declare function keysFetched(guard: number, issuer: number, number: number, head: string, body: Uint8Array): string
 
 /** Whether a guard or one of its stacks has a limit of this name. */
 export declare function knowsLimit(guard: number, name: string): string
 
-/** Refuses a key for a duration (JSON of a `Duration`), whatever it has left. */
+/** Refuses a key for a duration (JSON of a `Duration`), regardless of its remaining units. */
 export declare function limitBlock(guard: number, name: string, key: Array<string>, duration: string): string
 
 /**
- * Judges `cost` for a key of a limit and counts it if it is admitted. Answers `KeyState` of
+ * Checks `cost` for a key of a limit and counts it if it is admitted. Returns `KeyState` of
  * index.d.ts.
  *
- * This and the calls below may answer `{"later": ticket}` instead: the answer then comes with
- * `settle`.
+ * This and the calls below may answer `{"later": ticket}` instead: `resumeWithStore` then returns
+ * the answer.
  */
 export declare function limitConsume(guard: number, name: string, key: Array<string>, cost: number): string
 
-/** How a key of a limit stands. Answers `KeyState` of index.d.ts. */
+/** The state of a key of a limit. Returns `KeyState` of index.d.ts. */
 export declare function limitGet(guard: number, name: string, key: Array<string>): string
 
-/** Takes `cost` from a key whether it has it or not. */
+/** Takes `cost` from a key, even if less is left. */
 export declare function limitPenalize(guard: number, name: string, key: Array<string>, cost: number): string
 
-/** Forgets what a key has used, and its block, and frees its places. */
+/** Clears the used units of a key, and its block, and frees its slots. */
 export declare function limitReset(guard: number, name: string, key: Array<string>): string
 
 /** Gives `cost` back to a key. */
 export declare function limitReward(guard: number, name: string, key: Array<string>, cost: number): string
 
-/** Gives a limit other figures: `policy` is JSON, `{ name, limit, window?, burst?, tiers? }`. */
+/** Changes the figures of a limit: `policy` is JSON, `{ name, limit, window?, burst?, tiers? }`. */
 export declare function limitSet(guard: number, policy: string): string
 
 /**
- * Makes the limits of a client tighter or wider for a while. `key` and `options` are JSON: `{
- * factor, ttl, policy? }`.
+ * Makes the limits of a client stricter or looser for a while. `key` and `options` are JSON:
+ * `{ factor, ttl, policy? }`.
  */
 export declare function limitSignal(guard: number, key: string, options: string): string
 
 /**
- * Puts somebody on a list (`action` is `block` or `allow`), or takes them off (`unblock`). `key`
- * and `ttl` are JSON.
+ * Adds a client to a list (`action` is `block` or `allow`), or removes it (`unblock`). `key` and
+ * `ttl` are JSON.
  */
 export declare function listClient(guard: number, action: string, key: string, ttl: string, reason?: string | undefined | null): string
 
 /**
- * Registers a function that is called when answers for a guard have come. Answers the number of
- * this listener, which `join` gives to other guards; -1 where there are too many.
+ * Registers a function that is called when answers for a guard have arrived. Returns the number of
+ * this listener, which `join` takes for other guards; -1 if there are too many.
  */
 export declare function listen(guard: number, wake: () => void): number
 
 /**
- * Reads a document (JSON) with options (JSON). Answers `{api, refusesUnknown, bases, operations}`:
- * its number, its base paths, and what each operation takes and demands.
+ * Reads a document (JSON) with options (JSON). Returns `{api, refusesUnknown, bases, operations}`:
+ * its number, its base paths, and the input and the security requirements of each operation.
  */
 export declare function openApi(guard: number, document: string, options: string): string
 
 /**
- * The operation that a request is about. The answer begins with its kind: `=` and the operation's
- * number, a line break and its path parameters as JSON (empty without any); `!` and the methods of
- * the path, where it has others; `?` for an unknown path; `-` for one outside of the document; `x`
- * and code, status and detail in lines for a path that is refused. `mount` is the path under which
- * the handler is mounted.
+ * Finds the operation of a request. The answer begins with its kind:
+ *
+ * - `=` and the operation's number, a line break and its path parameters as JSON (empty without
+ *   any)
+ * - `!` and the methods of the path, if it has only others
+ * - `?` for an unknown path
+ * - `-` for a path outside of the document
+ * - `x` and code, status and detail in lines for a path that is refused
+ *
+ * `mount` is the path under which the handler is mounted.
  */
 export declare function openApiFind(api: number, method: string, target: string, mount: string): string
 
-/** The number of the operation with that name: its `operationId`, or `METHOD /path`. */
+/** The number of the operation with this name: its `operationId`, or `METHOD /path`. */
 export declare function openApiOperation(api: number, name: string): string
 
-/** Forgets a document. */
+/** Releases a document. */
 export declare function openApiRelease(api: number): void
 
 /**
- * The schemas of an operation as `stack` takes them, with a body of that media type or without
+ * The schemas of an operation in the format of `stack`, with a body of this media type or without
  * one.
  */
 export declare function openApiSchemas(api: number, operation: number, body?: number | undefined | null): string
 
-/**
- * The scopes that the claims of a token name, a list as JSON: as the layers of the core read them.
- */
+/** The scopes in the claims of a token, a list as JSON: as the layers of the core read them. */
 export declare function openApiScopes(claims: string): string
 
-/** Asks the policy about an input made by hand (JSON). Answers `PolicyDecision` of index.d.ts. */
+/** Evaluates the policy for an input of the caller (JSON). Returns `PolicyDecision` of index.d.ts. */
 export declare function policyEvaluate(guard: number, input: string, query?: string | undefined | null): string
 
 /**
- * The text of a problem document (RFC 9457) that the host answers with: `status` is 400 to 599,
- * `code` one of `docs/reference/errors.md`, `detail` one sentence without a final period.
+ * The text of a problem document (RFC 9457) that the host sends: `status` is 400 to 599, `code`
+ * one of `docs/reference/errors.md`, `detail` one sentence without a final period.
  */
 export declare function problem(status: number, code: string, detail?: string | undefined | null): string
 
-/** Forgets a guard and its stacks; requests that reach them are refused with 503. */
+/**
+ * The metadata of the protected resource: `{path, document}`, or null if `jwt.resource` is not
+ * set.
+ */
+export declare function protectedResource(guard: number): string
+
+/** Releases a guard and its stacks; requests that reach them are refused with 503. */
 export declare function release(guard: number): void
 
-/** Forgets one stack of a guard, whose handler nobody holds any more. */
+/** Releases one stack of a guard, whose handler is no longer referenced. */
 export declare function releaseStack(guard: number, stack: number): void
 
 /** Revokes all tokens that a key has signed. */
@@ -256,40 +269,40 @@ export declare function revokeSubject(guard: number, subject: string, before?: n
 /**
  * Revokes one token: the whole token, or its `jti` with its `exp` in seconds.
  *
- * This and the calls below answer `{"later": ticket}` where the list is shared. `issuer` says
- * whose token is meant.
+ * This and the calls below answer `{"later": ticket}` if the list is shared. `issuer` names the
+ * issuer of the token.
  */
 export declare function revokeToken(guard: number, tokenOrJti: string, exp?: number | undefined | null, issuer?: string | undefined | null): string
 
 /**
- * Takes what the application has loaded, or `null` for nothing. Answers `{save, kid, from,
- * notice}`: what must be saved, and then be handed in here again, before it counts.
+ * Takes the text that the application has loaded, or `null` for nothing. Returns
+ * `{save, kid, from, notice}`: save `save` and pass it in here again; only then does it take
+ * effect.
  */
 export declare function rotationTake(guard: number, loaded: string | undefined | null, force: boolean): string
 
 /**
- * Looks at the key file and changes what is due; with `force` the next key is to sign. It is done
- * on another thread, since a file system may be slow and another process may have the lock.
- * Answers `{"later": ticket}`, and then `{kid, from, notice}`, or null where callbacks keep the
- * keys.
+ * Reads the key file and carries out due changes; with `force` the next key is to sign. It runs on
+ * another thread, since a file system may be slow and another process may hold the lock. Answers
+ * `{"later": ticket}`, and then `{kid, from, notice}`, or null if callbacks store the keys.
  */
 export declare function rotationTick(guard: number, force: boolean): string
 
 /**
- * Builds a stack of a guard. `only` is the one layer that it has, or empty for all. Answers its
- * number, its fixed response headers, and what it will ask the application for.
+ * Builds a stack of a guard. `only` is its single layer, or empty for all. Returns its number, its
+ * fixed response headers, and the callbacks that it needs from the application.
  */
 export declare function stack(guard: number, options: string, only: string): string
 
 /**
- * Why the shared store of a guard is not available, as a sentence; empty where it is, and where
+ * Why the shared store of a guard is unavailable, as a sentence; empty if it is available or if
  * there is none.
  */
 export declare function storeFault(guard: number): string
 
 /**
- * What is to be told of the shared store of a guard, `{code, message}`: once in a thread,
- * whichever of its guards asks. Empty where there is nothing.
+ * The next warning about the shared store of a guard, `{code, message}`: each is returned once in
+ * a thread, to any of its guards. Empty without one.
  */
 export declare function storeNotice(guard: number): string
 
@@ -303,29 +316,29 @@ export declare function testClockNow(): number
 export declare function testClockRelease(): void
 
 /**
- * Issues the access token of a session that goes on: `continued` (JSON) is what [`token_refresh`]
- * has answered, `claims` (JSON) what the application puts in place of the session's.
+ * Issues the access token of a renewed session: `continued` (JSON) is the answer of
+ * [`token_refresh`], `claims` (JSON) are the application's, in place of the session's.
  */
 export declare function tokenContinue(guard: number, continued: string, claims: string): string
 
 /**
- * Issues an access token with `claims` (JSON), and a refresh token where that is asked for.
- * Answers `{accessToken, refreshToken?, expiresIn, tokenType}`, or `{"later": ticket}` where the
- * session is stored in a shared store.
+ * Issues an access token with `claims` (JSON), and a refresh token on request. Answers
+ * `{accessToken, refreshToken?, expiresIn, tokenType}`, or `{"later": ticket}` if the session is
+ * stored in a shared store.
  */
 export declare function tokenIssue(guard: number, claims: string, options: string): string
 
-/** The public keys as a JWK set; empty where there is but a secret. */
+/** The public keys as a JWK set; empty if there is only a secret. */
 export declare function tokenJwks(guard: number): string
 
 /**
- * Uses a refresh token. Answers as [`token_issue`] does, or with `asks` what [`token_continue`]
- * needs: `{refreshToken, born, expiresIn, claims, presented}`.
+ * Uses a refresh token. Answers like [`token_issue`], or with `asks` returns the input of
+ * [`token_continue`]: `{refreshToken, born, expiresIn, claims, presented}`.
  */
 export declare function tokenRefresh(guard: number, token: string, asks: boolean): string
 
 /**
- * Verifies a token, revocation included. Answers its claims, or `{"later": ticket}` where the
- * shared store or the issuer is asked.
+ * Verifies a token, including revocation. Returns its claims, or `{"later": ticket}` if the shared
+ * store or the issuer is asked.
  */
 export declare function tokenVerify(guard: number, token: string): string

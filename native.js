@@ -868,6 +868,7 @@ module.exports.openApiSchemas = nativeBinding.openApiSchemas
 module.exports.openApiScopes = nativeBinding.openApiScopes
 module.exports.policyEvaluate = nativeBinding.policyEvaluate
 module.exports.problem = nativeBinding.problem
+module.exports.protectedResource = nativeBinding.protectedResource
 module.exports.release = nativeBinding.release
 module.exports.releaseStack = nativeBinding.releaseStack
 module.exports.revokeKey = nativeBinding.revokeKey
