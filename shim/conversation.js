@@ -41,7 +41,7 @@ const { inflate } = require('./inflate.js')
 const { problemOf } = require('./problem.js')
 const { takeAnswer } = require('./request.js')
 const { admitsHandshake, corsPart, decideHeaders, decidesCors, headersPart, noteCors } = require('./response-decisions.js')
-const { checkSecondStage, takeSchemas } = require('./schema.js')
+const { checkLibrarySchemas, takeSchemas } = require('./schema.js')
 const { whenCollected } = require('./shared.js')
 const { wait } = require('./store.js')
 const {
@@ -61,26 +61,26 @@ const CORE = native.coreId()
 /**
  * Builds the conversation of one stack: `start(ctx)` begins it for a request. `owner` is the
  * guard's internal object ({ handle, log, pin }), `options` are the user's narrowing options,
- * `only` is its single layer (null: all layers).
+ * `layer` is its single layer (null: all layers).
  */
-function buildConversation(owner, options, only) {
+function buildConversation(owner, options, layer) {
   // A layer that is mounted alone has no schemas: its `headers` are response headers.
-  const takes = only === null || only === 'payload'
-  const { options: rest, second, parts } = takes ? takeSchemas(options, owner.own) : { options: options ?? {}, second: [], parts: [] }
+  const hasSchemas = layer === null || layer === 'payload'
+  const { options: rest, librarySchemas, parts } = hasSchemas ? takeSchemas(options, owner.own) : { options: options ?? {}, librarySchemas: [], parts: [] }
   const { json, functions } = encode(rest)
-  const plan = unwrap(native.stack(owner.handle, json, only ?? ''))
+  const plan = unwrap(native.stack(owner.handle, json, layer ?? ''))
   const stack = plan.stack
-  const headers = headersPart(plan, only, rest)
-  const cors = corsPart(plan, only, rest)
+  const headers = headersPart(plan, layer, rest)
+  const cors = corsPart(plan, layer, rest)
   const functionAt = (path) => functions.get(path) ?? owner.functions.get(path)
   const askOrigin = plan.askOrigin ? functionAt('cors.origins') : null
   const callbacks = plan.callbacks.map(([name, option, path]) => [name, option, functionAt(path)])
   const { wantsParams, hasShadow, wantsResponse, isAskedAgain, body: bodies } = plan
   const onResponse = rest.onResponse ?? 'strip'
-  const whole = only === null && options === undefined
+  const whole = layer === null && options === undefined
   const checksBody = parts.includes('body')
   // Only `guard.validate` exposes the valid values.
-  const keepsValid = only === 'payload' && parts.length > 0
+  const keepsValid = layer === 'payload' && parts.length > 0
   const conversation = { start, stack, core: CORE }
 
   function start(ctx) {
@@ -147,7 +147,7 @@ function buildConversation(owner, options, only) {
   // checks a body that was read before does not wait.
   function askedAgain(state) {
     const { passed } = state
-    if (passed === null || (only === 'payload' && state.raw !== null && !state.waited)) return undefined
+    if (passed === null || (layer === 'payload' && state.raw !== null && !state.waited)) return undefined
     // The number of a stack is valid only in its own core; stacks of another core can't be checked
     // here.
     return passed.filter((earlier) => earlier.core === CORE).map((earlier) => earlier.stack)
@@ -286,18 +286,18 @@ function buildConversation(owner, options, only) {
   function pass(ctx, body, checked) {
     const { req, state } = ctx
     let valid
-    if (keepsValid || second.length > 0 || body === WRITTEN_BODY) valid = checked === '' ? {} : JSON.parse(checked)
+    if (keepsValid || librarySchemas.length > 0 || body === WRITTEN_BODY) valid = checked === '' ? {} : JSON.parse(checked)
     // A stack without a schema of its own keeps the body of an earlier stack, which may have
     // dropped members.
     if (body !== '' && (!state.hasBody || checksBody)) {
       req.body = body === WRITTEN_BODY ? valid.body : JSON.parse(state.raw.toString())
       state.hasBody = true
     }
-    if (keepsValid || second.length > 0) {
+    if (keepsValid || librarySchemas.length > 0) {
       if (checksBody) valid.body = req.body
       else delete valid.body // a part without a schema is not called valid
-      if (second.length > 0) {
-        const problem = checkSecondStage(second, valid)
+      if (librarySchemas.length > 0) {
+        const problem = checkLibrarySchemas(librarySchemas, valid)
         if (problem !== null) return refuse(ctx, 422, 'validation_failed', problem)
         if (checksBody) req.body = valid.body
       }

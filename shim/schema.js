@@ -57,9 +57,9 @@ function readRoute(name, options, own) {
  * the value for the handler.
  */
 function takeSchemas(options, own) {
-  if (options === undefined) return { options: {}, second: [], parts: [] }
+  if (options === undefined) return { options: {}, librarySchemas: [], parts: [] }
   const rest = { ...options }
-  const second = []
+  const librarySchemas = []
   const parts = []
   for (const part of PARTS) {
     if (!Object.hasOwn(rest, part)) continue
@@ -68,18 +68,18 @@ function takeSchemas(options, own) {
     const standard = standardOf(schema)
     if (standard === undefined) {
       const check = functionsOf(schema, own)
-      if (check !== null) second.push([part, (value, report) => (check(value, report), value)])
+      if (check !== null) librarySchemas.push([part, (value, report) => (check(value, report), value)])
       rest[part] = withDraft(schema)
       continue
     }
     const { json, exact } = convert(part, schema, standard)
     rest[part] = json
-    if (!exact) second.push([part, ofLibrary(part, standard)])
+    if (!exact) librarySchemas.push([part, ofLibrary(part, standard)])
   }
   if (rest.response !== null && typeof rest.response === 'object' && !Array.isArray(rest.response)) {
     rest.response = Object.fromEntries(Object.entries(rest.response).map(([status, schema]) => [status, takeResponse(status, schema)]))
   }
-  return { options: rest, second, parts }
+  return { options: rest, librarySchemas, parts }
 }
 
 /**
@@ -174,12 +174,12 @@ function ofLibrary(part, standard) {
  * Runs the checks after the core's and puts their output into `valid`. Returns null, or the problem
  * document of a 422 in the core's format.
  */
-function checkSecondStage(second, valid) {
+function checkLibrarySchemas(librarySchemas, valid) {
   const errors = []
   let truncated = false
   let bytes = 0
   let wrong = false
-  for (const [part, check] of second) {
+  for (const [part, check] of librarySchemas) {
     valid[part] = check(valid[part], (path, code, detail) => {
       wrong = true
       if (truncated) return
@@ -206,4 +206,4 @@ function shorten(text, most) {
   return (text.length > most ? Array.from(text.slice(0, 2 * most)).slice(0, most).join('') : text).toWellFormed()
 }
 
-module.exports = { checkSecondStage, ownFunctions, readRoute, takePatterns, takeSchemas }
+module.exports = { checkLibrarySchemas, ownFunctions, readRoute, takePatterns, takeSchemas }
