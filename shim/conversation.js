@@ -137,7 +137,7 @@ function buildConversation(owner, options, layer) {
       const params = wantsParams ? (state.params ?? ctx.routeParams()) : undefined
       const waited = earlier === undefined ? undefined : state.waited
       const admitted = (skipsCors && state.handshake && admitsHandshake(ctx)) || undefined
-      const anonymous = (earlier !== undefined && ctx.req.user === undefined) || undefined
+      const anonymous = (earlier !== undefined && !state.hasUser) || undefined
       extras = JSON.stringify({ origin, skipsCors: skipsCors || undefined, admitted, params, counted, proofs, earlier, waited, anonymous })
     }
     return go(ctx, native.decide(stack, ctx.head(owner), extras))
@@ -177,6 +177,7 @@ function buildConversation(owner, options, layer) {
     takeAnswer(req, answer)
     if (answer[CLAIMS] !== '') {
       req.user = readClaims(answer[CLAIMS])
+      ctx.state.hasUser = true
       if (ctx.view().get('dpop') !== undefined) ctx.state.noteProof(answer[TOKEN])
     }
     if (answer[LIMITS] !== '') ctx.state.count(owner, answer[LIMITS])

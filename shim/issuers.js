@@ -12,6 +12,8 @@ const { onFlush } = require('./store.js')
 /** How long an issuer may take for its whole answer. */
 const TIMEOUT_MS = 5000
 const MAX_BYTES = 256 * 1024
+/** The most headers that the application's function may give. */
+const MAX_HEADERS = 16
 
 // By guard: the function that checks whether a fetch is due.
 const looks = new Map()
@@ -95,7 +97,10 @@ async function headersOf(functions, issuer, signal) {
   try {
     const late = new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason), { once: true }))
     const given = await Promise.race([fn(), late])
-    return Object.fromEntries(new Headers(given))
+    if (given === null || typeof given !== 'object' || Array.isArray(given)) throw new NoHeaders()
+    const headers = Object.fromEntries(new Headers(given))
+    if (Object.keys(headers).length > MAX_HEADERS) throw new NoHeaders()
+    return headers
   } catch (error) {
     if (error instanceof TooLate) throw error
     throw new NoHeaders()

@@ -29,7 +29,7 @@ class RequestGuard {
   get token() {
     if (this.#token === '') return null
     const [jti, exp, iat, kid, alg, bound] = JSON.parse(this.#token)
-    return { ...(jti === null ? {} : { jti }), exp, iat, ...(kid === null ? {} : { kid }), alg, ...(bound === undefined ? {} : { bound }) }
+    return { ...(jti === null ? {} : { jti }), exp, ...(iat === 0 ? {} : { iat }), ...(kid === null ? {} : { kid }), alg, ...(bound === undefined ? {} : { bound }) }
   }
 
   get limits() {
@@ -141,6 +141,8 @@ class RequestState {
   passed = null
   /** Whether it has waited since they were checked. */
   waited = false
+  /** Whether a layer of keepstone has found a user. */
+  hasUser = false
 
   /** The decisions of the guard `owner` about the response. */
   decisionsOf(owner) {

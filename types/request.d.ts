@@ -66,8 +66,8 @@ export interface VerifiedToken {
   readonly jti?: string
   /** When it expires, in seconds since the Unix epoch. */
   readonly exp: number
-  /** When it was issued, in seconds since the Unix epoch. */
-  readonly iat: number
+  /** When it was issued, in seconds since the Unix epoch; missing for a token without `iat`. */
+  readonly iat?: number
   /** The key that verified it. */
   readonly kid?: string
   /** The algorithm of that key. */

@@ -85,10 +85,10 @@ export interface IssuerName {
   /**
    * The `aud` values of this API; a token must name one of them (RFC 7519 section 4.1.3).
    *
-   * `false` takes tokens without regard to `aud`, for providers that issue access tokens without
-   * one. Something else must bind them to this API: {@link claims} with `client_id`, `azp`,
-   * `appid`, `cid`, `clientId` or `resource`, or {@link dedicatedIssuer}. Without that,
-   * `createGuard` throws `ERR_CONFLICTING_OPTIONS`.
+   * `false` takes tokens that name no audience, as some providers issue them; a token with an `aud`
+   * is refused, since it is meant for that one. Something else must bind the tokens to this API:
+   * {@link claims} with a text for `client_id`, `azp`, `appid`, `cid`, `clientId` or `resource`, or
+   * {@link dedicatedIssuer}. Without that, `createGuard` throws `ERR_CONFLICTING_OPTIONS`.
    *
    * With `resource` it may be left out, and is then the URL of the resource.
    */
@@ -116,7 +116,8 @@ export interface IssuerName {
   /**
    * `'optional'` accepts tokens without `iat`. Their lifetime is then bounded by `exp` alone, which
    * must be less than `maxLifetime` ahead, and every revocation of their subject covers them, also
-   * one before their login.
+   * one before their login. Revocations are kept for `maxLifetime`: it must not be shorter than the
+   * provider's lifetime.
    * @default 'required'
    */
   readonly iat?: 'required' | 'optional'

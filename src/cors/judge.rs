@@ -173,17 +173,18 @@ impl Cors {
         answer
     }
 
-    /// Whether pages of this origin may open a socket, which no CORS header guards. `cookies` is
-    /// true if the browser sent the user's cookies. `callback_verdict` is as in [`CorsRequest`].
+    /// Whether pages of this origin may open a socket, which no CORS header guards. `ambient` is
+    /// whether the request carries a credential that its sender did not add, such as a cookie.
+    /// `callback_verdict` is as in [`CorsRequest`].
     #[must_use]
     pub fn admits_handshake(
         &self,
         origin: Option<&str>,
-        cookies: bool,
+        ambient: bool,
         callback_verdict: Option<bool>,
     ) -> bool {
         let request = CorsRequest { origin, callback_verdict, ..CorsRequest::default() };
-        origin.is_some() && (self.credentials || !cookies) && self.allow_origin(&request).is_some()
+        origin.is_some() && (self.credentials || !ambient) && self.allow_origin(&request).is_some()
     }
 
     /// Also set if the request has no `Origin`, since a cache may serve the answer to another

@@ -5,11 +5,13 @@ use crate::refusal::Refusal;
 use crate::request::{Request, authority};
 
 impl Csrf {
-    /// Refuses a request that a page of another site may have made the browser send.
+    /// Refuses a request that a page of another site may have made the browser send. `ambient` is
+    /// whether it carries a credential that its sender did not add: a cookie, or a token in a
+    /// header that a proxy adds.
     ///
     /// # Errors
     /// 403 `csrf_failed`.
-    pub fn check(&self, request: &Request) -> Result<(), Refusal> {
+    pub fn check(&self, request: &Request, ambient: bool) -> Result<(), Refusal> {
         // RFC 9110 section 9.2.1, without TRACE, which no browser sends. An upgrade is not a read:
         // a WebSocket carries the user's cookies, and its messages may do anything.
         let reads = matches!(request.method(), "GET" | "HEAD" | "OPTIONS");
@@ -27,8 +29,7 @@ impl Csrf {
             None => match origin {
                 Some(origin) if own(request).as_deref() == Some(origin) || trusted() => Ok(()),
                 Some(_) => Err(refusal("the request was made by a page of another origin")),
-                // Without cookies, the request carries no credential that a browser adds by itself.
-                None if request.header("cookie").is_none() => Ok(()),
+                None if !ambient => Ok(()),
                 None => Err(refusal("a request with cookies needs Sec-Fetch-Site or Origin")),
             },
         }

@@ -21,7 +21,7 @@ fn passes(csrf: &Csrf, method: &str, headers: &[(&str, &str)]) -> bool {
     }
     let trusted = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()], false);
     let request = Request::read(head(method, "/", "10.0.0.1", &all), &trusted).unwrap();
-    match csrf.check(&request) {
+    match csrf.check(&request, request.header("cookie").is_some()) {
         Ok(()) => true,
         Err(refusal) => {
             assert_eq!((refusal.status, refusal.code), (403, "csrf_failed"));

@@ -74,6 +74,10 @@ pub(crate) fn read(
         Family::Hmac => Ok(Material::Secret(bytes(path, jwk, "k", None)?)),
         Family::Rsa => {
             let (n, e) = (number(path, jwk, "n")?, number(path, jwk, "e")?);
+            // No larger exponent can be used (FIPS 186-5 section 5.4 allows up to 256 bits).
+            if e.len() > 8 {
+                return Err(invalid_key(&format!("{path}.e"), "must be at most 8 bytes"));
+            }
             let private = private.then(|| rsa_private(path, jwk, &n, &e)).transpose()?;
             let key = decoding_key(path, jwk, &[("n", &n), ("e", &e)])?;
             if let DecodingKeyKind::RsaModulusExponent { n, e } = key.kind() {

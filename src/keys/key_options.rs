@@ -150,6 +150,9 @@ fn key_input(path: &str, value: &Value, allowed: Option<&[Algorithm]>) -> Result
         }
     };
     let mut key = Key::new(&at, material, algorithm)?;
+    if let Value::Object(jwk) = value {
+        key.issuer = jwk_issuer(&at, jwk)?;
+    }
     key.kid = kid.map(Arc::from);
     key.not_before = instant(&options, "notBefore")?.unwrap_or(0);
     key.not_after = instant(&options, "notAfter")?.unwrap_or(u64::MAX);
@@ -161,6 +164,12 @@ fn key_input(path: &str, value: &Value, allowed: Option<&[Algorithm]>) -> Result
         ));
     }
     Ok(key)
+}
+
+/// The member `issuer`, with which Microsoft Entra names the issuer that a key signs for.
+fn jwk_issuer(path: &str, jwk: &Map<String, Value>) -> Result<Option<Box<str>>, ConfigError> {
+    let issuer = jwk.get("issuer").map(|issuer| plain_text(&format!("{path}.issuer"), issuer));
+    Ok(issuer.transpose()?.map(Box::from))
 }
 
 fn jwk_kid<'a>(path: &str, jwk: &'a Map<String, Value>) -> Result<Option<&'a str>, ConfigError> {
@@ -228,7 +237,7 @@ pub(crate) fn set_member(
         SetOrigin::Vectors => Key::however_guessable(path, material, algorithm)?,
     };
     key.kid = jwk_kid(path, &jwk)?.map(Arc::from);
-    key.issuer = jwk.get("issuer").and_then(Value::as_str).map(Box::from);
+    key.issuer = jwk_issuer(path, &jwk)?;
     Ok(Some(key))
 }
 

@@ -54,10 +54,14 @@ pub(crate) fn judge_set(
 ) -> Result<KeySet, ConfigError> {
     let is_secret = |item: &Value| item.get("kty").is_some_and(|kty| kty == "oct");
     let takes_secrets = of == SetOrigin::Vectors && items.iter().all(is_secret);
-    let (mut set, mut first_error) = (KeySet::default(), None);
+    let (mut set, mut first_error, mut exposed) = (KeySet::default(), None, Vec::new());
     for (index, item) in items.iter().enumerate() {
         let at = format!("{list}[{index}]");
-        match member(&at, item, allowed, of, takes_secrets) {
+        let judged = member(&at, item, allowed, of, takes_secrets);
+        if judged.is_err() && !takes_secrets {
+            exposed.extend(exposed_key(&at, item, allowed, of));
+        }
+        match judged.and_then(|key| under_one_kid(&at, key, &set.keys)) {
             Ok(None) => {}
             Ok(Some(key)) => {
                 let named = |(_, other): &&(String, Key)| {
@@ -65,7 +69,7 @@ pub(crate) fn judge_set(
                 };
                 match set.keys.iter().find(named) {
                     None => set.keys.push((at, key)),
-                    Some((_, other)) if other.same_public(&key) => {}
+                    Some((_, other)) if other.same_public(&key) && other.issuer == key.issuer => {}
                     Some((other, _)) => return Err(duplicate(&at, other, key.kid.is_some())),
                 }
             }
@@ -78,6 +82,8 @@ pub(crate) fn judge_set(
             }
         }
     }
+    // Everyone has the private half.
+    set.keys.retain(|(_, key)| !exposed.iter().any(|known: &Key| known.same_public(key)));
     if set.keys.is_empty() {
         let none = "must hold at least one key that tokens can be verified with";
         return Err(first_error.unwrap_or_else(|| ConfigError::invalid(path, none)));
@@ -92,6 +98,35 @@ fn duplicate(path: &str, other: &str, named: bool) -> ConfigError {
         format!("must have a kid, since `{other}` has the same alg and none either")
     };
     ConfigError::new(ConfigCode::ConflictingOptions, path, problem)
+}
+
+/// The public half of a private key that the set publishes.
+fn exposed_key(
+    path: &str,
+    item: &Value,
+    allowed: Option<&[Algorithm]>,
+    of: SetOrigin,
+) -> Option<Key> {
+    let mut jwk = item.as_object()?.clone();
+    jwk.retain(|name, _| !PRIVATE.contains(&name.as_str()));
+    set_member(path, &jwk, allowed, of).ok().flatten()
+}
+
+/// Refuses a key under a second `kid`: a key that is revoked by its first one would go on under the
+/// second.
+fn under_one_kid(
+    path: &str,
+    key: Option<Key>,
+    known: &[(String, Key)],
+) -> Result<Option<Key>, ConfigError> {
+    let Some(key) = key else { return Ok(None) };
+    let is_same = |(_, other): &&(String, Key)| other.same_public(&key) && other.kid != key.kid;
+    match known.iter().find(is_same) {
+        Some((other, _)) => {
+            Err(invalid_key(path, format!("is the same key as `{other}` under another kid")))
+        }
+        None => Ok(Some(key)),
+    }
 }
 
 /// One key of a set; `None` where it is for something else.

@@ -191,14 +191,13 @@ pub(crate) fn fetchable(path: &str, text: &str) -> Result<Url, ConfigError> {
     }
 }
 
-/// As [`fetchable`], and `http` too: not to an address that is public for certain.
+/// As [`fetchable`], and `http` too: not to an address that is public for certain,
+/// nor to a link-local one, where clouds serve credentials. A name is taken as it is.
 fn fetchable_in_private(path: &str, text: &str) -> Result<Url, ConfigError> {
     let Ok(url) = Url::parse(text) else { return fetchable(path, text) };
     let is_public = match url.host() {
-        Some(Host::Ipv4(ip)) => !(ip.is_private() || ip.is_loopback() || ip.is_link_local()),
-        Some(Host::Ipv6(ip)) => {
-            !(ip.is_unique_local() || ip.is_loopback() || ip.is_unicast_link_local())
-        }
+        Some(Host::Ipv4(ip)) => !(ip.is_private() || ip.is_loopback() || is_shared(ip)),
+        Some(Host::Ipv6(ip)) => !(ip.is_unique_local() || ip.is_loopback()),
         _ => false,
     };
     if url.scheme() != "http" {
@@ -211,7 +210,16 @@ fn fetchable_in_private(path: &str, text: &str) -> Result<Url, ConfigError> {
     fetchable(path, &text.replacen("http", "https", 1)).map(|_| url)
 }
 
+/// Addresses that carriers and clusters share among themselves (RFC 6598).
+fn is_shared(ip: std::net::Ipv4Addr) -> bool {
+    let [first, second, ..] = ip.octets();
+    first == 100 && second & 0xc0 == 64
+}
+
 const MAX_HEADERS: usize = 16;
+/// Headers that belong to the connection.
+const OF_CONNECTION: [&str; 5] =
+    ["host", "connection", "content-length", "transfer-encoding", "upgrade"];
 
 fn request_headers(path: &str, value: &Value) -> Result<RequestHeaders, ConfigError> {
     let members = value.as_object().filter(|members| members.len() <= MAX_HEADERS);
@@ -226,7 +234,11 @@ fn request_headers(path: &str, value: &Value) -> Result<RequestHeaders, ConfigEr
         let at = format!("{path}.{name}");
         let text = string_at(&at, value)?;
         let is_plain = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
-        if !is_token(name) || text.is_empty() || !text.bytes().all(is_plain) {
+        if !is_token(name)
+            || OF_CONNECTION.contains(&name.to_ascii_lowercase().as_str())
+            || text.is_empty()
+            || !text.bytes().all(is_plain)
+        {
             return Err(ConfigError::invalid(at, "must be a header with a value of visible ASCII"));
         }
         headers.push((name.to_ascii_lowercase(), text.to_owned()));

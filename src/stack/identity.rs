@@ -62,7 +62,7 @@ impl Stack {
             let is_header_token = matches!(&found, Some((_, Ok(Some(found)))) if found.in_header)
                 || self.is_cors_alone() && self.has_token_in_header(request);
             if !is_header_token && !self.admits_handshake(request, ctx) {
-                csrf.check(request)?;
+                csrf.check(request, self.carries_ambient_credential(request))?;
             }
         }
         let Some((tokens, found)) = found else { return Ok(None) };
@@ -141,15 +141,31 @@ impl Stack {
         })
     }
 
+    /// Whether the request carries a credential that its sender did not add.
+    fn carries_ambient_credential(&self, request: &Request) -> bool {
+        request.header("cookie").is_some() || self.has_named_header(request)
+    }
+
+    /// Whether it has a header of a proxy that a token may come in.
+    fn has_named_header(&self, request: &Request) -> bool {
+        self.guard
+            .tokens
+            .as_ref()
+            .is_some_and(|tokens| tokens.verifier.presentation().has_named_header(request))
+    }
+
     /// Whether the CORS decision in force allows the page that opens a socket to use this API in
     /// this way.
     fn admits_handshake(&self, request: &Request, ctx: &RequestContext) -> bool {
         if ctx.extras.skips_cors {
-            return request.is_handshake() && ctx.extras.admitted;
+            // That decision is about cookies, not about a header of a proxy.
+            return request.is_handshake()
+                && ctx.extras.admitted
+                && !self.has_named_header(request);
         }
-        let cookies = request.header("cookie").is_some();
+        let ambient = self.carries_ambient_credential(request);
         let admits = |cors: &Cors| {
-            cors.admits_handshake(request.header("origin"), cookies, ctx.extras.origin)
+            cors.admits_handshake(request.header("origin"), ambient, ctx.extras.origin)
         };
         request.is_handshake() && self.cors.as_deref().is_some_and(admits)
     }

@@ -375,6 +375,15 @@ impl Stack {
         self.guard.policy.as_ref().is_some_and(crate::policy::PolicySet::reads_body)
     }
 
+    /// The headers of a request without those that contain a token.
+    fn headers_for_policy<'r>(&self, request: &'r Request) -> Vec<(&'r str, &'r str)> {
+        let tokens = self.guard.tokens.as_ref();
+        let is_secret = |name: &str| {
+            tokens.is_some_and(|tokens| tokens.verifier.presentation().is_named_header(name))
+        };
+        request.headers().filter(|(name, _)| !is_secret(name)).collect()
+    }
+
     // 7 and 10
     fn ask_policy(&self, ctx: &mut RequestContext, body: Option<&Value>) -> Result<(), Refusal> {
         let (Some(set), Some(query), Some(request)) =
@@ -387,7 +396,7 @@ impl Stack {
         let decoded_path: Vec<&str> =
             if set.reads_decoded_path() { request.segments().collect() } else { Vec::new() };
         let headers: Vec<(&str, &str)> =
-            if set.reads_headers() { request.headers().collect() } else { Vec::new() };
+            if set.reads_headers() { self.headers_for_policy(request) } else { Vec::new() };
         let params: Vec<(&str, &str)> =
             ctx.extras.params.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let identity = ctx.identity.as_deref();

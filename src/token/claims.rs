@@ -17,7 +17,7 @@ use crate::token::issuer::Issuer;
 /// The times of a token in microseconds since the epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Times {
-    /// Without `iat`, the earliest time that `maxLifetime` allows.
+    /// 0 without `iat`, so that every revocation of the subject is about the token.
     pub(super) issued_us: u64,
     pub(super) expires_us: u64,
     /// Whether the token has an `iat`.
@@ -31,6 +31,8 @@ pub(super) struct Registered {
     pub(super) times: Times,
     /// `iss`, if it names a tenant.
     pub(super) iss: Option<String>,
+    /// `tid`, a tenant of Microsoft Entra.
+    pub(super) tenant: Option<String>,
     /// The key or certificate that the token is bound to.
     pub(super) confirmation: Option<Confirmation>,
     /// `sub`.
@@ -49,8 +51,15 @@ pub(super) fn read(text: &str) -> Result<Members<'_>, TokenError> {
 /// Checks everything about the claims except the current time.
 pub(super) fn check(config: &Issuer, claims: &Members<'_>) -> Result<Registered, TokenError> {
     let iss = check_issuer(config, claims)?;
-    if let Some(audience) = &config.audience {
-        check_audience(audience, config.audience_alias.as_deref(), required(claims, "aud")?)?;
+    match (&config.audience, claims.get("aud")) {
+        (Some(audience), _) => {
+            check_audience(audience, config.audience_alias.as_deref(), required(claims, "aud")?)?;
+        }
+        (None, None) => {}
+        // An empty list names no audience.
+        (None, Some(aud)) if aud.nested() == Some(Value::Array(Vec::new())) => {}
+        // A token that names an audience is meant for that one.
+        (None, Some(_)) => return Err(TokenError::Audience),
     }
     for claim in &config.claims {
         claim.check(claims)?;
@@ -67,8 +76,13 @@ pub(super) fn check(config: &Issuer, claims: &Members<'_>) -> Result<Registered,
     let times = times(config, claims)?;
     match times.expires_us.checked_sub(times.issued_us) {
         None | Some(0) => Err(TokenError::Claims(ClaimError::Order)),
-        Some(lifetime) if lifetime > config.max_lifetime_us => Err(TokenError::Lifetime),
-        Some(_) => Ok(Registered { times, iss, confirmation, subject, id, session }),
+        Some(lifetime) if times.has_iat && lifetime > config.max_lifetime_us => {
+            Err(TokenError::Lifetime)
+        }
+        Some(_) => {
+            let tenant = claims.get("tid").and_then(Shallow::as_str).map(str::to_owned);
+            Ok(Registered { times, iss, tenant, confirmation, subject, id, session })
+        }
     }
 }
 
@@ -92,10 +106,8 @@ fn times(config: &Issuer, claims: &Members<'_>) -> Result<Times, TokenError> {
         None if config.is_iat_optional => None,
         _ => Some(numeric_date("iat", required(claims, "iat")?)?),
     };
-    // Nothing shows when it was issued: it is revoked by every revocation that may be about it.
-    let earliest = expires_us.saturating_sub(config.max_lifetime_us);
     Ok(Times {
-        issued_us: issued_us.unwrap_or(earliest),
+        issued_us: issued_us.unwrap_or(0),
         expires_us,
         has_iat: issued_us.is_some(),
         not_before_us,

@@ -95,12 +95,18 @@ impl TokenConfig {
             Some(items) => several(&options, items, audience)?,
         };
         let presentation = TokenSources::parse(&options)?;
+        let optional = Optionality::read(&options)?.unwrap_or_default();
+        if optional == Optionality::Lenient && presentation.cookie_names().next().is_none() {
+            return Err(options
+                .invalid("optional", "is 'lenient', which is about cookies, and `from` has none")
+                .suggest("write true, or add { cookie: '__Host-token' } to `from`"));
+        }
         Ok(Self {
             issuers,
             cache: cache(&options)?,
             presentation,
             resource,
-            optional: Optionality::read(&options)?.unwrap_or_default(),
+            optional,
             refresh: RefreshConfig::parse(&options.path_of("refresh"), options.get("refresh"))?,
             seal_keys: session::secrets(&options.path_of("refresh"), options.get("refresh"))?,
         })
@@ -143,6 +149,14 @@ fn several(
                 "is there twice",
             )
             .suggest("give all of an issuer's keys and audiences in one place"));
+        }
+        if issuers.iter().any(|other| other.overlaps(&issuer)) {
+            return Err(ConfigError::new(
+                ConfigCode::ConflictingOptions,
+                own.path_of("issuer"),
+                "can be the issuer of tokens of another one in the list",
+            )
+            .suggest("let no template with {tenantid} cover the name of another issuer"));
         }
         issuers.push(Arc::new(issuer));
     }

@@ -150,6 +150,7 @@ impl Issuer {
         let claims = RequiredClaim::parse_all(options)?;
         let audience = audience(options, &claims, resource)?;
         let tenants = Tenants::parse(options, &issuer)?;
+        check_conflicts(options, tenants.is_some(), spiffe.is_some())?;
         let listed = of("algorithms");
         let mut allowed = algorithms(listed)?;
         if spiffe.is_some() {
@@ -236,6 +237,19 @@ impl Issuer {
         self.audience.as_deref().unwrap_or_default()
     }
 
+    /// Whether one `iss` could be of both issuers.
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        if self.spiffe.is_some() || other.spiffe.is_some() {
+            return false;
+        }
+        match (&self.tenants, &other.tenants) {
+            (None, None) => false,
+            (Some(_), None) => self.is_named(&other.issuer),
+            (None, Some(_)) => other.is_named(&self.issuer),
+            (Some(one), Some(two)) => one.overlaps(two),
+        }
+    }
+
     /// Whether tokens with this `iss` are its own.
     #[must_use]
     pub fn is_named(&self, iss: &str) -> bool {
@@ -287,6 +301,28 @@ impl Issuer {
             IssuerKeys::Rotating(rotation, ring) => rotation.len() + ring.len(),
         }
     }
+}
+
+/// Options that contradict the kind of the issuer.
+fn check_conflicts(
+    options: &Options<'_>,
+    is_template: bool,
+    is_spiffe: bool,
+) -> Result<(), ConfigError> {
+    if is_template && options.has("discovery") {
+        let problem = "reads the metadata of one issuer, and `issuer` is a template";
+        return Err(conflict(options, "discovery", problem)
+            .suggest("give the URL of the keys of all tenants in `jwks`"));
+    }
+    let odd = ["tenants", "iat", "subject", "dedicatedIssuer"];
+    match odd.into_iter().find(|key| is_spiffe && options.has(key)) {
+        Some(key) => Err(conflict(options, key, "is not for JWT-SVIDs").suggest("leave it out")),
+        None => Ok(()),
+    }
+}
+
+fn conflict(options: &Options<'_>, key: &str, problem: &str) -> ConfigError {
+    ConfigError::new(ConfigCode::ConflictingOptions, options.path_of(key), problem)
 }
 
 /// The keys of the options and, with `rotation`, the rotating keys.

@@ -168,6 +168,18 @@ impl TokenSources {
         &self.sources
     }
 
+    /// Whether a request has a header of a proxy that a token may come in.
+    #[must_use]
+    pub fn has_named_header(&self, request: &Request) -> bool {
+        request.headers().any(|(header, _)| self.is_named_header(header))
+    }
+
+    /// Whether a token may come in the header of this name, in lower case.
+    #[must_use]
+    pub fn is_named_header(&self, name: &str) -> bool {
+        self.sources.iter().any(|source| matches!(source, Source::Named(known) if known == name))
+    }
+
     /// The names of the cookies that a token may come in.
     pub fn cookie_names(&self) -> impl Iterator<Item = &str> {
         self.sources.iter().filter_map(|source| match source {

@@ -52,17 +52,17 @@ impl RequiredClaim {
 
     fn parse(at: &str, name: &str, value: &Value) -> Result<Self, ConfigError> {
         let at = format!("{at}.{name}");
-        if JUDGED.contains(&name) {
-            return Err(ConfigError::invalid(at, "is a claim with a rule of its own").suggest(
-                "leave it out: `issuer`, `audience` and the times are judged in any case",
-            ));
-        }
         let path = path(name).ok_or_else(|| {
             ConfigError::invalid(
                 at.as_str(),
                 "must be the name of a claim, or a JSON Pointer such as '/firebase/sign_in_provider'",
             )
         })?;
+        if path.first().is_some_and(|first| JUDGED.contains(&first.as_str())) {
+            return Err(ConfigError::invalid(at, "is a claim with a rule of its own").suggest(
+                "leave it out: `issuer`, `audience` and the times are judged in any case",
+            ));
+        }
         let values = match value {
             Value::Array(values) => values.clone(),
             value => vec![value.clone()],
@@ -86,7 +86,7 @@ impl RequiredClaim {
 
     /// Whether the claim names the client that a token was issued to.
     pub(super) fn binds(&self) -> bool {
-        BINDING.contains(&&*self.name)
+        BINDING.contains(&&*self.name) && self.values.iter().all(Value::is_string)
     }
 
     /// Whether a token has the claim with one of the values; of a claim that is a list, one of its
@@ -109,6 +109,8 @@ impl RequiredClaim {
         }
         let fits = |value: &Value| self.values.contains(value);
         let met = match value {
+            // A client is one: a list of them would be a token for others as well.
+            Value::Array(_) if self.binds() => false,
             Value::Array(items) => items.iter().any(fits),
             value => fits(value),
         };
@@ -130,6 +132,7 @@ pub(super) fn check_binding(
         .suggest("name the client in `claims`, such as claims: { client_id: 'my-client' } or { azp: 'my-client' }, or write `dedicatedIssuer: true` if the issuer issues tokens for this API alone"))
 }
 
+/// The steps to a claim: its name, then the members below it (RFC 6901).
 fn path(name: &str) -> Option<Vec<String>> {
     let fits = |text: &str| {
         !text.is_empty() && text.len() <= MAX_NAME && !text.chars().any(char::is_control)
@@ -138,7 +141,10 @@ fn path(name: &str) -> Option<Vec<String>> {
         return None;
     }
     let Some(pointer) = name.strip_prefix('/') else { return Some(vec![name.to_owned()]) };
-    let parts: Vec<String> =
-        pointer.split('/').map(|part| part.replace("~1", "/").replace("~0", "~")).collect();
-    parts.iter().all(|part| !part.is_empty()).then_some(parts)
+    let unescape = |part: &str| {
+        let is_escaped = |rest: &str| rest.starts_with(['0', '1']);
+        let sound = !part.is_empty() && part.split('~').skip(1).all(is_escaped);
+        sound.then(|| part.replace("~1", "/").replace("~0", "~"))
+    };
+    pointer.split('/').map(unescape).collect()
 }

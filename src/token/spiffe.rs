@@ -36,7 +36,10 @@ impl TrustDomain {
 
     /// Whether `subject` claims to be of this trust domain, well-formed or not.
     pub(super) fn claims(&self, subject: &str) -> bool {
-        subject.strip_prefix(&*self.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        // Another issuer must not write the domain in other letters.
+        subject.split_at_checked(self.0.len()).is_some_and(|(domain, rest)| {
+            domain.eq_ignore_ascii_case(&self.0) && (rest.is_empty() || rest.starts_with('/'))
+        })
     }
 }
 

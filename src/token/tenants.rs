@@ -67,6 +67,14 @@ impl Tenants {
         Ok(Some(Self { before: before.to_owned(), after: after.to_owned(), allowed }))
     }
 
+    /// Whether one `iss` could fit both templates.
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        let starts =
+            self.before.starts_with(&*other.before) || other.before.starts_with(&*self.before);
+        let ends = self.after.ends_with(&*other.after) || other.after.ends_with(&*self.after);
+        starts && ends
+    }
+
     /// The tenant of an `iss`; `None` where it is none of this issuer.
     pub(super) fn tenant<'i>(&self, iss: &'i str) -> Option<&'i str> {
         let tenant = iss.strip_prefix(&self.before)?.strip_suffix(&self.after)?;
@@ -84,11 +92,15 @@ impl Tenants {
         let is_taken = |allowed: &Vec<String>| allowed.iter().any(|other| other == tenant);
         if self.allowed.as_ref().is_none_or(is_taken) { Ok(()) } else { Err(TokenError::Tenant) }
     }
+}
 
-    /// Whether a key with this member `issuer` may sign a token of this `iss`.
-    pub(super) fn may_sign(&self, key_issuer: Option<&str>, iss: &str) -> bool {
-        let Some(of) = key_issuer else { return true };
-        self.tenant(iss).is_some_and(|tenant| of.replace(WORD, tenant) == iss)
+/// Whether a key whose JWK has this member `issuer` may sign a token of this `iss`. A template
+/// stands for the tenant in `tid`.
+pub(super) fn may_sign(key_issuer: Option<&str>, iss: &str, tenant: Option<&str>) -> bool {
+    match (key_issuer, tenant) {
+        (None, _) => true,
+        (Some(of), Some(tenant)) => of.replace(WORD, tenant) == iss,
+        (Some(of), None) => of == iss,
     }
 }
 

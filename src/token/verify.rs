@@ -22,6 +22,7 @@ use crate::token::denial::TokenError;
 use crate::token::issuer::Issuer;
 use crate::token::presentation::TokenSources;
 use crate::token::resource::ProtectedResource;
+use crate::token::tenants;
 
 /// The 128 bits that identify a token for revocation.
 ///
@@ -325,9 +326,8 @@ impl Verifier {
             }
         };
         let times = registered.times;
-        if let (Some(tenants), Some(iss)) = (&issuer.tenants, &registered.iss)
-            && !tenants.may_sign(key.issuer.as_deref(), iss)
-        {
+        let iss = registered.iss.as_deref().unwrap_or(&issuer.issuer);
+        if !tenants::may_sign(key.issuer.as_deref(), iss, registered.tenant.as_deref()) {
             return Err(TokenError::Key.into());
         }
         let verified = identity(issuer, text, registered, &key, compact.signing_input);
@@ -370,7 +370,7 @@ fn identity(
     key: &Key,
     signing_input: &str,
 ) -> Verified {
-    let Registered { times, iss: _, confirmation, subject, id, session } = registered;
+    let Registered { times, iss: _, tenant: _, confirmation, subject, id, session } = registered;
     let fingerprint = match &id {
         Some(jti) => Fingerprint::of_jti(jti),
         None => Fingerprint::of_signing_input(signing_input),

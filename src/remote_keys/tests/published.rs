@@ -366,3 +366,25 @@ proptest! {
         prop_assert!(verifier.verify(&world.token("p256", "a"), world.now).is_ok());
     }
 }
+
+#[test]
+fn a_key_goes_under_one_kid_alone_and_not_where_its_private_half_is_published() {
+    let mut world = World::new(&json!({}));
+    world.published = Some(json!({ "keys": [member("p256", "a"), member("p256", "b")] }));
+    world.run(Duration::ZERO);
+    assert!(world.verify(&world.token("p256", "a")).is_ok());
+    assert!(world.verify(&world.token("p256", "b")).is_err());
+    assert!(world.keys.left_out()[0].reason.contains("under another kid"));
+
+    for kid in ["a", "c"] {
+        let mut private = key("p256", "privateJwk");
+        private["kid"] = json!(kid);
+        let mut world = World::new(&json!({}));
+        let keys = json!([member("p256", "a"), private, member("p384", "b")]);
+        world.published = Some(json!({ "keys": keys }));
+        world.run(Duration::ZERO);
+        assert_eq!(world.keys.status(world.now).keys, 1, "{kid}");
+        assert!(world.verify(&world.token("p256", "a")).is_err(), "everyone can sign with it");
+        assert!(world.verify(&world.token("p384", "b")).is_ok());
+    }
+}

@@ -11,6 +11,7 @@ mod demands;
 mod issue;
 mod issuers;
 mod presentation;
+mod providers;
 mod rfc;
 
 pub(crate) use std::sync::{Arc, OnceLock};
