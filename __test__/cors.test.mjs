@@ -88,6 +88,31 @@ test('a function may decide about origins, also asynchronously; what it throws i
   })
 })
 
+test('the decision event says why a preflight allows nothing', async () => {
+  const app = express()
+  const guard = createGuard({ cors: { origins: [APP], methods: ['GET', 'PUT'], requestHeaders: ['content-type'] }, rateLimit: false })
+  const events = []
+  guard.on('log', (event) => events.push(event))
+  app.use(guard.securityStack())
+  app.get('/', (req, res) => res.send('ok'))
+  await serve(app, async (send) => {
+    const asked = [
+      [preflight('https://evil.example'), 'cors_origin'],
+      [preflight('null'), 'cors_origin'],
+      [preflight(APP, 'DELETE'), 'cors_method'],
+      [preflight(APP, 'PUT', 'x-other'), 'cors_header'],
+      [preflight(APP, 'PUT', 'content-type'), undefined]
+    ]
+    for (const [request, reason] of asked) {
+      const answer = await send(request)
+      const { outcome, status, reason: told } = events.at(-1)
+      const expected = reason === undefined ? 204 : 403
+      assert.deepEqual([answer.status, outcome, status, told], [expected, 'preflight', expected, reason])
+      assert.doesNotMatch(answer.text + JSON.stringify(answer.headers), /cors_/, 'the page learns what is allowed, not why')
+    }
+  })
+})
+
 test('a Vary that is there already is added to, not replaced', async () => {
   const app = express()
   app.use((req, res, next) => {

@@ -83,7 +83,7 @@ module.exports = {
   PROBLEM: 3,
   READING: 4,
   WAIT_MS: 4,
-  LIMIT: 4,
+  CAUSE: 4,
   HAS_BODY: 5,
   SECURE: 6,
   HEADERS: 7,

@@ -47,7 +47,7 @@ const { wait } = require('./store.js')
 const {
   read, readClaims, readHeaders,
   PASS, READ_BODY, REFUSE, PREFLIGHT, RUN_CALLBACKS, DELAY, ASK_CERTIFICATE,
-  KIND, STATUS, CODE, PROBLEM, READING, WAIT_MS, LIMIT, HAS_BODY, SECURE, HEADERS, RATE_LIMIT, CLAIMS, TOKEN, LIMITS, CHECKED, TICKET, RECEIPT
+  KIND, STATUS, CODE, PROBLEM, READING, WAIT_MS, CAUSE, HAS_BODY, SECURE, HEADERS, RATE_LIMIT, CLAIMS, TOKEN, LIMITS, CHECKED, TICKET, RECEIPT
 } = require('./answer.js')
 
 // Values of HAS_BODY for a checked body. JSON_BODY: its bytes are JSON. WRITTEN_BODY: the answer
@@ -187,9 +187,9 @@ function buildConversation(owner, options, layer) {
       case READ_BODY:
         return takeBody(ctx, answer[READING])
       case REFUSE:
-        return refuse(ctx, Number(answer[STATUS]), answer[CODE], answer[PROBLEM], answer[LIMIT])
+        return refuse(ctx, Number(answer[STATUS]), answer[CODE], answer[PROBLEM], answer[CAUSE])
       case PREFLIGHT:
-        emit(ctx, 'preflight', Number(answer[STATUS]))
+        emit(ctx, 'preflight', Number(answer[STATUS]), undefined, answer[CAUSE])
         return ctx.end(Number(answer[STATUS]), undefined)
       case RUN_CALLBACKS:
         return runCallbacks(ctx)

@@ -124,8 +124,9 @@ export interface DecisionEvent {
    */
   readonly limit?: string | undefined
   /**
-   * Why a token was refused, finer than `code`: `claim_missing:aud`, `kid_unknown`. For the
-   * operator alone: the client gets `code`. docs/reference/errors.md lists them.
+   * Why a token was refused, finer than `code`: `claim_missing:aud`, `kid_unknown`; or why a
+   * preflight allows nothing: `cors_origin`, `cors_method`, `cors_header`. For the operator alone:
+   * the client gets `code`. docs/reference/errors.md lists the reasons of tokens.
    */
   readonly reason?: string | undefined
   /** The token's `sub`. */

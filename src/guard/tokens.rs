@@ -118,7 +118,7 @@ impl Tokens {
             RevocationList::Local(list) => list.check(token),
             RevocationList::Shared(list) => list.check(token),
         };
-        checked.map_err(|_| TokenError::Revoked)
+        checked.map_err(TokenError::from)
     }
 
     /// The revoked tokens of an issuer, by its name as configured.
@@ -312,12 +312,10 @@ pub(super) fn tokens(
                 let list = SharedRevocations::shared(connector, *revocation, lifetime, name);
                 RevocationList::Shared(Arc::new(list))
             }
-            (Some(revocation), _, Some(shared)) => {
-                RevocationList::Local(Revocations::shared(*revocation, lifetime, shared, name))
+            (Some(_), _, Some(shared)) => {
+                RevocationList::Local(Revocations::shared(lifetime, shared, name))
             }
-            (Some(revocation), _, None) => {
-                RevocationList::Local(Arc::new(Revocations::new(*revocation, lifetime)))
-            }
+            (Some(_), _, None) => RevocationList::Local(Arc::new(Revocations::new(lifetime))),
         }
     };
     let signer = Signer::new(Arc::clone(&config));

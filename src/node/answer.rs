@@ -55,6 +55,28 @@ const SEPARATOR: char = '\u{1f}';
 /// The header that has a line of its own.
 const RATE_LIMIT: &str = "RateLimit";
 
+/// The lines of an answer, in their order; `shim/answer.js` has the same names and numbers.
+#[cfg(test)]
+const LINES: [&[&str]; 17] = [
+    &["KIND"],
+    &["STATUS"],
+    &["CODE"],
+    &["PROBLEM"],
+    &["READING", "WAIT_MS", "CAUSE"],
+    &["HAS_BODY"],
+    &["SECURE"],
+    &["HEADERS"],
+    &["RATE_LIMIT"],
+    &["CLAIMS"],
+    &["TOKEN"],
+    &["CLIENT"],
+    &["LIMITS"],
+    &["REASONS"],
+    &["CHECKED"],
+    &["TICKET"],
+    &["RECEIPT"],
+];
+
 /// The answer for a request, without the ticket of a suspended one: [`close`] adds it.
 pub(crate) fn open(ctx: &RequestContext, step: &Step) -> String {
     let mut out = String::with_capacity(768);
@@ -88,6 +110,12 @@ pub(crate) fn open(ctx: &RequestContext, step: &Step) -> String {
     match step {
         Step::ReadBody { max_bytes, reading } => push_reading(&mut out, *max_bytes, *reading),
         Step::Delay { ms } => push_number(&mut out, *ms),
+        Step::Preflight { .. } => {
+            if let Some(denied) = ctx.cors_denied {
+                out.push(SEPARATOR);
+                out.push_str(denied.as_str());
+            }
+        }
         Step::Refuse(refusal) => {
             if let Some(limit) = &refusal.limit {
                 push_line(&mut out, limit);
@@ -450,8 +478,32 @@ fn push_string(out: &mut String, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Now;
     use crate::refusal::FieldError;
+    use crate::stack::HostInput;
     use proptest::prelude::*;
+
+    #[test]
+    fn the_shim_reads_each_line_where_it_is_written() {
+        let shim = include_str!("../../shim/answer.js");
+        let (_, lines) = shim.split_once("// Lines.").unwrap();
+        let numbers: Vec<(&str, usize)> = lines
+            .lines()
+            .filter_map(|line| line.trim().trim_end_matches(',').split_once(": "))
+            .map(|(name, number)| (name, number.parse().unwrap()))
+            .collect();
+        let expected: Vec<(&str, usize)> = LINES
+            .iter()
+            .enumerate()
+            .flat_map(|(number, names)| names.iter().map(move |name| (*name, number)))
+            .collect();
+        assert_eq!(numbers, expected);
+        let refusal = Refusal::new(401, "token_missing", "a token is required");
+        let ctx = RequestContext::new(HostInput::default(), Now::at_unix_us(1));
+        let written = open(&ctx, &Step::Refuse(refusal));
+        // The ticket and the receipt are added behind it.
+        assert_eq!(written.split('\n').count(), LINES.len() - 2);
+    }
 
     #[test]
     fn a_refusal_is_problem_json() {

@@ -8,13 +8,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use thiserror::Error;
 
-use super::config::RevocationConfig;
 use super::entry::{Entry, Kind, Namer};
 use super::forgetting::{Forgetting, Shown};
 use super::sets::Sets;
 use crate::clock::MAX_TOLERANCE;
 use crate::clock::Now;
-use crate::refusal::Refusal;
 use crate::token::{Fingerprint, MAX_MAX_LIFETIME, TokenError, Verified};
 
 /// The maximum number of revoked tokens at one time: about 100 MB.
@@ -35,11 +33,9 @@ const MAX_TIME_S: u64 = 100_000_000_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Revoked(pub(super) ());
 
-impl Revoked {
-    /// The answer to the client: 401 `token_revoked`.
-    #[must_use]
-    pub fn to_refusal(&self) -> Refusal {
-        TokenError::Revoked.to_refusal()
+impl From<Revoked> for TokenError {
+    fn from(_: Revoked) -> Self {
+        Self::Revoked
     }
 }
 
@@ -287,19 +283,14 @@ impl Revocations {
     /// too. It lives until its last user is dropped, and keeps entries for the longest of their
     /// lifetimes.
     #[must_use]
-    pub fn shared(
-        config: RevocationConfig,
-        max_lifetime: Duration,
-        name: &str,
-        issuer: &str,
-    ) -> Arc<Self> {
+    pub fn shared(max_lifetime: Duration, name: &str, issuer: &str) -> Arc<Self> {
         type Lists = BTreeMap<(String, String), Weak<Revocations>>;
         static SHARED: Mutex<Lists> = Mutex::new(BTreeMap::new());
         let mut shared = SHARED.lock();
         let key = (name.to_owned(), issuer.to_owned());
         let list = shared.get(&key).and_then(Weak::upgrade).unwrap_or_else(|| {
             shared.retain(|_, list| list.strong_count() > 0);
-            let list = Arc::new(Self::new(config, max_lifetime));
+            let list = Arc::new(Self::new(max_lifetime));
             shared.insert(key, Arc::downgrade(&list));
             list
         });
@@ -310,7 +301,7 @@ impl Revocations {
     /// An empty list for tokens that live at most `max_lifetime`, which is
     /// [`crate::token::Issuer::max_lifetime`].
     #[must_use]
-    pub fn new(_config: RevocationConfig, max_lifetime: Duration) -> Self {
+    pub fn new(max_lifetime: Duration) -> Self {
         let sets = Sets::new(Forgetting::unconfirmed());
         Self { rules: Rules::new(Namer::private(), max_lifetime), sets }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::binding::Proof;
 use crate::clock::Now;
+use crate::cors::CorsError;
 use crate::limit::{DelaySlot, Limiter, Pending, Reservation};
 use crate::payload::{Checked, Format, Reading};
 use crate::quota::{CommandResult, StoreCommand};
@@ -216,6 +217,8 @@ pub struct RequestContext {
     pub charged: Option<Reservation>,
     /// The reasons that the policy returned.
     pub reasons: Vec<String>,
+    /// Why CORS gives a page of another origin no leave, for the decision event.
+    pub cors_denied: Option<CorsError>,
     /// Whether the answers so far include the client and the token: each is written once.
     pub written: bool,
     /// See [`Self::written`].
@@ -247,6 +250,7 @@ impl RequestContext {
             delay_slots: Vec::new(),
             charged: None,
             reasons: Vec::new(),
+            cors_denied: None,
             written: false,
             identity_written: false,
             limits_written: 0,

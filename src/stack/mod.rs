@@ -328,6 +328,7 @@ impl Stack {
         });
         ctx.headers
             .extend(answer.headers().map(|(name, value)| (name, Cow::Owned(value.to_owned()))));
+        ctx.cors_denied = answer.denied;
         match answer.kind {
             CorsKind::Preflight { status } => Some(status),
             CorsKind::Continue => None,

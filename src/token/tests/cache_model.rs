@@ -7,7 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::revocation::{RevocationConfig, Revocations};
+use crate::revocation::Revocations;
 
 const TOLERANCE_S: u64 = 10;
 /// The end of the first key's period of use.
@@ -135,10 +135,7 @@ proptest! {
 
     #[test]
     fn nothing_is_taken_after_its_time_its_key_its_revocation_or_its_configuration(ops in prop::collection::vec(op(), 1..120)) {
-        let revocations = Revocations::new(
-            RevocationConfig::parse("revocation", &json!({}), false).unwrap(),
-            Duration::from_secs(24 * 60 * 60),
-        );
+        let revocations = Revocations::new(Duration::from_secs(24 * 60 * 60));
         let mut model = Model::default();
         let (mut cached, mut uncached) = (verifier_of(0, true), verifier_of(0, false));
         let mut second = NOW_S;
