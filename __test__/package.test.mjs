@@ -30,7 +30,7 @@ test('what the shim calls exists in the generated binding, and nothing else is e
 
 test('everything that index.d.ts promises at run time is there', () => {
   const guard = require('keepstone')
-  assert.deepEqual(Object.keys(guard).sort(), ['GuardError', 'createGuard', 'default', 'securityStack'])
+  assert.deepEqual(Object.keys(guard).sort(), ['GuardError', 'createGuard', 'default', 'providers', 'securityStack'])
   const one = guard.createGuard({ jwt: { issuer: 'https://i.example', audience: 'a', secret: 'k7Qm2vXw9TzR4bNf8LsYcJ3hGdPe6UaV' } })
   for (const name of ['securityStack', 'headers', 'cors', 'rateLimit', 'authenticate', 'validate', 'authorize', 'require', 'jwks', 'health', 'ready', 'close']) {
     assert.equal(typeof one[name], 'function', name)
