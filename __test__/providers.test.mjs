@@ -18,7 +18,7 @@ const presetOf = (name) => table[name].provider ?? name
 /** The options of a row, with `set`, its key set or the URL of one, in place of the provider's. */
 function optionsOf(name, set = table[name].set) {
   const { facts } = table[name]
-  const { discovery, ...options } = providers[presetOf(name)](facts)
+  const { discovery: _, ...options } = providers[presetOf(name)](facts)
   // The preset 'vault' is discovery: here it is the same issuer by its whole name.
   if (options.preset === 'vault') return { issuer: `${options.issuer}/v1/identity/oidc`, audience: options.audience, jwks: set }
   return { ...options, jwks: set }
@@ -120,7 +120,7 @@ test('all providers in one guard: each token by the keys of its own issuer', asy
   const rows = Object.entries(table).filter(([name, row]) => presetOf(name) === name && row.header === undefined && !['entra', 'googleServiceAccounts'].includes(name))
   const proxies = Object.entries(table).filter(([, row]) => row.header !== undefined)
   const issuers = [...rows, ...proxies].map(([name]) => {
-    const { from, ...options } = optionsOf(name)
+    const { from: _, ...options } = optionsOf(name)
     return options
   })
   const from = ['header', ...proxies.map(([, { header }]) => ({ header }))]

@@ -12,6 +12,7 @@ const { onFlush } = require('./store.js')
 /** How long an issuer may take for its whole answer. */
 const TIMEOUT_MS = 5000
 const MAX_BYTES = 256 * 1024
+const MAX_HEADERS = 16
 
 // By guard: the function that checks whether a fetch is due.
 const looks = new Map()
@@ -95,11 +96,19 @@ async function headersOf(functions, issuer, signal) {
   try {
     const late = new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason), { once: true }))
     const given = await Promise.race([fn(), late])
+    if (!isPlain(given)) throw new NoHeaders()
     return Object.fromEntries(new Headers(given))
   } catch (error) {
     if (error instanceof TooLate) throw error
     throw new NoHeaders()
   }
+}
+
+/** Whether it is an object of strings: `Headers` makes a value of anything, also of `undefined`. */
+function isPlain(given) {
+  if (given === null || typeof given !== 'object' || Array.isArray(given)) return false
+  const values = Object.values(given)
+  return values.length <= MAX_HEADERS && values.every((value) => typeof value === 'string' && value !== '')
 }
 
 async function get(url, headers, signal) {

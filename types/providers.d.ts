@@ -199,7 +199,7 @@ export interface Providers {
   githubActions(facts: { readonly audience: OneOrMore; readonly repository?: OneOrMore; readonly owner?: OneOrMore; readonly ref?: OneOrMore; readonly environment?: OneOrMore }): ProviderIssuer
 
   /**
-   * ID tokens of GitLab CI jobs. Every job chooses its audience, so `project` or `group` must say
+   * ID tokens of GitLab CI jobs. Every job chooses its audience, so `project` or `group` must name
    * whose jobs are accepted. `protectedRefs` accepts those of protected branches and tags alone.
    */
   gitlab(facts: {
