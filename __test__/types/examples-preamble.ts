@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises'
 import http from 'node:http'
 import express from 'express'
 import { createGuard } from 'keepstone'
+import { providers } from 'keepstone'
 import { WebSocketServer } from 'ws'
 import { z } from 'zod'
 
