@@ -13,6 +13,9 @@ const { readFile } = require('node:fs/promises')
 const { any, conflict, flag, host, named, names, oneOf, optional, preset, url, UUID, uuid, words } = require('./facts.js')
 
 const RS256 = ['RS256']
+// How the client authenticated (`azpacr`, `appidacr`): Entra writes it into access tokens alone, so
+// that it keeps ID tokens apart.
+const ACCESS = ['0', '1', '2']
 const GUID = "'8f2b0c1e-4a55-4d2c-9b7e-2f6a1c3d5e70'"
 const MICROSOFT = 'https://login.microsoftonline.com'
 const GITHUB = 'https://token.actions.githubusercontent.com'
@@ -51,15 +54,15 @@ const entra = preset(
   { tenant: uuid(GUID, 'the id of a tenant'), audience: audience(GUID), version: optional(words("'v2'", ['v1', 'v2'])), clients: optional(client(GUID)) },
   ({ tenant, audience, version = 'v2', clients }) =>
     version === 'v2'
-      ? { issuer: `${MICROSOFT}/${tenant}/v2.0`, audience, ...claimsOf({ tid: tenant, azp: clients }), algorithms: RS256, jwks: `${MICROSOFT}/${tenant}/discovery/v2.0/keys` }
-      : { issuer: `https://sts.windows.net/${tenant}/`, audience, ...claimsOf({ tid: tenant, appid: clients }), algorithms: RS256, jwks: `${MICROSOFT}/${tenant}/discovery/keys` }
+      ? { issuer: `${MICROSOFT}/${tenant}/v2.0`, audience, ...claimsOf({ tid: tenant, azp: clients, azpacr: ACCESS }), algorithms: RS256, jwks: `${MICROSOFT}/${tenant}/discovery/v2.0/keys` }
+      : { issuer: `https://sts.windows.net/${tenant}/`, audience, ...claimsOf({ tid: tenant, appid: clients, appidacr: ACCESS }), algorithms: RS256, jwks: `${MICROSOFT}/${tenant}/discovery/keys` }
 )
 
 const entraMultiTenant = preset('entraMultiTenant', { audience: audience(GUID), tenants: tenants(), clients: optional(client(GUID)) }, ({ audience, tenants, clients }) => ({
   issuer: `${MICROSOFT}/{tenantid}/v2.0`,
   tenants,
   audience,
-  ...claimsOf({ azp: clients }),
+  ...claimsOf({ azp: clients, azpacr: ACCESS }),
   algorithms: RS256,
   jwks: `${MICROSOFT}/common/discovery/v2.0/keys`
 }))
@@ -78,7 +81,7 @@ const entraB2c = preset(
     policy: named("'B2C_1_signin'", 'the name of a user flow or policy', /^[A-Za-z0-9_-]+$/),
     policyClaim: optional(words("'tfp'", ['tfp', 'acr'])),
     audience: audience(GUID),
-    clients: optional(client(GUID))
+    clients: client(GUID)
   },
   ({ tenantName, tenant, policy, policyClaim = 'tfp', audience, clients }) => ({
     issuer: `https://${tenantName}.b2clogin.com/${tenant}/v2.0/`,
@@ -160,7 +163,7 @@ const cloudflareAccess = preset(
 const clerk = preset(
   'clerk',
   { domain: host("'clerk.example.com'"), origins: names("'https://app.example.com'", 'the origin of a page', /^https?:\/\/[a-z0-9.-]+(?::\d+)?$/) },
-  ({ domain, origins }) => ({ issuer: `https://${domain}`, audience: false, claims: { azp: origins }, algorithms: RS256, jwks: `https://${domain}/.well-known/jwks.json` })
+  ({ domain, origins }) => ({ issuer: `https://${domain}`, audience: false, claims: { azp: origins, v: 2 }, algorithms: RS256, jwks: `https://${domain}/.well-known/jwks.json` })
 )
 
 const supabase = preset('supabase', { project: named("'abcdefghijklmnopqrst'", 'the reference of a project', /^[a-z0-9]{20}$/), secret: optional(any('process.env.SUPABASE_JWT_SECRET')) }, ({ project, secret }) => {

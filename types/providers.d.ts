@@ -70,7 +70,7 @@ export interface Providers {
    * Tokens of one tenant of Microsoft Entra. `version` is that of the tokens, which the API's
    * registration chooses (`requestedAccessTokenVersion`). `audience` is the API's GUID in tokens of
    * v2, and often `api://<GUID>` in tokens of v1. `clients` narrows the applications (`azp`,
-   * `appid`), and refuses ID tokens, which have neither.
+   * `appid`). ID tokens are refused by `azpacr` or `appidacr`, which access tokens alone have.
    */
   entra(facts: {
     readonly tenant: string
@@ -87,7 +87,10 @@ export interface Providers {
    */
   entraMultiTenant(facts: { readonly audience: OneOrMore; readonly tenants: readonly string[] | 'any'; readonly clients?: OneOrMore }): ProviderIssuer
 
-  /** Tokens of one user flow or policy of Azure AD B2C. */
+  /**
+   * Access tokens of one user flow or policy of Azure AD B2C. `clients` are the applications that
+   * ask for them (`azp`): ID tokens, which have the same `iss`, have none.
+   */
   entraB2c(facts: {
     /** The name before `.b2clogin.com` and `.onmicrosoft.com`. */
     readonly tenantName: string
@@ -100,7 +103,7 @@ export interface Providers {
      */
     readonly policyClaim?: 'tfp' | 'acr'
     readonly audience: OneOrMore
-    readonly clients?: OneOrMore
+    readonly clients: OneOrMore
   }): ProviderIssuer
 
   /**
@@ -151,8 +154,8 @@ export interface Providers {
 
   /**
    * Session tokens of Clerk. They have no `aud`: the page's origin in `azp` stands in for it, so
-   * the sessions of these pages are accepted whichever API they were meant for. `domain` is that of
-   * the Frontend API.
+   * the sessions of these pages are accepted whichever API they were meant for. `v: 2` keeps tokens
+   * of JWT templates apart, which are for other services. `domain` is that of the Frontend API.
    */
   clerk(facts: { readonly domain: string; readonly origins: OneOrMore }): ProviderIssuer
 

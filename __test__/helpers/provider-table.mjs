@@ -62,6 +62,7 @@ const entra = {
     'with continuous access evaluation': { payload: { ...v2, exp: v2.iat + 86400, scp: 'orders.read', xms_cc: ['cp1'] } }
   },
   forged: {
+    'an ID token with azp': [{ azpacr: undefined, scp: undefined }, 'claim_missing:azpacr'],
     'an ID token of the same application': [{ azp: undefined, azpacr: undefined, scp: undefined, nonce: 'n' }, 'claim_missing:azp'],
     'another client': [{ azp: TENANT }, 'claim_mismatch:azp'],
     'another tenant': [{ iss: `https://login.microsoftonline.com/${OTHER_TENANT}/v2.0`, tid: OTHER_TENANT }, 'issuer_unknown'],
@@ -83,6 +84,7 @@ const entraV1 = {
     'another client': [{ appid: APP }, 'claim_mismatch:appid'],
     'another tenant': [{ iss: `https://sts.windows.net/${OTHER_TENANT}/`, tid: OTHER_TENANT }, 'issuer_unknown'],
     'a tenant in iss and another in tid': [{ tid: OTHER_TENANT }, 'claim_mismatch:tid'],
+    'an ID token': [{ appidacr: undefined, scp: undefined }, 'claim_missing:appidacr'],
     'a token of v2': [{ iss: V2 }, 'issuer_unknown']
   }
 }
@@ -101,6 +103,7 @@ const entraMultiTenant = {
     'a tenant that is not listed': [{ iss: `https://login.microsoftonline.com/${OTHER_TENANT}/v2.0`, tid: OTHER_TENANT }, 'tenant_unknown'],
     'a tenant in iss and another in tid': [{ tid: CONSUMERS }, 'claim_mismatch:tid'],
     'another tenant in iss than in tid': [{ iss: `https://login.microsoftonline.com/${CONSUMERS}/v2.0` }, 'claim_mismatch:tid'],
+    'an ID token': [{ azp: undefined, azpacr: undefined, scp: undefined, nonce: 'n' }, 'claim_missing:azpacr'],
     'no tid': [{ tid: undefined }, 'claim_missing:tid'],
     'the template itself': [{ iss: 'https://login.microsoftonline.com/{tenantid}/v2.0', tid: '{tenantid}' }, 'issuer_unknown'],
     'a key of personal accounts for a tenant': [{}, 'kid_unknown', { by: consumers }],
@@ -116,6 +119,7 @@ const entraB2c = {
     user: { payload: { iss: B2C, exp: times().exp, nbf: times().iat, aud: APP, sub: '884408e1', oid: '884408e1', tfp: 'B2C_1_signin', scp: 'orders.read', azp: OTHER_APP, ver: '1.0', iat: times().iat, emails: ['ada@example.com'] }, header: { typ: 'JWT' } }
   },
   forged: {
+    'an ID token': [{ azp: undefined, scp: undefined, nonce: 'n' }, 'claim_missing:azp'],
     'another policy': [{ tfp: 'B2C_1_weak' }, 'claim_mismatch:tfp'],
     'no policy': [{ tfp: undefined }, 'claim_missing:tfp'],
     'another client': [{ azp: APP }, 'claim_mismatch:azp'],
@@ -244,6 +248,7 @@ const clerk = {
   forged: {
     'another page': [{ azp: 'https://evil.example' }, 'claim_mismatch:azp'],
     'a page whose name begins alike': [{ azp: 'https://app.example.com.evil.example' }, 'claim_mismatch:azp'],
+    'a token of a JWT template': [{ v: undefined, sid: undefined, sts: undefined, fva: undefined, aud: 'convex' }, 'claim_missing:v'],
     'no page': [{ azp: undefined }, 'claim_missing:azp'],
     'another instance': [{ iss: 'https://clerk.evil.example' }, 'issuer_unknown']
   }
