@@ -13,6 +13,7 @@ import * as openapi from './types/openapi'
 import * as operations from './types/operations'
 import * as payload from './types/payload'
 import * as policy from './types/policy'
+import * as provider from './types/providers'
 import * as request from './types/request'
 import * as schema from './types/schema'
 import * as sessions from './types/sessions'
@@ -75,6 +76,12 @@ declare namespace guard {
    */
   export function securityStack(config?: GuardConfig): RequestHandler[]
 
+  /**
+   * Options of an issuer for common identity providers, from a name and one or two facts. They are
+   * plain: print them, and spread them to add or replace one.
+   */
+  export const providers: Readonly<provider.Providers>
+
   export import Guard = guards.Guard
   export import RouteDemands = guards.RouteDemands
   export import ClaimValue = guards.ClaimValue
@@ -133,6 +140,11 @@ declare namespace guard {
   export import KeyInput = token.KeyInput
   export import Jwk = token.Jwk
   export import JwkSet = token.JwkSet
+  export import JwksSource = token.JwksSource
+  export import Providers = provider.Providers
+  export import ProviderIssuer = provider.ProviderIssuer
+  export import ProxyIssuer = provider.ProxyIssuer
+
   export import AuthenticateOptions = token.AuthenticateOptions
 
   export import PayloadOptions = payload.PayloadOptions

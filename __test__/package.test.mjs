@@ -30,7 +30,7 @@ test('what the shim calls exists in the generated binding, and nothing else is e
 
 test('everything that index.d.ts promises at run time is there', () => {
   const guard = require('keepstone')
-  assert.deepEqual(Object.keys(guard).sort(), ['GuardError', 'createGuard', 'default', 'securityStack'])
+  assert.deepEqual(Object.keys(guard).sort(), ['GuardError', 'createGuard', 'default', 'providers', 'securityStack'])
   const one = guard.createGuard({ jwt: { issuer: 'https://i.example', audience: 'a', secret: 'k7Qm2vXw9TzR4bNf8LsYcJ3hGdPe6UaV' } })
   for (const name of ['securityStack', 'headers', 'cors', 'rateLimit', 'authenticate', 'validate', 'authorize', 'require', 'jwks', 'health', 'ready', 'close']) {
     assert.equal(typeof one[name], 'function', name)
@@ -75,4 +75,16 @@ test('every code that the guard can give has a heading in docs/reference/errors.
   }
   assert.ok(codes.size > 15, `${[...codes]}`)
   assert.deepEqual([...codes].filter((code) => !headings.has(code)), [])
+})
+
+test('every reason of a refused token is in the table of docs/reference/errors.md', () => {
+  const docs = read('docs/reference/errors.md')
+  const section = docs.slice(docs.indexOf('### Reasons of refused tokens'), docs.indexOf('## Refusals: OpenAPI'))
+  const listed = new Set([...section.matchAll(/`([a-z_]+)(?::<claim>|:exp)?`/g)].map(([, reason]) => reason))
+  const found = []
+  for (const file of ['src/token/denial.rs', 'src/jose/compact.rs', 'src/binding/proof.rs']) {
+    for (const [, body] of read(file).matchAll(/fn reason\(&?self\)[^{]*\{([^]*?)\n {4}\}\n/g)) found.push(...[...body.matchAll(/"([a-z_]+)(?::[^"]*)?"/g)].map(([, reason]) => reason))
+  }
+  assert.ok(found.length > 30, `${found}`)
+  assert.deepEqual(found.filter((reason) => !listed.has(reason)), [])
 })

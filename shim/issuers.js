@@ -97,14 +97,19 @@ async function headersOf(functions, issuer, signal) {
   try {
     const late = new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason), { once: true }))
     const given = await Promise.race([fn(), late])
-    if (given === null || typeof given !== 'object' || Array.isArray(given)) throw new NoHeaders()
-    const headers = Object.fromEntries(new Headers(given))
-    if (Object.keys(headers).length > MAX_HEADERS) throw new NoHeaders()
-    return headers
+    if (!isPlain(given)) throw new NoHeaders()
+    return Object.fromEntries(new Headers(given))
   } catch (error) {
     if (error instanceof TooLate) throw error
     throw new NoHeaders()
   }
+}
+
+/** Whether it is an object of strings: `Headers` makes a value of anything, also of `undefined`. */
+function isPlain(given) {
+  if (given === null || typeof given !== 'object' || Array.isArray(given)) return false
+  const values = Object.values(given)
+  return values.length <= MAX_HEADERS && values.every((value) => typeof value === 'string' && value !== '')
 }
 
 async function get(url, headers, signal) {

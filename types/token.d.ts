@@ -493,6 +493,9 @@ export interface JwkSet {
 
 /** Options of {@link Guard.authenticate}. */
 export interface AuthenticateOptions {
-  /** Whether a request without a token passes as anonymous. Left out: as in the guard's `jwt`. */
-  readonly optional?: boolean
+  /**
+   * Whether a request without a token passes as anonymous, as in {@link JwtClaimsOptions.optional}.
+   * Left out: as in the guard's `jwt`.
+   */
+  readonly optional?: boolean | 'lenient'
 }

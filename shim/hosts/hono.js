@@ -82,9 +82,10 @@ function restoreBody(c, raw) {
 
 /** Headers that a handler has set itself are kept; `Vary` is extended. */
 async function finishResponse(c, result) {
+  addCookies(c, result)
   for (const [name, value] of result.headers) {
-    if (name.toLowerCase() === 'set-cookie') c.header(name, value, { append: true })
-    else if (!c.res.headers.has(name)) c.header(name, value)
+    if (name.toLowerCase() === 'set-cookie') continue
+    if (!c.res.headers.has(name)) c.header(name, value)
     else if (name === 'Vary') addVary(c, value)
   }
   for (const name of result.remove) if (c.res.headers.has(name)) c.header(name, undefined)
@@ -100,6 +101,18 @@ async function finishResponse(c, result) {
   }
   c.res = undefined
   c.res = new Response(instead?.body ?? text, { status: instead?.status ?? status, headers: sent })
+}
+
+/**
+ * Puts the guard's cookies before those of the handler: of two with one name a browser keeps the
+ * last one, and the guard clears a dead cookie that a log-in sets anew.
+ */
+function addCookies(c, result) {
+  const cookies = [...result.headers].filter(([name]) => name.toLowerCase() === 'set-cookie').map(([, value]) => value)
+  if (cookies.length === 0) return
+  const own = c.res.headers.getSetCookie()
+  c.header('Set-Cookie', undefined)
+  for (const value of [...cookies, ...own]) c.header('Set-Cookie', value, { append: true })
 }
 
 function addVary(c, value) {

@@ -174,13 +174,15 @@ pub(super) fn issuer_of<'a>(
             return Ok(issuer);
         }
     }
-    match required(claims, "iss")? {
-        Shallow::Text(name) => issuers
-            .iter()
-            .find(|issuer| issuer.spiffe.is_none() && issuer.is_named(name))
-            .ok_or(TokenError::Issuer),
-        _ => Err(kind("iss")),
-    }
+    let Shallow::Text(name) = required(claims, "iss")? else { return Err(kind("iss")) };
+    // A tenant may have an issuer of its own beside the template, in any order.
+    let of = |is_template: bool| {
+        issuers.iter().find(|issuer| {
+            let takes = issuer.spiffe.is_none() && issuer.tenants.is_some() == is_template;
+            takes && issuer.is_named(name)
+        })
+    };
+    of(false).or_else(|| of(true)).ok_or(TokenError::Issuer)
 }
 
 fn required<'m, 'a>(

@@ -140,6 +140,15 @@ fn several(
     let mut issuers: Vec<Arc<Issuer>> = Vec::with_capacity(items.len());
     for (i, item) in items.iter().enumerate() {
         let path = format!("{path}[{i}]");
+        if let Some(key) = OF_ALL.into_iter().find(|key| item.get(key).is_some()) {
+            let at = format!("{path}.{key}");
+            return Err(ConfigError::new(
+                ConfigCode::UnknownOption,
+                at,
+                "is not an option of one issuer",
+            )
+            .suggest("write it beside `issuers`"));
+        }
         let own = Options::read(path.as_str(), item, &issuer::KNOWN)?;
         let issuer = Issuer::parse(&own, Some(options), audience)?;
         if issuers.iter().any(|other| other.name() == issuer.name()) {
