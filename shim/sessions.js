@@ -6,7 +6,7 @@
 const { createHash } = require('node:crypto')
 const { exactly, optional } = require('./arguments.js')
 const { GuardError, warnOnce } = require('./errors.js')
-const { assertRequest, assertResponse, isSent, putCookies, valuesOf } = require('./hosts/session-cookies.js')
+const { assertRequest, assertResponse, isSent, putCookies, tokensOf, valuesOf } = require('./hosts/session-cookies.js')
 const { readOptions } = require('./plain.js')
 const { claimsOption } = require('./tokens.js')
 
@@ -37,21 +37,19 @@ function sessionCalls(options, operations, refreshFor, handlers) {
 
 class Sessions {
   #options
-  #tokens
-  #revoke
+  #calls
   #refreshFor
 
-  constructor(options, { tokens, revoke }, refreshFor) {
+  constructor(options, calls, refreshFor) {
     this.#options = options
-    this.#tokens = tokens
-    this.#revoke = revoke
+    this.#calls = calls
     this.#refreshFor = refreshFor
   }
 
   async start(res, claims, rest) {
     const { persistent, ...issue } = startOptions(rest, this.#options())
     assertResponse(res)
-    const pair = await this.#tokens.issue(claims, issue)
+    const pair = await this.#calls.tokens.issue(claims, issue)
     this.#put(res, pair, persistent)
     return { expiresIn: pair.expiresIn }
   }
@@ -66,7 +64,7 @@ class Sessions {
       assertRequest(req)
       assertResponse(res)
       const { token, persistent } = presented(req, this.#options())
-      const pair = await (claims === undefined ? this.#tokens.refresh(token) : this.#tokens.refresh(token, { claims: noting(claims, foreign) }))
+      const pair = await this.#calls.refresh(token, claims === undefined ? undefined : noting(claims, foreign))
       this.#put(res, pair, persistent)
       return null
     } catch (error) {
@@ -81,10 +79,9 @@ class Sessions {
   async end(req, res) {
     assertRequest(req)
     assertResponse(res)
-    const { hasIssuers } = this.#options()
-    const session = await this.#sessionOf(req, res)
-    // With several issuers, each has sessions of its own.
-    if (session !== undefined) await this.#revoke.session(session.sid, ...(hasIssuers ? [{ issuer: session.iss }] : []))
+    const { accessCookie } = this.#options()
+    const isOver = (await this.#endPresented(req)) || (await this.#endRefreshed(req, res))
+    if (!isOver && valuesOf(req, accessCookie).length > 1) throw ambiguous()
     this.#clear(res)
   }
 
@@ -98,37 +95,40 @@ class Sessions {
     }
   }
 
-  /** The claims of a request's session; undefined without one. */
-  async #sessionOf(req, res) {
-    if (req.guard?.token && hasSid(req.user)) return req.user
-    const access = valuesOf(req, this.#options().accessCookie)
-    const claims = access.length === 1 ? await this.#claimsOf(access[0]) : undefined
-    return hasSid(claims) ? claims : this.#refreshed(req, res)
+  /**
+   * Ends the session of an access token of the request; false without one that was signed here. The
+   * core reads the token: `req.user` may be an identity of another guard or of another issuer.
+   */
+  async #endPresented(req) {
+    const { accessCookie, from } = this.#options()
+    const { token } = req.guard ?? {}
+    const proven = token?.bound === undefined ? undefined : token.jti
+    // The browser's own session first: its cookies are cleared.
+    for (const presented of new Set(tokensOf(req, [{ cookie: accessCookie }, ...from]))) {
+      if (presented !== '' && (await this.#calls.end(presented, proven))) return true
+    }
+    return false
   }
 
-  /** The claims of an access token that is valid but for a revocation; undefined for others. */
-  async #claimsOf(token) {
+  /** Uses the refresh token of a request to end its session; false without a session. */
+  async #endRefreshed(req, res) {
+    const next = await this.#refreshed(req)
+    if (next === null) return false
     try {
-      return await this.#tokens.verify(token)
+      return await this.#calls.end(next.pair.accessToken, payloadOf(next.pair.accessToken).jti)
     } catch (error) {
-      // Revocations are checked last, so this token has a good signature. A retry of an
-      // unacknowledged logout carries such a token.
-      if (error.code === 'token_revoked') return payloadOf(token)
-      if (error.status === 401 || error.code === 'ERR_INVALID_ARGUMENT') return undefined
+      // The browser retries with these.
+      if (!isSent(res)) this.#put(res, next.pair, next.persistent)
       throw error
     }
   }
 
-  /** Uses the refresh token of a request for the claims of its session; undefined without one. */
-  async #refreshed(req, res) {
+  async #refreshed(req) {
     try {
       const { token, persistent } = presented(req, this.#options())
-      const pair = await this.#tokens.refresh(token)
-      // If the revocation fails, the browser retries with these.
-      if (!isSent(res)) this.#put(res, pair, persistent)
-      return payloadOf(pair.accessToken)
+      return { pair: await this.#calls.refresh(token), persistent }
     } catch (error) {
-      if (endsSession(error) || error.code === 'token_ambiguous') return undefined
+      if (endsSession(error)) return null
       throw error
     }
   }
@@ -181,7 +181,7 @@ function presented(req, { refreshCookie, proofCookie }) {
   const refresh = valuesOf(req, refreshCookie)
   const proofs = valuesOf(req, proofCookie)
   if (refresh.length > 1 || proofs.length > 1) {
-    throw new GuardError('the request has two cookies of one name; send one', { code: 'token_ambiguous', status: 400 })
+    throw ambiguous()
   }
   if (refresh.length === 0) throw new GuardError('the request has no refresh token', { code: 'token_missing', status: 401 })
   const [token] = refresh
@@ -191,6 +191,8 @@ function presented(req, { refreshCookie, proofCookie }) {
   }
   throw new GuardError('the refresh token is not good, or not any more; log in again', { code: 'ERR_REFRESH_INVALID', status: 401 })
 }
+
+const ambiguous = () => new GuardError('the request has two cookies of one name; send one', { code: 'token_ambiguous', status: 400 })
 
 function warnOfPath() {
   warnOnce('GUARD_SESSION_PATH', 'a browser with a session sent no refresh token: does the refresh handler lie below `sessions.path`, as browsers see it?')
@@ -226,8 +228,6 @@ const cookie = (name, value, path, age, sameSite) => `${name}=${value}; Path=${p
 
 /** Whether an error means that the session is over. */
 const endsSession = (error) => error instanceof GuardError && error.status === 401
-
-const hasSid = (claims) => typeof claims?.sid === 'string' && claims.sid !== ''
 
 /** Decodes the claims of a token with a verified signature. */
 const payloadOf = (token) => JSON.parse(Buffer.from(token.split('.')[1], 'base64url').toString())

@@ -177,9 +177,11 @@ export interface Sessions {
   renew(req: SessionRequest, res: SessionResponse, options?: RefreshTokenOptions): Promise<void>
   /**
    * Ends the session of a request, as {@link Revoke.session} does, and clears the cookies. It
-   * takes the session from `req.user` if a layer of the guard has verified its token, else from the
-   * access token's cookie, else from the refresh token. Without any of them it clears the cookies
-   * only, so calling it twice is fine. It makes no CSRF check: mount the route behind a stack.
+   * takes the session from the access token, in its cookie or in another place of {@link
+   * JwtClaimsOptions.from}, else from the refresh token. The token must be of the issuer that signs
+   * here; a bound one counts only behind a layer that has checked its proof. Without any of them it
+   * clears the cookies only, so calling it twice is fine. It makes no CSRF check: mount the route
+   * behind a stack.
    *
    * @param req the request with the cookies.
    * @param res receives the cleared cookies.
