@@ -174,20 +174,20 @@ function startOptions(rest, { persistent }) {
 
 /**
  * The refresh token of a request, and whether its cookies are persistent. Other hosts of the domain
- * can set the `__Secure-` cookie, for example to an attacker's own token. They can't set the
- * `__Host-` cookie with its hash, so both must match.
+ * can set the `__Secure-` cookie, for example to an attacker's own token, also beside ours. They
+ * can't set the `__Host-` cookie with its hash, so the token is the one that matches.
  */
 function presented(req, { refreshCookie, proofCookie }) {
   const refresh = valuesOf(req, refreshCookie)
   const proofs = valuesOf(req, proofCookie)
-  if (refresh.length > 1 || proofs.length > 1) {
-    throw ambiguous()
-  }
+  if (proofs.length > 1) throw ambiguous()
   if (refresh.length === 0) throw new GuardError('the request has no refresh token', { code: 'token_missing', status: 401 })
-  const [token] = refresh
   const [proof] = proofs
-  if (REFRESH_TOKEN.test(token) && proof !== undefined) {
-    for (const persistent of [true, false]) if (proof === proofOf(token, persistent)) return { token, persistent }
+  if (proof !== undefined) {
+    for (const token of refresh) {
+      if (!REFRESH_TOKEN.test(token)) continue
+      for (const persistent of [true, false]) if (proof === proofOf(token, persistent)) return { token, persistent }
+    }
   }
   throw new GuardError('the refresh token is not good, or not any more; log in again', { code: 'ERR_REFRESH_INVALID', status: 401 })
 }

@@ -133,7 +133,7 @@ export interface Sessions {
    * | Answer | Reason | Cookies |
    * |---|---|---|
    * | 204 | the session continues | replaced |
-   * | 400 `token_ambiguous` | two cookies with one name | kept |
+   * | 400 `token_ambiguous` | two `__Host-` cookies with one name | kept |
    * | 401 `token_missing` | no refresh token | cleared |
    * | 401 `ERR_REFRESH_INVALID`, `ERR_REFRESH_REUSED`, `token_revoked` | it is over | cleared |
    * | 403 `csrf_failed` | a page of another site sent it | kept |
@@ -187,7 +187,8 @@ export interface Sessions {
    * @param res receives the cleared cookies.
    * @returns a promise that resolves once the revocation is in force.
    * @throws {@link GuardError} (the promise rejects) `ERR_STORE_UNAVAILABLE` if the store has not
-   *   acknowledged the revocation; the cookies are kept for a retry. `ERR_INVALID_ARGUMENT` for an
+   *   acknowledged the revocation; the cookies are kept for a retry. `token_ambiguous` if two
+   *   `__Host-` cookies have one name, so that no session is named. `ERR_INVALID_ARGUMENT` for an
    *   unusable `req` or `res`.
    */
   end(req: SessionRequest, res: SessionResponse): Promise<void>
