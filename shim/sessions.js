@@ -60,19 +60,27 @@ class Sessions {
    */
   async tryRenew(req, res, claims) {
     const foreign = { error: null }
+    let next = null
     try {
       assertRequest(req)
       assertResponse(res)
       const { token, persistent } = presented(req, this.#options())
-      const pair = await this.#calls.refresh(token, claims === undefined ? undefined : noting(claims, foreign))
+      const noted = claims === undefined ? undefined : noting(claims, foreign)
+      const pair = await this.#calls.refresh(token, noted, (refreshToken) => (next = { refreshToken, persistent }))
       this.#put(res, pair, persistent)
       return null
     } catch (error) {
-      if (foreign.error !== null) return { error, isForeign: true }
-      if (error.code === 'token_missing' && valuesOf(req, this.#options().proofCookie).length > 0) warnOfPath()
+      const isForeign = foreign.error !== null
+      if (!isForeign && error.code === 'token_missing' && valuesOf(req, this.#options().proofCookie).length > 0) warnOfPath()
       // Without an answer of the store the token stays valid, so its cookie is kept.
-      if (endsSession(error) && !isSent(res)) this.#clear(res)
-      return { error, isForeign: false }
+      if (!isForeign && endsSession(error)) {
+        if (!isSent(res)) this.#clear(res)
+      } else if (next !== null && !isSent(res)) {
+        // The token is used up. With the next one the browser can try again after `reuseWindow`,
+        // and `claims` is called again.
+        this.#set(res, refreshCookies(this.#options(), next.refreshToken, next.persistent, this.#refreshFor))
+      }
+      return { error, isForeign }
     }
   }
 
@@ -203,7 +211,8 @@ function proofOf(token, persistent) {
   return `${persistent ? 'p' : 's'}.${createHash('sha256').update(token).digest('base64url')}`
 }
 
-function cookiesOf({ accessCookie, refreshCookie, proofCookie, path, sameSite }, pair, persistent, refreshFor) {
+function cookiesOf(options, pair, persistent, refreshFor) {
+  const { accessCookie, sameSite } = options
   const { accessToken, refreshToken, expiresIn } = pair
   if (accessCookie.length + accessToken.length > MAX_COOKIE) {
     throw new GuardError(`\`claims\` make a cookie of more than ${MAX_COOKIE} bytes, which browsers do not keep; give fewer claims`, {
@@ -211,13 +220,21 @@ function cookiesOf({ accessCookie, refreshCookie, proofCookie, path, sameSite },
       path: 'claims'
     })
   }
-  const age = (seconds) => (persistent ? `; Max-Age=${seconds}` : '')
   return [
-    cookie(accessCookie, accessToken, '/', age(expiresIn), sameSite),
-    cookie(refreshCookie, refreshToken, path, age(refreshFor), 'Strict'),
-    cookie(proofCookie, proofOf(refreshToken, persistent), '/', age(refreshFor), 'Strict')
+    cookie(accessCookie, accessToken, '/', ageOf(persistent, expiresIn), sameSite),
+    ...refreshCookies(options, refreshToken, persistent, refreshFor)
   ]
 }
+
+function refreshCookies({ refreshCookie, proofCookie, path }, refreshToken, persistent, refreshFor) {
+  const age = ageOf(persistent, refreshFor)
+  return [
+    cookie(refreshCookie, refreshToken, path, age, 'Strict'),
+    cookie(proofCookie, proofOf(refreshToken, persistent), '/', age, 'Strict')
+  ]
+}
+
+const ageOf = (persistent, seconds) => (persistent ? `; Max-Age=${seconds}` : '')
 
 function clearedCookies({ accessCookie, refreshCookie, proofCookie, path, sameSite }) {
   const gone = '; Max-Age=0'

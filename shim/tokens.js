@@ -82,7 +82,8 @@ function tokenCalls(call, soon, raw, keys) {
 /** The calls of ./sessions.js. */
 function sessionOperations(call, soon) {
   return {
-    refresh: (token, claims) => refreshSession(call, soon, token, claims),
+    /** As `tokens.refresh`; `onNext` gets the next refresh token before `claims` is called. */
+    refresh: (token, claims, onNext) => refreshSession(call, soon, token, claims, onNext),
     /**
      * Ends the session of an access token that was signed here; false for any other token. A bound
      * token counts only if `proven` is its `jti`.
@@ -91,12 +92,13 @@ function sessionOperations(call, soon) {
   }
 }
 
-async function refreshSession(call, soon, token, claims) {
+async function refreshSession(call, soon, token, claims, onNext) {
   const session = await soon(native.tokenRefresh, text('refreshToken', token), claims !== undefined)
   if (claims === undefined) return session
   // The application may change the object that it receives, but not the session that the core
   // continues with.
   const kept = JSON.stringify(session)
+  onNext?.(session.refreshToken)
   // Whatever fails in it, within `reuseWindow` the same token may be presented again.
   const changed = await claims(session.claims)
   return call(native.tokenContinue, kept, encodeData('claims', changed ?? session.claims))

@@ -141,7 +141,9 @@ export interface Sessions {
    * | 503 | the store does not answer; retry | kept |
    *
    * Mount it where no access token is required, since the old one may have expired. Other errors,
-   * such as those of `options.claims`, go to `next`; without `next` they become a 500.
+   * such as those of `options.claims`, go to `next`; without `next` they become a 500. After an
+   * error of `options.claims` the response sets the next refresh token but no access token, and the
+   * next request calls `claims` again.
    *
    * ```ts
    * app.post('/session/refresh', ...guard.securityStack({ jwt: false }), guard.sessions.refresh())
@@ -172,7 +174,8 @@ export interface Sessions {
    * @param res receives the new cookies, or clears them if the session is over.
    * @returns a promise that resolves once the cookies are set.
    * @throws {@link GuardError} (the promise rejects) with the codes and `status` of the table of
-   *   {@link Sessions.refresh}. Errors of `options.claims` are passed on.
+   *   {@link Sessions.refresh}. Errors of `options.claims` are passed on; `res` has the next refresh
+   *   token then, so send it with your error.
    */
   renew(req: SessionRequest, res: SessionResponse, options?: RefreshTokenOptions): Promise<void>
   /**
