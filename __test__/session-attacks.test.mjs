@@ -3,13 +3,16 @@
 
 import assert from 'node:assert/strict'
 import http from 'node:http'
+import { createRequire } from 'node:module'
 import { after, before, test } from 'node:test'
+import { runInNewContext } from 'node:vm'
 import { createGuard, GuardError } from 'keepstone'
 import { json } from './helpers/http.mjs'
 import { request, sendBytes } from './helpers/raw.mjs'
 import { waitUntil } from './helpers/servers.mjs'
 import { ACCESS, HOSTS, PROOF, REFRESH, browse, clears, config } from './helpers/session-apps.mjs'
 
+const require = createRequire(import.meta.url)
 const events = []
 const warnings = []
 const unhandled = []
@@ -150,6 +153,37 @@ for (const [host, appOf] of HOSTS) {
     })
   })
 }
+
+for (const [host, express] of [['Express 5', 'express'], ['Express 4', 'express-4']]) {
+  test(`${host}: claims that reject with something other than an Error run no handler behind the refresh`, async () => {
+    let thrown
+    const app = require(express)()
+    app.post('/', guard.sessions.refresh({ claims: () => Promise.reject(thrown) }), (req, res) => res.end('the next handler'))
+    app.post('/', (req, res) => res.end('another route'))
+    app.use((req, res) => res.end('behind the router'))
+    const seen = []
+    app.use((error, req, res, next) => (seen.push(error), res.headersSent ? next(error) : res.status(500).end('the error handler')))
+    await browse(app, async (browser, send) => {
+      for (thrown of [undefined, null, 0, '', false, 'route', 'router', 'text', { status: 404 }, new RangeError('mine'), runInNewContext("new Error('of another realm')")]) {
+        const { refresh, proof } = await sessionOf()
+        const answer = await send(post('/', `${refresh}; ${proof}`))
+        assert.deepEqual([answer.status, answer.text], [500, 'the error handler'], String(thrown))
+        const error = seen.pop()
+        if (Object.prototype.toString.call(thrown) === '[object Error]') assert.equal(error, thrown)
+        else assert.deepEqual([error instanceof Error, error.cause], [true, thrown])
+      }
+    })
+  })
+}
+
+test('`renew` rejects with an Error, whatever the claims reject with', async () => {
+  for (const thrown of [undefined, null, 'route', { status: 404 }]) {
+    const { refresh, proof } = await sessionOf()
+    const req = new Request('http://api.example.com/', { headers: { cookie: `${refresh}; ${proof}` } })
+    const failing = guard.sessions.renew(req, new Headers(), { claims: () => Promise.reject(thrown) })
+    await assert.rejects(failing, (error) => error instanceof Error && error.cause === thrown)
+  }
+})
 
 test('a method that was written over the one that came gets nobody past the check', async () => {
   const { access, refresh, proof } = await sessionOf()

@@ -126,7 +126,7 @@ function createGuard(...rest) {
       reset: exactly('limits.reset', async (name, key) => void (await limit(native.limitReset, name, key)))
     }),
     ...operations,
-    sessions: sessionCalls(sessions, { tokens: operations.tokens, ...sessionOperations(call, soon) }, refreshFor, (options, calls) => sessionHandlers(owner, options, calls)),
+    sessions: sessionCalls(sessions, sessionOperations(call, soon), refreshFor, (options, calls) => sessionHandlers(owner, options, calls)),
     policy: Object.freeze({
       evaluate: async (input, ...query) => call(native.policyEvaluate, encodeData('input', input), query.length === 0 ? undefined : text('query', last('query', query)))
     }),

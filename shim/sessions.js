@@ -4,6 +4,7 @@
 // tokens; this file writes and reads the cookies.
 
 const { createHash } = require('node:crypto')
+const { types } = require('node:util')
 const { exactly, optional } = require('./arguments.js')
 const { GuardError, warnOnce } = require('./errors.js')
 const { assertRequest, assertResponse, isSent, putCookies, tokensOf, valuesOf } = require('./hosts/session-cookies.js')
@@ -49,7 +50,7 @@ class Sessions {
   async start(res, claims, rest) {
     const { persistent, ...issue } = startOptions(rest, this.#options())
     assertResponse(res)
-    const pair = await this.#calls.tokens.issue(claims, issue)
+    const pair = await this.#calls.issue(claims, issue, MAX_COOKIE - this.#options().accessCookie.length)
     this.#put(res, pair, persistent)
     return { expiresIn: pair.expiresIn }
   }
@@ -161,11 +162,20 @@ function noting(claims, foreign) {
   return async (before) => {
     try {
       return await claims(before)
-    } catch (error) {
-      foreign.error = { error }
-      throw error
+    } catch (thrown) {
+      foreign.error = asError(thrown)
+      throw foreign.error
     }
   }
+}
+
+/**
+ * An Error for what `claims` has thrown. Routers take nothing, 'route' and 'router' for no error,
+ * and would run the next handler.
+ */
+function asError(thrown) {
+  if (thrown instanceof Error || types.isNativeError(thrown)) return thrown
+  return new Error('`claims` has thrown something that is not an Error; see `cause`', { cause: thrown })
 }
 
 /** The options of `start`: `persistent`, and `expiresIn` for `tokens.issue`. */

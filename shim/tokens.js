@@ -27,8 +27,7 @@ const JWKS_MAX_AGE = 300
 function tokenCalls(call, soon, raw, keys) {
   return {
     tokens: Object.freeze({
-      issue: async (claims, ...rest) =>
-        soon(native.tokenIssue, encodeData('claims', claims), encodeOptions('options', optional('options', rest, {}), 'options')),
+      issue: async (claims, ...rest) => issue(soon, claims, optional('options', rest, {})),
       refresh: async (token, ...rest) => refreshSession(call, soon, token, claimsOption(rest)),
       rotate: async () => {
         if (keys !== null) return keys.rotate()
@@ -82,6 +81,8 @@ function tokenCalls(call, soon, raw, keys) {
 /** The calls of ./sessions.js. */
 function sessionOperations(call, soon) {
   return {
+    /** As `tokens.issue`. Without a session where the access token has more than `maxSize` bytes. */
+    issue: (claims, options, maxSize) => issue(soon, claims, options, maxSize),
     /** As `tokens.refresh`; `onNext` gets the next refresh token before `claims` is called. */
     refresh: (token, claims, onNext) => refreshSession(call, soon, token, claims, onNext),
     /**
@@ -90,6 +91,10 @@ function sessionOperations(call, soon) {
      */
     end: async (token, proven) => (await soon(native.revokeSessionOf, text('token', token), proven)) !== false
   }
+}
+
+async function issue(soon, claims, options, maxSize) {
+  return soon(native.tokenIssue, encodeData('claims', claims), encodeOptions('options', options, 'options'), maxSize)
 }
 
 async function refreshSession(call, soon, token, claims, onNext) {

@@ -143,7 +143,8 @@ export interface Sessions {
    * Mount it where no access token is required, since the old one may have expired. Other errors,
    * such as those of `options.claims`, go to `next`; without `next` they become a 500. After an
    * error of `options.claims` the response sets the next refresh token but no access token, and the
-   * next request calls `claims` again.
+   * next request calls `claims` again. What it throws that is not an `Error` becomes the `cause`
+   * of one.
    *
    * ```ts
    * app.post('/session/refresh', ...guard.securityStack({ jwt: false }), guard.sessions.refresh())
