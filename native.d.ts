@@ -261,6 +261,14 @@ export declare function revokeKey(guard: number, key: string, issuer?: string | 
 export declare function revokeSession(guard: number, session: string, issuer?: string | undefined | null): string
 
 /**
+ * Revokes the session that an access token of this guard's own issuer belongs to, and answers as
+ * [`revoke_session`]; false for any other token. The token may be revoked already. If it is bound
+ * to a key or a certificate, it counts only if `proven` is its `jti`: then a layer has checked
+ * its proof.
+ */
+export declare function revokeSessionOf(guard: number, token: string, proven?: string | undefined | null): string
+
+/**
  * Revokes all tokens of a subject that were issued up to `before`, in seconds; by default up to
  * now.
  */
@@ -324,9 +332,10 @@ export declare function tokenContinue(guard: number, continued: string, claims: 
 /**
  * Issues an access token with `claims` (JSON), and a refresh token on request. Answers
  * `{accessToken, refreshToken?, expiresIn, tokenType}`, or `{"later": ticket}` if the session is
- * stored in a shared store.
+ * stored in a shared store. An access token of more than `max_size` bytes is refused, and no
+ * session begins.
  */
-export declare function tokenIssue(guard: number, claims: string, options: string): string
+export declare function tokenIssue(guard: number, claims: string, options: string, maxSize?: number | undefined | null): string
 
 /** The public keys as a JWK set; empty if there is only a secret. */
 export declare function tokenJwks(guard: number): string

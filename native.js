@@ -873,6 +873,7 @@ module.exports.release = nativeBinding.release
 module.exports.releaseStack = nativeBinding.releaseStack
 module.exports.revokeKey = nativeBinding.revokeKey
 module.exports.revokeSession = nativeBinding.revokeSession
+module.exports.revokeSessionOf = nativeBinding.revokeSessionOf
 module.exports.revokeSubject = nativeBinding.revokeSubject
 module.exports.revokeToken = nativeBinding.revokeToken
 module.exports.rotationTake = nativeBinding.rotationTake

@@ -3,13 +3,16 @@
 
 import assert from 'node:assert/strict'
 import http from 'node:http'
+import { createRequire } from 'node:module'
 import { after, before, test } from 'node:test'
+import { runInNewContext } from 'node:vm'
 import { createGuard, GuardError } from 'keepstone'
 import { json } from './helpers/http.mjs'
 import { request, sendBytes } from './helpers/raw.mjs'
 import { waitUntil } from './helpers/servers.mjs'
 import { ACCESS, HOSTS, PROOF, REFRESH, browse, clears, config } from './helpers/session-apps.mjs'
 
+const require = createRequire(import.meta.url)
 const events = []
 const warnings = []
 const unhandled = []
@@ -108,20 +111,79 @@ for (const [host, appOf] of HOSTS) {
     })
   })
 
-  test(`${host}: two cookies of one name are refused, and no cookie is cleared for them`, async () => {
-    const { refresh, proof } = await sessionOf()
+  test(`${host}: of two refresh tokens the one with the proof counts, and two proofs are refused`, async () => {
     const other = await sessionOf('eve')
     await browse(appOf(guard), async (browser, send, port) => {
-      for (const cookies of [[refresh, other.refresh, proof], [other.refresh, refresh, proof], [refresh, refresh, proof], [refresh, proof, other.proof], [refresh, `${REFRESH}=`, proof]]) {
+      const { refresh, proof } = await sessionOf()
+      for (const cookies of [[refresh, proof, other.proof], [refresh, proof, `${PROOF}=`], [refresh, proof, proof]]) {
         const answer = await send(post('/session/refresh', cookies.join('; ')))
         assert.deepEqual([answer.status, answer.json.code, answer.headers['set-cookie']], [400, 'token_ambiguous', undefined])
       }
-      const lines = ['Sec-Fetch-Site: same-origin', `Cookie: ${refresh}; ${proof}`, `Cookie: ${other.refresh}`]
-      assert.equal((await sendBytes(port, request('POST', '/session/bare', lines))).status, 400)
-      assert.equal((await send(post('/session/refresh', `${refresh}; ${proof}`))).status, 204)
+      for (const cookies of [[refresh, other.refresh, proof], [other.refresh, refresh, proof], [refresh, refresh, proof], [refresh, `${REFRESH}=`, proof]]) {
+        const answer = await send(post('/session/refresh', cookies.join('; ')))
+        assert.equal(answer.status, 204)
+        const access = answer.headers['set-cookie'][0].split(';', 1)[0]
+        assert.equal((await guard.tokens.verify(access.slice(access.indexOf('=') + 1))).sub, 'ada')
+      }
+      const lines = ['Sec-Fetch-Site: same-origin', `Cookie: ${other.refresh}; ${proof}`, `Cookie: ${refresh}`]
+      assert.equal((await sendBytes(port, request('POST', '/session/bare', lines))).status, 204)
+      for (const cookies of [[other.refresh, `${REFRESH}=x`, proof], [refresh, other.refresh]]) {
+        const answer = await send(post('/session/refresh', cookies.join('; ')))
+        assert.deepEqual([answer.status, answer.json.code], [401, 'ERR_REFRESH_INVALID'])
+      }
+    })
+  })
+
+  test(`${host}: a cookie that another host of the domain sets beside ours keeps nobody logged in`, async () => {
+    const eve = await sessionOf('eve')
+    await browse(appOf(guard), async (browser, send) => {
+      for (const set of [(ours) => [ours.refresh, eve.refresh, ours.proof], (ours) => [`${REFRESH}=ksr_${'A'.repeat(86)}`, ours.refresh, ours.proof]]) {
+        const ada = await sessionOf()
+        const answer = await send(post('/session/logout', set(ada).join('; ')))
+        assert.deepEqual([answer.status, clears(answer)], [204, true])
+        await assert.rejects(guard.tokens.verify(ada.access.slice(ada.access.indexOf('=') + 1)), { code: 'token_revoked' })
+        assert.equal((await guard.tokens.verify(eve.access.slice(eve.access.indexOf('=') + 1))).sub, 'eve')
+      }
+      // What can't be told apart is no logout.
+      const { access, refresh, proof } = await sessionOf()
+      for (const cookies of [[refresh, proof, eve.proof], [`${ACCESS}=x`, access]]) {
+        const answer = await send(post('/session/logout', cookies.join('; ')))
+        assert.deepEqual([answer.status, answer.json.code, answer.headers['set-cookie']], [400, 'token_ambiguous', undefined])
+      }
     })
   })
 }
+
+for (const [host, express] of [['Express 5', 'express'], ['Express 4', 'express-4']]) {
+  test(`${host}: claims that reject with something other than an Error run no handler behind the refresh`, async () => {
+    let thrown
+    const app = require(express)()
+    app.post('/', guard.sessions.refresh({ claims: () => Promise.reject(thrown) }), (req, res) => res.end('the next handler'))
+    app.post('/', (req, res) => res.end('another route'))
+    app.use((req, res) => res.end('behind the router'))
+    const seen = []
+    app.use((error, req, res, next) => (seen.push(error), res.headersSent ? next(error) : res.status(500).end('the error handler')))
+    await browse(app, async (browser, send) => {
+      for (thrown of [undefined, null, 0, '', false, 'route', 'router', 'text', { status: 404 }, new RangeError('mine'), runInNewContext("new Error('of another realm')")]) {
+        const { refresh, proof } = await sessionOf()
+        const answer = await send(post('/', `${refresh}; ${proof}`))
+        assert.deepEqual([answer.status, answer.text], [500, 'the error handler'], String(thrown))
+        const error = seen.pop()
+        if (Object.prototype.toString.call(thrown) === '[object Error]') assert.equal(error, thrown)
+        else assert.deepEqual([error instanceof Error, error.cause], [true, thrown])
+      }
+    })
+  })
+}
+
+test('`renew` rejects with an Error, whatever the claims reject with', async () => {
+  for (const thrown of [undefined, null, 'route', { status: 404 }]) {
+    const { refresh, proof } = await sessionOf()
+    const req = new Request('http://api.example.com/', { headers: { cookie: `${refresh}; ${proof}` } })
+    const failing = guard.sessions.renew(req, new Headers(), { claims: () => Promise.reject(thrown) })
+    await assert.rejects(failing, (error) => error instanceof Error && error.cause === thrown)
+  }
+})
 
 test('a method that was written over the one that came gets nobody past the check', async () => {
   const { access, refresh, proof } = await sessionOf()
@@ -155,7 +217,7 @@ test('another host of the domain can not log a user in to its own account', asyn
     await browser.fetch('POST', '/session/login')
     const tossed = browser.copy()
     tossed.take(line(REFRESH, eve.refresh, '/session/refresh'), false)
-    assert.equal((await tossed.fetch('POST', '/session/refresh')).json.code, 'token_ambiguous')
+    assert.equal((await tossed.fetch('POST', '/session/refresh')).status, 204)
     assert.equal((await tossed.fetch('GET', '/me')).json.sub, 'ada')
     assert.equal((await browser.fetch('POST', '/session/refresh')).status, 204)
     assert.equal((await browser.fetch('GET', '/me')).json.sub, 'ada')

@@ -192,14 +192,40 @@ test('claims may change with each refresh, and what the application throws is it
       await browser.fetch('POST', '/session/refresh')
       assert.equal((await browser.fetch('GET', '/me')).json.role, 'admin', host)
       role = null
-      const kept = browser.cookies
+      const access = browser.get(ACCESS)
       const answer = await browser.fetch('POST', '/session/refresh')
       assert.deepEqual([answer.status, answer.json], [401, { app: 'the token is malformed' }], host)
-      assert.deepEqual(browser.cookies, kept)
+      assert.equal(browser.get(ACCESS), access)
       role = 'reader'
-      assert.equal((await browser.fetch('POST', '/session/refresh')).status, 204, 'the same token is good again')
+      assert.equal((await browser.fetch('POST', '/session/refresh')).status, 204, 'the session goes on')
       assert.equal((await browser.fetch('GET', '/me')).json.role, 'reader')
     })
+  }
+})
+
+test('an application whose claims fail for longer than `reuseWindow` ends no session and gives no token', async () => {
+  const guard = await guardWith('memory', { jwt: { refresh: { reuseWindow: '1s' } } })
+  const fails = () => Promise.reject(new Error('the database is away'))
+  for (const [host, appOf] of HOSTS) {
+    for (const wrong of [fails, (before) => ({ ...before, groups: 'g'.repeat(4000) }), () => 5]) {
+      let claims = wrong
+      await browse(appOf(guard, { claims: (before) => claims(before) }), async (browser) => {
+        await browser.fetch('POST', '/session/login')
+        browser.cookies = browser.cookies.filter(({ name }) => name !== ACCESS)
+        const first = browser.get(REFRESH)
+        // A token that is not the one before the current one is a replay at any time.
+        for (let i = 0; i < 3; i += 1) {
+          const answer = await browser.fetch('POST', '/session/refresh')
+          assert.equal(answer.status, 500, host)
+          assert.equal(answer.headers['cache-control'], 'no-store')
+          assert.deepEqual(Object.keys(attributesOf(answer)), [REFRESH, PROOF])
+        }
+        assert.notEqual(browser.get(REFRESH), first)
+        claims = (before) => before
+        assert.equal((await browser.fetch('POST', '/session/refresh')).status, 204)
+        assert.equal((await browser.fetch('GET', '/me')).json.sub, 'ada')
+      })
+    }
   }
 })
 

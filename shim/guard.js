@@ -22,7 +22,7 @@ const { sessionsPart } = require('./session-options.js')
 const { sessionCalls } = require('./sessions.js')
 const { kConversation, kForget, whenCollected } = require('./shared.js')
 const { internal, later, listen } = require('./store.js')
-const { tokenCalls } = require('./tokens.js')
+const { sessionOperations, tokenCalls } = require('./tokens.js')
 
 /** How long `guard.ready()` waits for a shared store and for issuers, in milliseconds. */
 const MAX_PATIENCE = 10_000
@@ -126,7 +126,7 @@ function createGuard(...rest) {
       reset: exactly('limits.reset', async (name, key) => void (await limit(native.limitReset, name, key)))
     }),
     ...operations,
-    sessions: sessionCalls(sessions, operations, refreshFor, (options, calls) => sessionHandlers(owner, options, calls)),
+    sessions: sessionCalls(sessions, sessionOperations(call, soon), refreshFor, (options, calls) => sessionHandlers(owner, options, calls)),
     policy: Object.freeze({
       evaluate: async (input, ...query) => call(native.policyEvaluate, encodeData('input', input), query.length === 0 ? undefined : text('query', last('query', query)))
     }),

@@ -16,7 +16,7 @@ const SAME_SITE = { strict: 'Strict', lax: 'Lax' }
  * of ./plain.js. With `sessions` the check runs now. The result retains no secret of `config`.
  */
 function sessionsPart({ jwt, sessions }) {
-  const of = { from: jwt?.from, refresh: Boolean(jwt?.refresh), hasIssuers: jwt?.issuers !== undefined }
+  const of = { from: jwt?.from, refresh: Boolean(jwt?.refresh) }
   let known = sessions === undefined ? null : readSessionOptions(of, sessions)
   return () => (known ??= readSessionOptions(of, {}))
 }
@@ -49,7 +49,7 @@ function readSessionOptions(jwt, sessions) {
     })
   }
   if (!jwt.refresh) throw missing('jwt.refresh', 'must be set for sessions', 'write refresh: true')
-  return { path, sameSite: SAME_SITE[sameSite], persistent, accessCookie: access, refreshCookie, proofCookie, hasIssuers: jwt.hasIssuers }
+  return { path, sameSite: SAME_SITE[sameSite], persistent, accessCookie: access, refreshCookie, proofCookie, from: jwt.from }
 }
 
 /** The cookies that `jwt.from` takes tokens from. The core judges their names. */

@@ -4,9 +4,10 @@
 // tokens; this file writes and reads the cookies.
 
 const { createHash } = require('node:crypto')
+const { types } = require('node:util')
 const { exactly, optional } = require('./arguments.js')
 const { GuardError, warnOnce } = require('./errors.js')
-const { assertRequest, assertResponse, isSent, putCookies, valuesOf } = require('./hosts/session-cookies.js')
+const { assertRequest, assertResponse, isSent, putCookies, tokensOf, valuesOf } = require('./hosts/session-cookies.js')
 const { readOptions } = require('./plain.js')
 const { claimsOption } = require('./tokens.js')
 
@@ -37,21 +38,19 @@ function sessionCalls(options, operations, refreshFor, handlers) {
 
 class Sessions {
   #options
-  #tokens
-  #revoke
+  #calls
   #refreshFor
 
-  constructor(options, { tokens, revoke }, refreshFor) {
+  constructor(options, calls, refreshFor) {
     this.#options = options
-    this.#tokens = tokens
-    this.#revoke = revoke
+    this.#calls = calls
     this.#refreshFor = refreshFor
   }
 
   async start(res, claims, rest) {
     const { persistent, ...issue } = startOptions(rest, this.#options())
     assertResponse(res)
-    const pair = await this.#tokens.issue(claims, issue)
+    const pair = await this.#calls.issue(claims, issue, MAX_COOKIE - this.#options().accessCookie.length)
     this.#put(res, pair, persistent)
     return { expiresIn: pair.expiresIn }
   }
@@ -62,29 +61,36 @@ class Sessions {
    */
   async tryRenew(req, res, claims) {
     const foreign = { error: null }
+    let next = null
     try {
       assertRequest(req)
       assertResponse(res)
       const { token, persistent } = presented(req, this.#options())
-      const pair = await (claims === undefined ? this.#tokens.refresh(token) : this.#tokens.refresh(token, { claims: noting(claims, foreign) }))
+      const noted = claims === undefined ? undefined : noting(claims, foreign)
+      const pair = await this.#calls.refresh(token, noted, (refreshToken) => (next = { refreshToken, persistent }))
       this.#put(res, pair, persistent)
       return null
     } catch (error) {
-      if (foreign.error !== null) return { error, isForeign: true }
-      if (error.code === 'token_missing' && valuesOf(req, this.#options().proofCookie).length > 0) warnOfPath()
+      const isForeign = foreign.error !== null
+      if (!isForeign && error.code === 'token_missing' && valuesOf(req, this.#options().proofCookie).length > 0) warnOfPath()
       // Without an answer of the store the token stays valid, so its cookie is kept.
-      if (endsSession(error) && !isSent(res)) this.#clear(res)
-      return { error, isForeign: false }
+      if (!isForeign && endsSession(error)) {
+        if (!isSent(res)) this.#clear(res)
+      } else if (next !== null && !isSent(res)) {
+        // The token is used up. With the next one the browser can try again after `reuseWindow`,
+        // and `claims` is called again.
+        this.#set(res, refreshCookies(this.#options(), next.refreshToken, next.persistent, this.#refreshFor))
+      }
+      return { error, isForeign }
     }
   }
 
   async end(req, res) {
     assertRequest(req)
     assertResponse(res)
-    const { hasIssuers } = this.#options()
-    const session = await this.#sessionOf(req, res)
-    // With several issuers, each has sessions of its own.
-    if (session !== undefined) await this.#revoke.session(session.sid, ...(hasIssuers ? [{ issuer: session.iss }] : []))
+    const { accessCookie } = this.#options()
+    const isOver = (await this.#endPresented(req)) || (await this.#endRefreshed(req, res))
+    if (!isOver && valuesOf(req, accessCookie).length > 1) throw ambiguous()
     this.#clear(res)
   }
 
@@ -98,37 +104,40 @@ class Sessions {
     }
   }
 
-  /** The claims of a request's session; undefined without one. */
-  async #sessionOf(req, res) {
-    if (req.guard?.token && hasSid(req.user)) return req.user
-    const access = valuesOf(req, this.#options().accessCookie)
-    const claims = access.length === 1 ? await this.#claimsOf(access[0]) : undefined
-    return hasSid(claims) ? claims : this.#refreshed(req, res)
+  /**
+   * Ends the session of an access token of the request; false without one that was signed here. The
+   * core reads the token: `req.user` may be an identity of another guard or of another issuer.
+   */
+  async #endPresented(req) {
+    const { accessCookie, from } = this.#options()
+    const { token } = req.guard ?? {}
+    const proven = token?.bound === undefined ? undefined : token.jti
+    // The browser's own session first: its cookies are cleared.
+    for (const presented of new Set(tokensOf(req, [{ cookie: accessCookie }, ...from]))) {
+      if (presented !== '' && (await this.#calls.end(presented, proven))) return true
+    }
+    return false
   }
 
-  /** The claims of an access token that is valid but for a revocation; undefined for others. */
-  async #claimsOf(token) {
+  /** Uses the refresh token of a request to end its session; false without a session. */
+  async #endRefreshed(req, res) {
+    const next = await this.#refreshed(req)
+    if (next === null) return false
     try {
-      return await this.#tokens.verify(token)
+      return await this.#calls.end(next.pair.accessToken, payloadOf(next.pair.accessToken).jti)
     } catch (error) {
-      // Revocations are checked last, so this token has a good signature. A retry of an
-      // unacknowledged logout carries such a token.
-      if (error.code === 'token_revoked') return payloadOf(token)
-      if (error.status === 401 || error.code === 'ERR_INVALID_ARGUMENT') return undefined
+      // The browser retries with these.
+      if (!isSent(res)) this.#put(res, next.pair, next.persistent)
       throw error
     }
   }
 
-  /** Uses the refresh token of a request for the claims of its session; undefined without one. */
-  async #refreshed(req, res) {
+  async #refreshed(req) {
     try {
       const { token, persistent } = presented(req, this.#options())
-      const pair = await this.#tokens.refresh(token)
-      // If the revocation fails, the browser retries with these.
-      if (!isSent(res)) this.#put(res, pair, persistent)
-      return payloadOf(pair.accessToken)
+      return { pair: await this.#calls.refresh(token), persistent }
     } catch (error) {
-      if (endsSession(error) || error.code === 'token_ambiguous') return undefined
+      if (endsSession(error)) return null
       throw error
     }
   }
@@ -153,11 +162,20 @@ function noting(claims, foreign) {
   return async (before) => {
     try {
       return await claims(before)
-    } catch (error) {
-      foreign.error = { error }
-      throw error
+    } catch (thrown) {
+      foreign.error = asError(thrown)
+      throw foreign.error
     }
   }
+}
+
+/**
+ * An Error for what `claims` has thrown. Routers take nothing, 'route' and 'router' for no error,
+ * and would run the next handler.
+ */
+function asError(thrown) {
+  if (thrown instanceof Error || types.isNativeError(thrown)) return thrown
+  return new Error('`claims` has thrown something that is not an Error; see `cause`', { cause: thrown })
 }
 
 /** The options of `start`: `persistent`, and `expiresIn` for `tokens.issue`. */
@@ -174,23 +192,25 @@ function startOptions(rest, { persistent }) {
 
 /**
  * The refresh token of a request, and whether its cookies are persistent. Other hosts of the domain
- * can set the `__Secure-` cookie, for example to an attacker's own token. They can't set the
- * `__Host-` cookie with its hash, so both must match.
+ * can set the `__Secure-` cookie, for example to an attacker's own token, also beside ours. They
+ * can't set the `__Host-` cookie with its hash, so the token is the one that matches.
  */
 function presented(req, { refreshCookie, proofCookie }) {
   const refresh = valuesOf(req, refreshCookie)
   const proofs = valuesOf(req, proofCookie)
-  if (refresh.length > 1 || proofs.length > 1) {
-    throw new GuardError('the request has two cookies of one name; send one', { code: 'token_ambiguous', status: 400 })
-  }
+  if (proofs.length > 1) throw ambiguous()
   if (refresh.length === 0) throw new GuardError('the request has no refresh token', { code: 'token_missing', status: 401 })
-  const [token] = refresh
   const [proof] = proofs
-  if (REFRESH_TOKEN.test(token) && proof !== undefined) {
-    for (const persistent of [true, false]) if (proof === proofOf(token, persistent)) return { token, persistent }
+  if (proof !== undefined) {
+    for (const token of refresh) {
+      if (!REFRESH_TOKEN.test(token)) continue
+      for (const persistent of [true, false]) if (proof === proofOf(token, persistent)) return { token, persistent }
+    }
   }
   throw new GuardError('the refresh token is not good, or not any more; log in again', { code: 'ERR_REFRESH_INVALID', status: 401 })
 }
+
+const ambiguous = () => new GuardError('the request has two cookies of one name; send one', { code: 'token_ambiguous', status: 400 })
 
 function warnOfPath() {
   warnOnce('GUARD_SESSION_PATH', 'a browser with a session sent no refresh token: does the refresh handler lie below `sessions.path`, as browsers see it?')
@@ -201,7 +221,8 @@ function proofOf(token, persistent) {
   return `${persistent ? 'p' : 's'}.${createHash('sha256').update(token).digest('base64url')}`
 }
 
-function cookiesOf({ accessCookie, refreshCookie, proofCookie, path, sameSite }, pair, persistent, refreshFor) {
+function cookiesOf(options, pair, persistent, refreshFor) {
+  const { accessCookie, sameSite } = options
   const { accessToken, refreshToken, expiresIn } = pair
   if (accessCookie.length + accessToken.length > MAX_COOKIE) {
     throw new GuardError(`\`claims\` make a cookie of more than ${MAX_COOKIE} bytes, which browsers do not keep; give fewer claims`, {
@@ -209,13 +230,21 @@ function cookiesOf({ accessCookie, refreshCookie, proofCookie, path, sameSite },
       path: 'claims'
     })
   }
-  const age = (seconds) => (persistent ? `; Max-Age=${seconds}` : '')
   return [
-    cookie(accessCookie, accessToken, '/', age(expiresIn), sameSite),
-    cookie(refreshCookie, refreshToken, path, age(refreshFor), 'Strict'),
-    cookie(proofCookie, proofOf(refreshToken, persistent), '/', age(refreshFor), 'Strict')
+    cookie(accessCookie, accessToken, '/', ageOf(persistent, expiresIn), sameSite),
+    ...refreshCookies(options, refreshToken, persistent, refreshFor)
   ]
 }
+
+function refreshCookies({ refreshCookie, proofCookie, path }, refreshToken, persistent, refreshFor) {
+  const age = ageOf(persistent, refreshFor)
+  return [
+    cookie(refreshCookie, refreshToken, path, age, 'Strict'),
+    cookie(proofCookie, proofOf(refreshToken, persistent), '/', age, 'Strict')
+  ]
+}
+
+const ageOf = (persistent, seconds) => (persistent ? `; Max-Age=${seconds}` : '')
 
 function clearedCookies({ accessCookie, refreshCookie, proofCookie, path, sameSite }) {
   const gone = '; Max-Age=0'
@@ -226,8 +255,6 @@ const cookie = (name, value, path, age, sameSite) => `${name}=${value}; Path=${p
 
 /** Whether an error means that the session is over. */
 const endsSession = (error) => error instanceof GuardError && error.status === 401
-
-const hasSid = (claims) => typeof claims?.sid === 'string' && claims.sid !== ''
 
 /** Decodes the claims of a token with a verified signature. */
 const payloadOf = (token) => JSON.parse(Buffer.from(token.split('.')[1], 'base64url').toString())

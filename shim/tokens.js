@@ -27,19 +27,8 @@ const JWKS_MAX_AGE = 300
 function tokenCalls(call, soon, raw, keys) {
   return {
     tokens: Object.freeze({
-      issue: async (claims, ...rest) =>
-        soon(native.tokenIssue, encodeData('claims', claims), encodeOptions('options', optional('options', rest, {}), 'options')),
-      refresh: async (token, ...rest) => {
-        const claims = claimsOption(rest)
-        const session = await soon(native.tokenRefresh, text('refreshToken', token), claims !== undefined)
-        if (claims === undefined) return session
-        // The application may change the object that it receives, but not the session that the core
-        // continues with.
-        const kept = JSON.stringify(session)
-        // Whatever fails in it, within `reuseWindow` the same token may be presented again.
-        const changed = await claims(session.claims)
-        return call(native.tokenContinue, kept, encodeData('claims', changed ?? session.claims))
-      },
+      issue: async (claims, ...rest) => issue(soon, claims, optional('options', rest, {})),
+      refresh: async (token, ...rest) => refreshSession(call, soon, token, claimsOption(rest)),
       rotate: async () => {
         if (keys !== null) return keys.rotate()
         throw new GuardError('`jwt.rotation` must be set on the guard', { code: 'ERR_MISSING_OPTION', path: 'jwt.rotation' })
@@ -87,6 +76,37 @@ function tokenCalls(call, soon, raw, keys) {
       }
     }
   }
+}
+
+/** The calls of ./sessions.js. */
+function sessionOperations(call, soon) {
+  return {
+    /** As `tokens.issue`. Without a session where the access token has more than `maxSize` bytes. */
+    issue: (claims, options, maxSize) => issue(soon, claims, options, maxSize),
+    /** As `tokens.refresh`; `onNext` gets the next refresh token before `claims` is called. */
+    refresh: (token, claims, onNext) => refreshSession(call, soon, token, claims, onNext),
+    /**
+     * Ends the session of an access token that was signed here; false for any other token. A bound
+     * token counts only if `proven` is its `jti`.
+     */
+    end: async (token, proven) => (await soon(native.revokeSessionOf, text('token', token), proven)) !== false
+  }
+}
+
+async function issue(soon, claims, options, maxSize) {
+  return soon(native.tokenIssue, encodeData('claims', claims), encodeOptions('options', options, 'options'), maxSize)
+}
+
+async function refreshSession(call, soon, token, claims, onNext) {
+  const session = await soon(native.tokenRefresh, text('refreshToken', token), claims !== undefined)
+  if (claims === undefined) return session
+  // The application may change the object that it receives, but not the session that the core
+  // continues with.
+  const kept = JSON.stringify(session)
+  onNext?.(session.refreshToken)
+  // Whatever fails in it, within `reuseWindow` the same token may be presented again.
+  const changed = await claims(session.claims)
+  return call(native.tokenContinue, kept, encodeData('claims', changed ?? session.claims))
 }
 
 /** The handler of `guard.protectedResource()`: the metadata of RFC 9728, at its well-known path. */
@@ -149,4 +169,4 @@ function closed(res, error, next) {
   res.end()
 }
 
-module.exports = { claimsOption, tokenCalls }
+module.exports = { claimsOption, sessionOperations, tokenCalls }

@@ -133,7 +133,7 @@ export interface Sessions {
    * | Answer | Reason | Cookies |
    * |---|---|---|
    * | 204 | the session continues | replaced |
-   * | 400 `token_ambiguous` | two cookies with one name | kept |
+   * | 400 `token_ambiguous` | two `__Host-` cookies with one name | kept |
    * | 401 `token_missing` | no refresh token | cleared |
    * | 401 `ERR_REFRESH_INVALID`, `ERR_REFRESH_REUSED`, `token_revoked` | it is over | cleared |
    * | 403 `csrf_failed` | a page of another site sent it | kept |
@@ -141,7 +141,10 @@ export interface Sessions {
    * | 503 | the store does not answer; retry | kept |
    *
    * Mount it where no access token is required, since the old one may have expired. Other errors,
-   * such as those of `options.claims`, go to `next`; without `next` they become a 500.
+   * such as those of `options.claims`, go to `next`; without `next` they become a 500. After an
+   * error of `options.claims` the response sets the next refresh token but no access token, and the
+   * next request calls `claims` again. What it throws that is not an `Error` becomes the `cause`
+   * of one.
    *
    * ```ts
    * app.post('/session/refresh', ...guard.securityStack({ jwt: false }), guard.sessions.refresh())
@@ -172,20 +175,24 @@ export interface Sessions {
    * @param res receives the new cookies, or clears them if the session is over.
    * @returns a promise that resolves once the cookies are set.
    * @throws {@link GuardError} (the promise rejects) with the codes and `status` of the table of
-   *   {@link Sessions.refresh}. Errors of `options.claims` are passed on.
+   *   {@link Sessions.refresh}. Errors of `options.claims` are passed on; `res` has the next refresh
+   *   token then, so send it with your error.
    */
   renew(req: SessionRequest, res: SessionResponse, options?: RefreshTokenOptions): Promise<void>
   /**
    * Ends the session of a request, as {@link Revoke.session} does, and clears the cookies. It
-   * takes the session from `req.user` if a layer of the guard has verified its token, else from the
-   * access token's cookie, else from the refresh token. Without any of them it clears the cookies
-   * only, so calling it twice is fine. It makes no CSRF check: mount the route behind a stack.
+   * takes the session from the access token, in its cookie or in another place of {@link
+   * JwtClaimsOptions.from}, else from the refresh token. The token must be of the issuer that signs
+   * here; a bound one counts only behind a layer that has checked its proof. Without any of them it
+   * clears the cookies only, so calling it twice is fine. It makes no CSRF check: mount the route
+   * behind a stack.
    *
    * @param req the request with the cookies.
    * @param res receives the cleared cookies.
    * @returns a promise that resolves once the revocation is in force.
    * @throws {@link GuardError} (the promise rejects) `ERR_STORE_UNAVAILABLE` if the store has not
-   *   acknowledged the revocation; the cookies are kept for a retry. `ERR_INVALID_ARGUMENT` for an
+   *   acknowledged the revocation; the cookies are kept for a retry. `token_ambiguous` if two
+   *   `__Host-` cookies have one name, so that no session is named. `ERR_INVALID_ARGUMENT` for an
    *   unusable `req` or `res`.
    */
   end(req: SessionRequest, res: SessionResponse): Promise<void>

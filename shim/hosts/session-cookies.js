@@ -7,6 +7,8 @@ const { GuardError } = require('../errors.js')
 const { viewOf } = require('./node-http/head.js')
 const { stateOf } = require('./node-http/state.js')
 
+const CREDENTIALS = /^(?:Bearer|DPoP) +(\S+)$/i
+
 /**
  * The values of all cookies with a name. Names are compared without trimming or decoding, as in
  * src/token/presentation.rs: browsers protect the name `__Host-a`, but no other spelling of it.
@@ -22,16 +24,39 @@ function valuesOf(req, name) {
   return values
 }
 
-function cookieFields(req) {
+const cookieFields = (req) => fieldsOf(req, 'cookie')
+
+/** The values of all header fields with a name, which is in lower case. */
+function fieldsOf(req, name) {
   const { headers } = req
   if (typeof headers.get === 'function') {
-    const field = headers.get('cookie')
+    const field = headers.get(name)
     return field === null ? [] : [field]
   }
+  const { fields } = nodeViewOf(req)
+  return fields.filter((_, i) => i % 2 === 1 && fields[i - 1].toLowerCase() === name)
+}
+
+function nodeViewOf(req) {
   // Fastify wraps the request of Node.
   const raw = req.raw ?? req
-  const { fields } = viewOf(raw, stateOf(raw))
-  return fields.filter((_, i) => i % 2 === 1 && fields[i - 1].toLowerCase() === 'cookie')
+  return viewOf(raw, stateOf(raw))
+}
+
+/** The tokens of a request in the places of `jwt.from`. A place with two of them has none. */
+function tokensOf(req, from) {
+  return from.flatMap((source) => {
+    const values = valuesAt(req, source)
+    return values.length === 1 ? values : []
+  })
+}
+
+function valuesAt(req, source) {
+  if (source === 'header') return fieldsOf(req, 'authorization').flatMap((field) => CREDENTIALS.exec(field.trim())?.[1] ?? [])
+  if (source.cookie !== undefined) return valuesOf(req, source.cookie)
+  if (source.header !== undefined) return fieldsOf(req, source.header.toLowerCase()).map((field) => field.trim())
+  const target = typeof req.headers.get === 'function' ? req.url : nodeViewOf(req).target
+  return new URLSearchParams(String(target).split('?').slice(1).join('?')).getAll(source.query)
 }
 
 /** Throws unless `req` is a request of a supported host. */
@@ -78,4 +103,4 @@ function putCookies(res, cookies) {
 
 const unusable = (name, what) => new GuardError(`\`${name}\` must be ${what}`, { code: 'ERR_INVALID_ARGUMENT', path: name })
 
-module.exports = { assertRequest, assertResponse, isSent, putCookies, valuesOf }
+module.exports = { assertRequest, assertResponse, isSent, putCookies, tokensOf, valuesOf }

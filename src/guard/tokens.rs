@@ -230,6 +230,45 @@ impl Tokens {
             RevocationList::Off | RevocationList::Shared(_) => None,
         }
     }
+
+    /// The issuer that signs here, or the first one.
+    #[must_use]
+    pub fn own_issuer(&self) -> Arc<str> {
+        Arc::clone(&self.own)
+    }
+
+    /// The session of an access token that was signed here, revoked or not; `None` for any other
+    /// token. A bound token needs a proof: it counts only if `proven` is its `jti`.
+    ///
+    /// # Errors
+    /// The keys of this guard's own issuer are not known at the moment.
+    pub fn own_session(
+        &self,
+        token: &str,
+        proven: Option<&str>,
+        now: Now,
+    ) -> Result<Option<String>, TokenError> {
+        let verified = match self.verifier.verify_early(token, now) {
+            Ok(verified) => verified,
+            // The keys of another issuer make no difference.
+            Err(TokenError::KeysUnavailable) if !self.has_own_keys(now) => {
+                return Err(TokenError::KeysUnavailable);
+            }
+            Err(_) => return Ok(None),
+        };
+        let is_proven = verified.confirmation.is_none()
+            || proven.is_some_and(|proven| verified.id.as_deref() == Some(proven));
+        let is_here = self.signer.is_some() && *verified.issuer == *self.own && is_proven;
+        Ok(verified.session.clone().filter(|session| is_here && !session.is_empty()))
+    }
+
+    fn has_own_keys(&self, now: Now) -> bool {
+        self.rotation().is_none_or(|rotation| rotation.is_loaded())
+            && self
+                .remotes()
+                .filter(|(_, name, _)| *name == &*self.own)
+                .all(|(_, _, keys)| keys.status(now).state != RemoteState::NotReady)
+    }
 }
 
 impl Guard {

@@ -142,13 +142,43 @@ pub fn revoke_subject(
 pub fn revoke_session(guard: f64, session: String, issuer: Option<String>) -> String {
     // One issuer gives refresh tokens; a session of another issuer may have the same name.
     let own = |tokens: &Tokens| tokens.is_own(issuer.as_deref());
+    end_session(guard, &session, own, |tokens, _| {
+        issuer_of(tokens, ("sid", &session), issuer.as_deref())
+    })
+}
+
+/// Revokes the session that an access token of this guard's own issuer belongs to, and answers as
+/// [`revoke_session`]; false for any other token. The token may be revoked already. If it is bound
+/// to a key or a certificate, it counts only if `proven` is its `jti`: then a layer has checked
+/// its proof.
+#[napi(catch_unwind)]
+pub fn revoke_session_of(guard: f64, token: String, proven: Option<String>) -> String {
+    let found = guard_of(guard).and_then(|opened| {
+        Ok(tokens_of(&opened)?.own_session(&token, proven.as_deref(), Now::read())?)
+    });
+    match found {
+        Ok(Some(session)) => {
+            end_session(guard, &session, |_| true, |tokens, _| Ok((tokens.own_issuer(), ())))
+        }
+        Ok(None) => write(Ok(Value::Bool(false))),
+        Err(error) => write(Err(error)),
+    }
+}
+
+/// Revokes a session; `own` says whether it is one of the issuer that signs here.
+fn end_session(
+    guard: f64,
+    session: &str,
+    own: impl Fn(&Tokens) -> bool,
+    find: impl FnOnce(&Tokens, Now) -> Result<(Arc<str>, ()), ErrorPayload>,
+) -> String {
     revoke(
         guard,
-        |tokens, _| issuer_of(tokens, ("sid", &session), issuer.as_deref()),
+        find,
         |tokens, list, (), now| {
-            list.revoke_session(&session, None, now)?;
+            list.revoke_session(session, None, now)?;
             if let Some(refresh) = tokens.refresh.as_ref().filter(|_| own(tokens)) {
-                refresh.close(&session);
+                refresh.close(session);
             }
             Ok(())
         },
@@ -158,7 +188,7 @@ pub fn revoke_session(guard: f64, session: String, issuer: Option<String>) -> St
                 .refresh
                 .as_ref()
                 .filter(|_| own(tokens))
-                .and_then(|refresh| refresh.closing(&session))
+                .and_then(|refresh| refresh.closing(session))
             {
                 Some(close) => Box::new(move |done: Result<(), StoreError>| match done {
                     Ok(()) => close(reply),
@@ -166,7 +196,7 @@ pub fn revoke_session(guard: f64, session: String, issuer: Option<String>) -> St
                 }),
                 None => reply,
             };
-            Ok(list.revoke_session(&session, None, now, reply)?)
+            Ok(list.revoke_session(session, None, now, reply)?)
         },
     )
 }

@@ -34,9 +34,10 @@ fn with_tokens(guard: f64, run: impl FnOnce(&Tokens, Now) -> Answer) -> String {
 
 /// Issues an access token with `claims` (JSON), and a refresh token on request. Answers
 /// `{accessToken, refreshToken?, expiresIn, tokenType}`, or `{"later": ticket}` if the session is
-/// stored in a shared store.
+/// stored in a shared store. An access token of more than `max_size` bytes, the room that its
+/// cookie has, is refused, and no session begins.
 #[napi(catch_unwind)]
-pub fn token_issue(guard: f64, claims: String, options: String) -> String {
+pub fn token_issue(guard: f64, claims: String, options: String, max_size: Option<u32>) -> String {
     let opened = match guard_of(guard) {
         Ok(opened) => opened,
         Err(error) => return write(Err(error)),
@@ -63,6 +64,12 @@ pub fn token_issue(guard: f64, claims: String, options: String) -> String {
         let issued = signer_of(tokens)?
             .issue(claims, IssueOptions { expires_in, after }, now)
             .map_err(issue_failure)?;
+        if max_size.is_some_and(|most| issued.token.len() > most as usize) {
+            let code = "ERR_INVALID_ARGUMENT";
+            return Err(ErrorPayload(
+                json!({ "code": code, "path": "claims", "message": TOO_LARGE }),
+            ));
+        }
         let begun = kept.map(|(refresh, claims)| {
             let first = refresh.begin(claims, &issued, expires_in).map_err(issue_failure);
             first.map(|(token, opening)| (refresh, token, opening))
@@ -92,6 +99,9 @@ pub fn token_issue(guard: f64, claims: String, options: String) -> String {
         },
     )
 }
+
+const TOO_LARGE: &str =
+    "`claims` make a cookie of more than 4096 bytes, which browsers do not keep; give fewer claims";
 
 /// Uses a refresh token. Answers like [`token_issue`], or with `asks` returns the input of
 /// [`token_continue`]: `{refreshToken, born, expiresIn, claims, presented}`.
