@@ -376,6 +376,16 @@ test('arguments that can not be meant are refused by name', async () => {
   assert.throws(() => sessions.logout({}, {}, () => {}), { code: 'ERR_INVALID_ARGUMENT' })
 })
 
+test('claims that make too large a cookie begin no session', async () => {
+  const { sessions } = await guardWith('redis')
+  await sessions.start(new Headers(), { sub: 'ada' })
+  const before = await redis.keys()
+  await assert.rejects(sessions.start(new Headers(), { sub: 'ada', groups: 'g'.repeat(4000) }), (error) => error instanceof GuardError && error.path === 'claims' && /4096 bytes/.test(error.message))
+  assert.deepEqual(await redis.keys(), before)
+  await sessions.start(new Headers(), { sub: 'ada', groups: 'g'.repeat(1000) })
+  assert.equal((await redis.keys()).length, before.length + 1)
+})
+
 test('a closed guard answers 503 and keeps the cookies', async () => {
   const guard = createGuard(config())
   await browse(express5(guard), async (browser) => {

@@ -3,12 +3,8 @@
 import { readFile } from 'node:fs/promises'
 import http from 'node:http'
 import express from 'express'
-import { createGuard } from 'keepstone'
-<<<<<<< HEAD
+import { createGuard, providers } from 'keepstone'
 import { createTestClient, createTestClock, createTestIssuer } from 'keepstone/testing'
-=======
-import { providers } from 'keepstone'
->>>>>>> providers
 import { WebSocketServer } from 'ws'
 import { z } from 'zod'
 
