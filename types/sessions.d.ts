@@ -109,7 +109,7 @@ export interface Sessions {
    * refuses logins sent by pages of other sites.
    *
    * ```ts
-   * app.post('/session/login', ...guard.securityStack({ jwt: false }), async (req, res) => {
+   * app.post('/session/login', guard.securityStack({ jwt: false }), async (req, res) => {
    *   await guard.sessions.start(res, { sub: 'ada' })
    *   res.sendStatus(204)
    * })
@@ -147,7 +147,7 @@ export interface Sessions {
    * of one.
    *
    * ```ts
-   * app.post('/session/refresh', ...guard.securityStack({ jwt: false }), guard.sessions.refresh())
+   * app.post('/session/refresh', guard.securityStack({ jwt: false }), guard.sessions.refresh())
    * ```
    *
    * @param options `claims` replaces the claims of the next access token, as in {@link
