@@ -29,7 +29,8 @@
 // - `fingerprint()`: that of the client's certificate, by TLS; undefined without one
 // - `keepReceipt(receipt)`: keeps a receipt to hand in to the core when the response ends
 // - `checkResponse(stack, mode, report)`: checks the response against its schemas before it is sent
-// - `end(status, problem)`: answers with a problem document, or without a body; returns false
+// - `end(status, problem, cause)`: answers with a problem document, or without a body; returns
+//   false. `cause` is as in ./decision-event.js
 // - `next()`: passes the request on to the application
 
 const native = require('../native.js')
@@ -324,7 +325,7 @@ function buildConversation(owner, options, layer) {
 
   function refuse(ctx, status, code, problem, cause) {
     emit(ctx, 'refuse', status, code, cause)
-    return ctx.end(status, problem)
+    return ctx.end(status, problem, cause)
   }
 
   // A fault of keepstone, or in a function of the application: never a pass.

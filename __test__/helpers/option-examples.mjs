@@ -51,7 +51,7 @@ const CONFIGS = [
       ...named, ...rules, keys: [key], jwks, rotation, from: ['header', { cookie: '__Host-t' }, { query: 't' }], dpop: 'if-bound',
       dpopNonce: { secret: SECRET, lifetime: '1m' }, optional: true, cache: { maxBytes: '1mb' }, refresh: { lifetime: '10d', idle: '1d', reuseWindow: '5s', secret: [SECRET] }
     },
-    revocation: {}, payload, policy, log: () => {},
+    revocation: {}, payload, policy, log: () => {}, onRefuse: () => {},
     sessions: { path: '/session', sameSite: 'lax', persistent: false, accessCookie: '__Host-t', refreshCookie: '__Secure-r' }
   },
   { cors: { origins: () => true }, rateLimit: { ...inFlight, tiers: { pro: { concurrent: 9 } } }, jwt: { ...named, secret: SECRET } },
