@@ -156,7 +156,15 @@ for (const [name, express] of expresses) {
     const events = []
     const guard = guardWith(undefined, { log: (event) => events.push(event) })
     const app = express()
-    app.get('/verify', (req, res, next) => void guard.tokens.verify('x.y.z').then(() => next(), (error) => next(error)))
+    app.get('/verify', async (req, res, next) => {
+      let fault
+      try {
+        await guard.tokens.verify('x.y.z')
+      } catch (error) {
+        fault = error
+      }
+      next(fault)
+    })
     app.get('/mine', (req, res, next) => next(Object.assign(new Error('mine'), { status: 403 })))
     app.get('/config', (req, res, next) => next(new GuardError('an option', { code: 'ERR_INVALID_OPTION' })))
     app.get('/store', (req, res, next) => next(new GuardError('redis at 10.0.0.7 is away', { code: 'ERR_STORE_UNAVAILABLE', status: 503 })))
