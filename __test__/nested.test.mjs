@@ -23,7 +23,7 @@ const preflight = (origin, path = '/') => ({ method: 'OPTIONS', path, headers: {
 /** The CORS headers of an answer, without `Access-Control-`. */
 const corsOf = ({ headers }) =>
   Object.fromEntries(Object.entries(headers).flatMap(([name, value]) => (name.startsWith('access-control-') ? [[name.slice(15), value]] : [])))
-const YES = (origin) => ({ 'allow-origin': origin, 'allow-credentials': 'true' })
+const YES = (origin) => ({ 'allow-origin': origin, 'allow-credentials': 'true', 'expose-headers': 'RateLimit,Retry-After' })
 
 function chain(handlers) {
   return (req, res) => {

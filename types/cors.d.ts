@@ -4,8 +4,10 @@
 export interface CorsOptions {
   /**
    * The origins whose pages may read responses: `'https://app.example.com'`, without path or
-   * trailing slash, or `'https://*.example.com'`, where the star is exactly one label. `['*']`,
-   * without `credentials`, is every page. With `credentials`, origins must be https, except
+   * trailing slash, or `'https://*.example.com'`, where the star is exactly one label.
+   * `'http://localhost:*'` is any port on this machine, for development: leave it out in
+   * production, where other users of the machine may serve pages. `['*']`, without `credentials`,
+   * is every page. With `credentials`, origins must be https, except
    * localhost. A function decides for each origin: any result but `true` refuses the origin, an
    * error refuses the request with 500, and a promise must settle. There is no default.
    */
@@ -29,7 +31,7 @@ export interface CorsOptions {
   readonly requestHeaders?: readonly string[]
   /**
    * The response headers that a page may read beyond the safelisted ones.
-   * @default []
+   * @default ['RateLimit', 'Retry-After']
    */
   readonly exposeHeaders?: readonly string[]
   /**

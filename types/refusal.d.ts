@@ -3,7 +3,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Next } from './request'
 
-/** A refused request, as its problem document says it, with the cause for the operator. */
+/** A refused request: the members of its problem document, and the cause for the operator. */
 export interface Refusal {
   /** The status, 400 to 599. */
   readonly status: number

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::names::{exposed_header, method, no_duplicates, request_header};
 use crate::config::options::{Options, is_function, string_at};
 use crate::error::{ConfigCode, ConfigError};
-use crate::net::origin;
+use crate::net::origin::{self, OriginError};
 
 /// Chromium keeps no preflight longer than this.
 const DEFAULT_MAX_AGE: u64 = 7200;
@@ -16,6 +16,9 @@ const DEFAULT_MAX_AGE: u64 = 7200;
 const MAX_MAX_AGE: u64 = 86_400;
 /// The maximum number of headers in one preflight.
 const MAX_HEADERS: usize = super::request_headers::MAX_ELEMENTS;
+
+/// Headers of the guard's own answers that a page can use.
+const EXPOSED: [&str; 2] = ["RateLimit", "Retry-After"];
 
 type Set = HashSet<Box<str>, RandomState>;
 
@@ -51,13 +54,15 @@ pub(super) struct Listed {
     exact: Set,
     below_https: Set,
     below_http: Set,
+    /// Origins of this machine whose port does not matter, without it.
+    any_port: Set,
 }
 
 impl Listed {
     /// Whether `origin`, as the request claims it, is in the list. A malformed `origin` matches
     /// nothing, because the stored origins are well-formed.
     pub(super) fn has(&self, origin: &str) -> bool {
-        if self.exact.contains(origin) {
+        if self.exact.contains(origin) || self.has_any_port(origin) {
             return true;
         }
         let (rest, below) = if let Some(rest) = origin.strip_prefix("https://") {
@@ -71,6 +76,15 @@ impl Listed {
             && rest
                 .split_once('.')
                 .is_some_and(|(label, domain)| origin::is_label(label) && below.contains(domain))
+    }
+
+    fn has_any_port(&self, origin: &str) -> bool {
+        if self.any_port.is_empty() {
+            return false;
+        }
+        let scheme = origin.split_once(':').map_or("", |(scheme, _)| scheme);
+        let has_port = |(base, port)| self.any_port.contains(base) && origin::is_port(scheme, port);
+        self.any_port.contains(origin) || origin.rsplit_once(':').is_some_and(has_port)
     }
 
     fn add(&mut self, pattern: &origin::Pattern<'_>, text: &str) -> bool {
@@ -91,7 +105,8 @@ impl Cors {
     /// Reads `CorsOptions`:
     ///
     /// * `origins` (required): a list of origins such as `https://app.example.com`,
-    ///   `http://localhost:3000` or `https://*.example.com` (the star is exactly one label); or
+    ///   `http://localhost:3000` or `https://*.example.com` (the star is exactly one label), or
+    ///   `http://localhost:*` for any port on this machine; or
     ///   `['*']`, without credentials; or a function
     /// * `credentials`: whether requests may carry cookies and client certificates. Default false
     /// * `methods`: the methods that a preflight may request. Default
@@ -99,7 +114,7 @@ impl Cors {
     /// * `requestHeaders`: the headers that a preflight may request. Default `authorization` and
     ///   `content-type`
     /// * `exposeHeaders`: response headers that pages may read, in addition to the CORS-safelisted
-    ///   ones. Default none
+    ///   ones. Default `RateLimit` and `Retry-After`, so that a page knows when to try again
     /// * `maxAge`: how long a browser caches the answer to a preflight, in seconds, 0 to 86400.
     ///   Default 7200
     ///
@@ -114,7 +129,8 @@ impl Cors {
         let mut request_headers = header_names(&options, "requestHeaders", request_header)?
             .unwrap_or_else(|| vec!["authorization".to_owned(), "content-type".to_owned()]);
         request_headers.sort_unstable();
-        let expose_headers = header_names(&options, "exposeHeaders", exposed_header)?;
+        let expose_headers = header_names(&options, "exposeHeaders", exposed_header)?
+            .unwrap_or_else(|| EXPOSED.map(str::to_owned).to_vec());
         let max_age = options.integer("maxAge", 0..=MAX_MAX_AGE).map_err(|error| {
             error.suggest(format!("write seconds, such as {DEFAULT_MAX_AGE} for two hours"))
         })?;
@@ -125,7 +141,7 @@ impl Cors {
             methods,
             allow_headers: joined(&request_headers),
             request_headers: request_headers.into_iter().map(Into::into).collect(),
-            expose_headers: expose_headers.as_deref().and_then(joined),
+            expose_headers: joined(&expose_headers),
             max_age: max_age.unwrap_or(DEFAULT_MAX_AGE).to_string().into(),
         })
     }
@@ -163,9 +179,16 @@ fn origins(options: &Options<'_>, credentials: bool) -> Result<Origins, ConfigEr
     for (i, item) in items.iter().enumerate() {
         let path = format!("{path}[{i}]");
         let text = string_at(&path, item)?;
-        let pattern = origin::parse(text).map_err(|fault| {
+        let as_error = |fault: OriginError| {
             ConfigError::invalid(&path, fault.problem).suggest(fault.suggestion)
-        })?;
+        };
+        if let Some(any_port) = origin::parse_any_port(text) {
+            if !listed.any_port.insert(any_port.map_err(as_error)?.into()) {
+                return Err(conflict(path, "is listed twice").suggest("leave out one of the two"));
+            }
+            continue;
+        }
+        let pattern = origin::parse(text).map_err(as_error)?;
         if credentials && pattern.is_insecure() {
             return Err(conflict(
                 path,

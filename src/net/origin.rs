@@ -38,12 +38,38 @@ impl Pattern<'_> {
     /// Whether its traffic can be read or changed in transit: plain http, except within this
     /// machine.
     pub(crate) fn is_insecure(&self) -> bool {
-        let loopback = self.host == "localhost"
+        self.scheme == "http" && !self.is_local()
+    }
+
+    /// Whether its host is this machine (RFC 6761 section 6.3 for names).
+    fn is_local(&self) -> bool {
+        self.host == "localhost"
             || self.host.ends_with(".localhost")
             || self.host == "[::1]"
-            || self.host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback());
-        self.scheme == "http" && !loopback
+            || self.host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
     }
+}
+
+/// Parses `http://localhost:*`, an origin of this machine with any port, and returns the part
+/// before the port; `None` for a text of another form.
+pub(crate) fn parse_any_port(text: &str) -> Option<Result<&str, OriginError>> {
+    let origin = text.strip_suffix(":*")?;
+    Some(parse(origin).and_then(|pattern| {
+        let is_exact = !pattern.wildcard && pattern.port.is_none();
+        let is_web = matches!(pattern.scheme, "http" | "https");
+        if is_exact && is_web && pattern.is_local() {
+            return Ok(origin);
+        }
+        Err(fault(
+            "may have any port on this machine only, for development",
+            "write it as in 'http://localhost:*', or name the port",
+        ))
+    }))
+}
+
+/// Whether `port` is written as in an origin of `scheme`.
+pub(crate) fn is_port(scheme: &str, port: &str) -> bool {
+    !port.is_empty() && port_of(scheme, port).is_ok()
 }
 
 /// Parses an origin in exactly the form that a browser sends, so that equal origins are equal

@@ -102,8 +102,74 @@ fn a_listed_origin_may_read_the_answer() {
             ("Vary", "Origin".to_owned()),
             ("Access-Control-Allow-Origin", "https://app.example.com".to_owned()),
             ("Access-Control-Allow-Credentials", "true".to_owned()),
+            // A page knows when to try again.
+            ("Access-Control-Expose-Headers", "RateLimit,Retry-After".to_owned()),
         ]
     );
+    let bare = cors(&json!({ "origins": ["https://app.example.com"], "exposeHeaders": [] }));
+    let answer = headers(&bare.judge(&get("https://app.example.com")));
+    assert!(answer.iter().all(|(name, _)| *name != "Access-Control-Expose-Headers"));
+}
+
+#[test]
+fn any_port_of_this_machine_is_allowed_where_it_is_asked_for() {
+    let cors = cors(&json!({
+        "origins": ["http://localhost:*", "https://localhost:*", "http://127.0.0.1:*", "http://[::1]:*", "http://app.localhost:*"],
+        "credentials": true
+    }));
+    for good in [
+        "http://localhost",
+        "http://localhost:3000",
+        "http://localhost:65535",
+        "http://localhost:443",
+        "https://localhost",
+        "https://localhost:80",
+        "http://127.0.0.1:5173",
+        "http://[::1]:8080",
+        "http://app.localhost:8080",
+    ] {
+        assert_eq!(allowed_origin(&cors, good).as_deref(), Some(good));
+    }
+    for bad in [
+        "http://localhost:",
+        "http://localhost:*",
+        "http://localhost:0",
+        "http://localhost:80",
+        "http://localhost:03000",
+        "http://localhost:65536",
+        "http://localhost:3000.evil.example",
+        "http://localhost:3000@evil.example",
+        "http://localhost.evil.example:3000",
+        "http://evil.example:3000",
+        "http://b.localhost:3000",
+        "http://127.0.0.2:3000",
+        "https://127.0.0.1:3000",
+        "http://[::1]:",
+        "http://[::1",
+        "HTTP://localhost:3000",
+        "ws://localhost:3000",
+        "http://localhost:3000/",
+        "http://localhost:3000:3000",
+        "localhost:3000",
+        "null",
+    ] {
+        assert_eq!(allowed_origin(&cors, bad), None, "{bad}");
+    }
+    // One machine's ports are not those of every host.
+    for elsewhere in [
+        "https://app.example.com:*",
+        "http://192.0.2.1:*",
+        "http://*.localhost:*",
+        "capacitor://localhost:*",
+        "*:*",
+        "http://localhost:3000:*",
+        ":*",
+    ] {
+        let value = json!({ "origins": [elsewhere] });
+        assert!(Cors::parse("cors", &value).is_err(), "{elsewhere}");
+    }
+    let twice = json!({ "origins": ["http://localhost:*", "http://localhost:*"] });
+    assert_eq!(Cors::parse("cors", &twice).unwrap_err().code(), ConfigCode::ConflictingOptions);
 }
 
 #[test]
