@@ -154,9 +154,9 @@ async function agree(provider, req, res) {
 }
 
 /**
- * A browser at the authorization server, which follows redirects and keeps its cookies. `visit(url)`
- * ends at another host and returns that URL; `open(url, form)` ends at a page and returns its text.
- * With `form` the first request is a POST.
+ * A browser at the authorization server, which follows redirects and keeps its cookies.
+ * `visit(url)` ends at another host and returns that URL; `open(url, form)` ends at a page and
+ * returns its text. With `form` the first request is a POST.
  */
 export function browserOf(issuer) {
   const cookies = new Map()
