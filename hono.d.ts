@@ -1,5 +1,5 @@
 import type { Context, MiddlewareHandler } from 'hono'
-import type { Guard, Infer, RequestGuard, RouteOptions } from 'keepstone'
+import type { Guard, Infer, RequestGuard, RequestHandler, RouteOptions } from 'keepstone'
 
 /**
  * The variables that the middleware sets on the context, for `c.get`. `Body` is the type of the
@@ -52,3 +52,17 @@ export declare function keepstone<const R extends RouteOptions = RouteOptions>(
   route?: R,
   options?: KeepstoneOptions
 ): MiddlewareHandler<{ Variables: KeepstoneVariables<BodyOf<R>> }>
+
+/**
+ * Layers of a guard as Hono middleware, such as its requirements behind the whole stack:
+ * `app.use('/admin/*', keepstone(guard, guard.require({ role: 'admin' })))`. Only these layers run
+ * here.
+ *
+ * @param layers the result of a layer of this guard or of `guard.securityStack`, one or a list.
+ * @throws {@link "keepstone".GuardError} `ERR_INVALID_ARGUMENT` for anything else.
+ */
+export declare function keepstone(
+  guard: Guard,
+  layers: RequestHandler | readonly RequestHandler[],
+  options?: KeepstoneOptions
+): MiddlewareHandler<{ Variables: KeepstoneVariables }>

@@ -2,6 +2,7 @@
 
 import test from 'node:test'
 import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
 import { Hono } from 'hono'
 import { createGuard } from 'keepstone'
 import { keepstone } from 'keepstone/hono'
@@ -74,4 +75,31 @@ test('an error of a handler keeps the security headers, and gives its slot back'
 test('the middleware says what it misses, and a wrong option throws when it is made', () => {
   assert.throws(() => keepstone(), { code: 'ERR_MISSING_OPTION', path: 'guard' })
   assert.throws(() => keepstone(guard, { bodi: {} }), { code: 'ERR_UNKNOWN_OPTION' })
+  for (const layers of [() => {}, [], createGuard().headers(), [guard.headers(), createGuard().headers()]]) {
+    assert.throws(() => keepstone(guard, layers), { code: 'ERR_INVALID_ARGUMENT', path: 'route' })
+  }
+})
+
+test('layers of the guard stand behind the stack, and have one view of the request with it', async () => {
+  const jwt = { issuer: 'https://id.example.com', audience: 'api', secret: randomBytes(48).toString('base64') }
+  const events = []
+  const guarded = createGuard({ jwt, rateLimit: { name: 'all', limit: 100, window: '1m' }, log: ({ outcome, code }) => void events.push(code ?? outcome) })
+  const app = new Hono()
+  app.use(keepstone(guarded, undefined, { address }))
+  app.use('/admin/*', keepstone(guarded, guarded.require({ role: 'admin' }), { address }))
+  app.post('/admin/users', keepstone(guarded, [guarded.require({ scope: 'write' }), guarded.validate({ body: schema })], { address }), async (c) =>
+    c.json({ sub: c.get('user').sub, body: c.get('body'), again: await c.req.json() }))
+  const ask = async (claims, body = '{"n":1}') => {
+    const { accessToken } = await guarded.tokens.issue({ sub: 'ada', ...claims })
+    const answer = await app.request('http://api.example/admin/users', post(body, { authorization: `Bearer ${accessToken}` }))
+    return [answer.status, await answer.json(), answer.headers.get('ratelimit')]
+  }
+  const [status, said, limit] = await ask({ role: 'admin', scope: 'write' })
+  assert.deepEqual([status, said], [200, { sub: 'ada', body: { n: 1 }, again: { n: 1 } }])
+  assert.match(limit, /r=99/)
+  assert.deepEqual((await ask({ scope: 'write' })).slice(0, 1), [403])
+  assert.deepEqual((await ask({ role: 'admin' })).slice(0, 1), [403])
+  assert.deepEqual((await ask({ role: 'admin', scope: 'write' }, '{"n":"x"}')).slice(0, 1), [422])
+  assert.equal((await app.request('http://api.example/admin/users', post('{"n":1}'))).status, 401)
+  await guarded.close()
 })

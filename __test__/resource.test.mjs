@@ -59,12 +59,12 @@ test('a token is for this resource alone, with or without a slash at its end', a
   })
 })
 
-test('a token of too little scope is told which one to ask for', async () => {
+test('a token of too little scope is told which ones to ask for, those that it has among them', async () => {
   await served(options({ url: RESOURCE, scopes: ['read'] }), async (send) => {
     const token = (claims) => bearer(key.token({ iss: ISSUER, aud: RESOURCE, ...claims }))
     const refused = await send({ path: '/tools', headers: token({ scope: 'read' }) })
     assert.equal(refused.status, 403)
-    assert.match(refused.headers['www-authenticate'], new RegExp(`error="insufficient_scope".*, scope="tools:call", resource_metadata="${METADATA}"$`))
+    assert.match(refused.headers['www-authenticate'], new RegExp(`error="insufficient_scope".*, scope="tools:call read", resource_metadata="${METADATA}"$`))
     assert.equal((await send({ path: '/tools', headers: token({ scope: 'read tools:call' }) })).status, 200)
   })
 })

@@ -15,10 +15,11 @@ export function dpopClient() {
     jkt: createHash('sha256').update(JSON.stringify(jwk)).digest('base64url'),
     /**
      * Made at this very instant: one of a whole second may be older than the process. `token` is
-     * the one that goes with it; `claims` and `header` replace what is there by default.
+     * the one that goes with it, if there is one yet; `claims` and `header` replace what is there
+     * by default.
      */
     proof({ method = 'GET', url, token, ...claims }, header = {}) {
-      const ath = createHash('sha256').update(token).digest('base64url')
+      const ath = token === undefined ? undefined : createHash('sha256').update(token).digest('base64url')
       const payload = { jti: randomUUID(), htm: method, htu: url, iat: Date.now() / 1000, ath, ...claims }
       const input = `${part({ typ: 'dpop+jwt', alg: 'ES256', jwk, ...header })}.${part(payload)}`
       return `${input}.${sign('sha256', Buffer.from(input), { key: privateKey, dsaEncoding: 'ieee-p1363' }).toString('base64url')}`

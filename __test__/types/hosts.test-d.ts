@@ -25,6 +25,8 @@ hono.post('/orders', honoMiddleware(guard, { body }), (c) => {
   return c.json({ sku, client: c.get('guard').client, sub: c.get('user')?.sub })
 })
 hono.use(honoMiddleware(guard, undefined, { address: (c) => c.req.header('x-real-ip') ?? '' }))
+hono.get('/admin', honoMiddleware(guard, guard.require({ role: 'admin' })), (c) => c.json({ sub: c.get('user')?.sub }))
+hono.use(honoMiddleware(guard, [...guard.securityStack(), guard.require({ scope: 'a' })]))
 // @ts-expect-error no such option
 hono.use(honoMiddleware(guard, { bodi: {} }))
 

@@ -3,6 +3,7 @@
 // `keepstone/hono`: the whole stack as Hono middleware, by `guard.check`.
 
 const { GuardError } = require('../errors.js')
+const { routeStack } = require('./facts/check.js')
 const { factsOf } = require('./node-http/facts.js')
 const { isJsonType } = require('../response-check.js')
 const { OF_ANOTHER_CONTENT } = require('./node-http/response.js')
@@ -12,14 +13,15 @@ const BODYLESS = new Set([101, 103, 204, 205, 304])
 
 /**
  * The middleware: `app.use(keepstone(guard))`, or `app.post('/orders', keepstone(guard, { body:
- * schema }), handler)`. `options.address(c)` returns the address of the connection on servers that
- * this file does not support.
+ * schema }), handler)`. Instead of options, `route` may be layers of the guard:
+ * `keepstone(guard, guard.require({ scope }))`. `options.address(c)` returns the address of the
+ * connection on servers that this file does not support.
  */
 function keepstone(guard, route, options = {}) {
   if (typeof guard?.check !== 'function') {
     throw new GuardError('`guard` must be what createGuard returns; write app.use(keepstone(guard))', { code: 'ERR_MISSING_OPTION', path: 'guard' })
   }
-  const stack = route === undefined ? undefined : guard.securityStack(route)
+  const stack = route === undefined ? undefined : routeStack(guard, route, 'route')
   const addressOf = options.address ?? knownAddress
 
   return async function keepstone(c, next) {

@@ -18,6 +18,7 @@ use crate::request::Request;
 use crate::revocation::stale_refusal;
 use crate::stack::{PendingIdentity, RequestContext, Step, StoreAsk, Suspension};
 use crate::store::StoreError;
+use crate::token::words;
 use crate::token::{
     DpopMode, PresentedToken, Scheme, TokenError, TokenSources, Verified, VerifyError,
 };
@@ -310,7 +311,12 @@ impl Stack {
         let tokens = self.guard.tokens.as_ref();
         let tolerance_us = tokens.map_or(0, |tokens| tokens.verifier.tolerance_us(verified));
         let met = self.demands.check(verified, now, tolerance_us);
-        met.map_err(|unmet| unmet.to_refusal(scheme))
+        met.map_err(|unmet| {
+            let is_resource = tokens.is_some_and(|tokens| tokens.verifier.resource().is_some());
+            let granted =
+                if is_resource { words::scopes(verified.claims.map()) } else { Vec::new() };
+            unmet.to_refusal(scheme, &granted)
+        })
     }
 
     /// Uses up the proof of a request, after the limits: a client over a limit can't fill the list

@@ -17,6 +17,9 @@ use crate::token::words;
 const MAX_WORDS: usize = 50;
 const MAX_CLAIMS: usize = 20;
 const MAX_AGE: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+/// Bounds the scopes of a token that a challenge repeats: their number, and the bytes of the list.
+const MAX_KEPT_SCOPES: usize = 100;
+const MAX_SCOPE_LIST: usize = 1024;
 
 /// The requirements of a route. A token must meet all that are set.
 #[derive(Debug, Default, Clone, PartialEq)]
@@ -46,8 +49,13 @@ pub enum RequirementError<'d> {
     Role,
     /// A claim is missing or has another value.
     Claims,
-    /// The login is older than this, or its time is unknown.
-    Age(Duration),
+    /// The login is too old, or its time is unknown.
+    Age {
+        /// The longest time since the login.
+        max_age: Duration,
+        /// The scopes that the route needs as well.
+        scopes: &'d [String],
+    },
 }
 
 impl Requirements {
@@ -63,10 +71,7 @@ impl Requirements {
     /// Returns the first invalid option. An empty list is invalid: it would require nothing, or a
     /// thing that no token has.
     pub fn parse(options: &Options<'_>) -> Result<Self, ConfigError> {
-        let scopes = names(options, "scope", |text| {
-            // RFC 6749 section 3.3. The scope goes into a header unescaped.
-            text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'))
-        })?;
+        let scopes = names(options, "scope", is_scope)?;
         let roles = names(options, "role", |text| !text.chars().any(char::is_control))?;
         let range = Duration::from_secs(1)..=MAX_AGE;
         let (claims, max_age) = (claims(options)?, options.duration("maxAge", range)?);
@@ -114,7 +119,7 @@ impl Requirements {
         }
         match self.max_age {
             Some(max_age) if !logged_in_within(claims, max_age, now, tolerance_us) => {
-                Err(RequirementError::Age(max_age))
+                Err(RequirementError::Age { max_age, scopes: &self.scopes })
             }
             _ => Ok(()),
         }
@@ -123,8 +128,13 @@ impl Requirements {
 
 impl RequirementError<'_> {
     /// The answer to the client: RFC 6750 section 3.1, and RFC 9470 section 3 for the age.
+    ///
+    /// `granted` are the scopes of the refused token that the next one should have as well, none
+    /// for an API that is no protected resource. A client asks for exactly the scopes in the
+    /// challenge: without those it has, a new token would lack what the last route needed, and the
+    /// client would go back and forth between two tokens.
     #[must_use]
-    pub fn to_refusal(&self, scheme: Scheme) -> Refusal {
+    pub fn to_refusal(&self, scheme: Scheme, granted: &[&str]) -> Refusal {
         const SCOPE: &str = "insufficient_scope";
         let refuse = |status, code: &'static str, error, detail: &'static str, more: &[_]| {
             Refusal::new(status, code, detail)
@@ -133,7 +143,7 @@ impl RequirementError<'_> {
         match self {
             Self::Scope(scopes) => {
                 let detail = "the token lacks a scope that is needed here";
-                refuse(403, SCOPE, SCOPE, detail, &[("scope", scopes.join(" ").as_str())])
+                refuse(403, SCOPE, SCOPE, detail, &[("scope", &scope_list(scopes, granted))])
             }
             Self::Role => refuse(
                 403,
@@ -149,14 +159,38 @@ impl RequirementError<'_> {
                 "a claim of the token is not what is needed here",
                 &[],
             ),
-            Self::Age(max_age) => {
+            Self::Age { max_age, scopes } => {
                 let code = "insufficient_user_authentication";
                 let detail = "a more recent login is needed here";
                 let max_age = max_age.as_secs().to_string();
-                refuse(401, code, code, detail, &[("max_age", max_age.as_str())])
+                let list = scope_list(scopes, granted);
+                let more = [("max_age", max_age.as_str()), ("scope", list.as_str())];
+                let more = if granted.is_empty() { &more[..1] } else { &more[..] };
+                refuse(401, code, code, detail, more)
             }
         }
     }
+}
+
+/// Whether a text is a scope of RFC 6749 section 3.3. It goes into a header unescaped.
+fn is_scope(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'))
+}
+
+/// The scopes for a new token: the needed ones, and the granted ones that fit.
+fn scope_list(needed: &[String], granted: &[&str]) -> String {
+    let mut list = needed.join(" ");
+    for scope in granted.iter().take(MAX_KEPT_SCOPES).filter(|scope| is_scope(scope)) {
+        let is_listed = list.split(' ').any(|listed| listed == *scope);
+        if is_listed || list.len() + 1 + scope.len() > MAX_SCOPE_LIST {
+            continue;
+        }
+        if !list.is_empty() {
+            list.push(' ');
+        }
+        list.push_str(scope);
+    }
+    list
 }
 
 impl ClaimPath {

@@ -23,7 +23,7 @@ const CLOSED = problemOf(503, 'guard_closed', 'the guard of this API is closed')
 function checkOf(owner, wholeStack) {
   return async function check(request, ...rest) {
     const facts = readFacts(request)
-    const handlers = rest.length === 0 ? plainStack(wholeStack) : handlersOf(owner, optional('stack', rest))
+    const handlers = rest.length === 0 ? plainStack(wholeStack) : handlersOf(owner.pin, optional('stack', rest), 'stack')
     if (handlers === null) return refusedClosed()
     const shared = sharedOf(facts)
     if (facts.upgrade) shared.state.handshake = true
@@ -172,11 +172,21 @@ function plainStack(wholeStack) {
   }
 }
 
-function handlersOf(owner, stack) {
+/** The handlers of a stack or of layers of `guard`. `name` is that of the argument. */
+function handlersOf(guard, stack, name) {
   const handlers = Array.isArray(stack) ? Array.from(stack) : [stack]
-  const own = (handler) => typeof handler === 'function' && handler.guard === owner.pin && handler[kConversation] !== undefined
+  const own = (handler) => typeof handler === 'function' && handler.guard === guard && handler[kConversation] !== undefined
   if (handlers.length > 0 && handlers.every(own)) return handlers
-  throw new GuardError('`stack` must be what `securityStack` or a layer of the same guard has returned', { code: 'ERR_INVALID_ARGUMENT', path: 'stack' })
+  throw new GuardError(`\`${name}\` must be what \`securityStack\` or a layer of the same guard has returned`, { code: 'ERR_INVALID_ARGUMENT', path: name })
 }
 
-module.exports = { checkOf }
+/**
+ * The stack of a route on a host: `route` has options as `securityStack` takes them, or is what
+ * `securityStack` or a layer of `guard` has returned, one or a list.
+ */
+function routeStack(guard, route, name) {
+  if (typeof route === 'function' || Array.isArray(route)) return handlersOf(guard, route, name)
+  return guard.securityStack(route)
+}
+
+module.exports = { checkOf, routeStack }

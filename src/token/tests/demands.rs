@@ -16,7 +16,7 @@ fn outcome(demanded: &Value, more: &Value) -> (u16, &'static str) {
     match demands.check(&verified, now(), 10_000_000) {
         Ok(()) => (200, ""),
         Err(unmet) => {
-            let refusal = unmet.to_refusal(Scheme::Bearer);
+            let refusal = unmet.to_refusal(Scheme::Bearer, &[]);
             (refusal.status, refusal.code)
         }
     }
@@ -116,7 +116,7 @@ fn the_challenge_says_what_is_needed() {
         let verified =
             with_secret().verify(&hs256_claims(&Value::Object(claims())), now()).unwrap();
         let unmet = demands.check(&verified, now(), 0).unwrap_err();
-        unmet.to_refusal(Scheme::Bearer).headers[0].1.clone()
+        unmet.to_refusal(Scheme::Bearer, &[]).headers[0].1.clone()
     };
     assert_eq!(
         told(json!({ "scope": ["read", "orders:write"] })),
@@ -129,6 +129,30 @@ fn the_challenge_says_what_is_needed() {
     // The answer must not reveal the required role or claim.
     assert!(!told(json!({ "role": "hidden" })).contains("hidden"));
     assert!(!told(json!({ "claims": { "hidden": "x" } })).contains("hidden"));
+}
+
+#[test]
+fn the_challenge_keeps_the_scopes_of_the_token_within_bounds() {
+    let challenge = |demanded: Value, granted: &[&str]| {
+        let demands = demands(&demanded).unwrap();
+        let verified =
+            with_secret().verify(&hs256_claims(&Value::Object(claims())), now()).unwrap();
+        let unmet = demands.check(&verified, now(), 0).unwrap_err();
+        let text = unmet.to_refusal(Scheme::Bearer, granted).headers[0].1.clone();
+        text.split("scope=\"").nth(1).and_then(|rest| rest.strip_suffix('"')).map(str::to_owned)
+    };
+    let scoped = |granted: &[&str]| challenge(json!({ "scope": "write" }), granted).unwrap();
+    assert_eq!(scoped(&["read", "write", "read", "list"]), "write read list");
+    // Not all that is in a claim may stand in a header.
+    assert_eq!(scoped(&["a\"b", "a\\b", "\u{e9}", "a\nb", "read"]), "write read");
+    let long = "x".repeat(600);
+    assert_eq!(scoped(&[&long, &format!("{long}y"), "z"]), format!("write {long} z"));
+    let many: Vec<String> = (0..200).map(|i| i.to_string()).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert_eq!(scoped(&many).split(' ').count(), 101);
+    let aged = |granted: &[&str]| challenge(json!({ "maxAge": "5m" }), granted);
+    assert_eq!(aged(&["read", "list"]).unwrap(), "read list");
+    assert_eq!(aged(&[]), None);
 }
 
 #[test]
