@@ -163,7 +163,7 @@ for (const [name, app] of hosts) {
 test('HTTP/2: a method in lower case is refused, and no router runs it', async () => {
   const guard = createGuard({ rateLimit: false })
   const api = guard.fromOpenApi(openApi({ '/items': { delete: { ...ok, security: [] }, get: ok } }), { unknown: 'refuse' })
-  for (const handlers of [guard.securityStack(), [api.handler], [guard.validate({ query: { type: 'object' } })]]) {
+  for (const handlers of [[guard.securityStack()], [api.handler], [guard.validate({ query: { type: 'object' } })]]) {
     const server = http2.createServer((req, res) => {
       const next = (i) => () => (i === handlers.length ? res.end('passed') : handlers[i](req, res, next(i + 1)))
       next(0)()
