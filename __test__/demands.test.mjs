@@ -102,3 +102,27 @@ test('a document reads the scopes of a token as a demand does, however they are 
     }
   }
 })
+
+test('a route with demands lets nobody pass without an identity, whatever the guard lets pass', async () => {
+  const lenient = createGuard({ jwt: { ...jwt, optional: true }, rateLimit: false })
+  const [, express] = expresses[0]
+  const app = express()
+  app.get('/', lenient.securityStack({ require: { scope: 'read' } }), (req, res) => res.json({}))
+  await serve(app, async (send) => {
+    assert.equal((await send()).status, 401)
+    assert.equal((await send({ headers: bearer((await lenient.tokens.issue({ sub: 'ada' })).accessToken) })).status, 403)
+    assert.equal((await send({ headers: bearer((await lenient.tokens.issue({ sub: 'ada', scope: 'read' })).accessToken) })).status, 200)
+  })
+  for (const [route, path, code] of [
+    [{ require: {} }, 'require', 'ERR_INVALID_OPTION'],
+    [{ require: 'admin' }, 'require', 'ERR_INVALID_OPTION'],
+    [{ require: false }, 'require', 'ERR_INVALID_OPTION'],
+    [{ require: { scopes: 'read' } }, 'require.scopes', 'ERR_UNKNOWN_OPTION'],
+    [{ require: { scope: '' } }, 'require.scope', 'ERR_INVALID_OPTION'],
+    [{ require: { scope: 'read' }, jwt: false }, 'require', 'ERR_CONFLICTING_OPTIONS'],
+    [{ require: { scope: 'read' }, jwt: { optional: true } }, 'require', 'ERR_CONFLICTING_OPTIONS'],
+    [{ require: { scope: undefined } }, 'require.scope', 'ERR_MISSING_OPTION']
+  ]) assert.throws(() => lenient.securityStack(route), (error) => error.path === path && error.code === code, JSON.stringify(route))
+  assert.throws(() => createGuard({}).securityStack({ require: { scope: 'read' } }), { code: 'ERR_CONFLICTING_OPTIONS', path: 'require' })
+  assert.throws(() => createGuard({ jwt, revocation: false }).securityStack({ require: { fresh: true } }), { code: 'ERR_CONFLICTING_OPTIONS', path: 'require.fresh' })
+})

@@ -28,6 +28,7 @@ function api() {
   const held = []
   const routes = [
     ['get', '/public', anyone, ({ guard }) => [200, { client: guard.client }]],
+    ['get', '/reports', { require: { scope: 'reports:read', role: ['auditor', 'admin'] } }, ({ user }) => [200, { sub: user.sub }]],
     ['get', '/me', {}, ({ user, guard }) => [200, { sub: user.sub, alg: guard.token.alg }]],
     ['post', '/orders', { ...anyone, body: order }, ({ body }) => [201, body]],
     ['get', '/items/:id', { ...anyone, params: { type: 'object', properties: { id: { type: 'integer' } }, required: ['id'] } }, () => [200, {}]],
@@ -85,6 +86,15 @@ for (const [name, start] of hosts) {
     })
     test('a good token gives the handler its claims', async () => {
       assert.deepEqual((await ask('/me', { headers: bearer(await tokenText()) })).json, { sub: 'ada', alg: 'HS256' })
+    })
+    test('a route that demands a scope and a role passes who has both, and says which scope is missing', async () => {
+      isRefusal(await ask('/reports'), 401, 'token_missing')
+      const as = async (claims) => ask('/reports', { headers: bearer((await guard.tokens.issue({ sub: 'ada', ...claims })).accessToken) })
+      const poor = await as({ scope: 'reports:write', role: 'admin' })
+      isRefusal(poor, 403, 'insufficient_scope')
+      assert.match(poor.headers['www-authenticate'], /error="insufficient_scope".*scope="reports:read"/)
+      isRefusal(await as({ scope: 'reports:read', role: 'user' }), 403, 'insufficient_role')
+      assert.deepEqual((await as({ scope: 'reports:read', role: 'auditor' })).json, { sub: 'ada' })
     })
     for (const [why, code, text] of [
       ['no token at all', 'token_malformed', 'x.y.z'],

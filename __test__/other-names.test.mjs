@@ -44,7 +44,7 @@ const CASES = [
   // a schema in place of schemas
   ['validate(schema)', () => guard.validate({ type: 'object' }), 'type', /\{ body: schema \}/],
   ['a route with a schema', () => guard.securityStack({ properties: {} }), 'properties', /\{ body: schema \}/],
-  ['roles of a route', () => guard.securityStack({ roles: ['admin'] }), 'roles', /`guard\.require\(\{ role \}\)`/],
+  ['roles of a route', () => guard.securityStack({ roles: ['admin'] }), 'roles', /`require: \{ role \}`/],
   ['querystring', () => guard.validate({ querystring: {} }), 'querystring', /`query`/]
 ]
 

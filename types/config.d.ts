@@ -4,7 +4,7 @@ import type { IncomingMessage } from 'node:http'
 import type { ClientsOptions } from './clients'
 import type { CorsOptions } from './cors'
 import type { CsrfOptions } from './csrf'
-import type { Guard } from './guard'
+import type { Guard, RouteDemands } from './guard'
 import type { HeadersOptions } from './headers'
 import type { RateLimit, RateLimitPolicy } from './limit'
 import type { Limits } from './operations'
@@ -179,6 +179,11 @@ export interface RouteOptions extends RequestSchemas {
    * set. The guard must have `jwt`.
    */
   readonly jwt?: AuthenticateOptions | false
+  /**
+   * What the identity must have on these routes, as {@link Guard.require} reads it; at least one
+   * demand. Requests without an identity are refused, also where the guard's `jwt` is optional.
+   */
+  readonly require?: RouteDemands
   /**
    * Narrows the guard's `payload` on these routes, for the limits given here; its options for
    * schemas can be set only on the guard. `false` leaves the body to the application, while query,

@@ -103,7 +103,8 @@ export const CALLS = [
   ['GuardConfig', '', (options) => createGuard(options), CONFIGS],
   ['RouteOptions', '', (options) => open.securityStack(options), [
     { cors, csrf, rateLimit: [watched, delayed, inFlight, functions], jwt: { optional: true }, payload: body, policy: { query: policy.query }, ...schemas },
-    { rateLimit: inFlight }
+    { rateLimit: inFlight },
+    { require: { fresh: true, scope: ['read'], role: ['admin'], claims: { acr: ['a', true], n: 1 }, maxAge: '10m' } }
   ]],
   ['ValidateOptions', '', (options) => open.validate(options), [{ payload: body, ...schemas }]],
   ['HeadersOptions', 'headers', (options) => open.headers(options), [{ ...headers, csp: { ...headers.csp, nonce: false } }]],

@@ -38,11 +38,12 @@ pub(crate) const SCHEMA_OPTIONS: [&str; 8] =
     ["body", "query", "params", "headers", "cookies", "response", "onResponse", "payload"];
 
 /// The options of one route's stack: `RouteOptions` of index.d.ts. `headers` is a schema here.
-pub(crate) const ROUTE_OPTIONS: [&str; 13] = [
+pub(crate) const ROUTE_OPTIONS: [&str; 14] = [
     "cors",
     "csrf",
     "rateLimit",
     "jwt",
+    "require",
     "payload",
     "policy",
     "body",

@@ -221,8 +221,8 @@ const OTHER_NAMES: &[(&str, &[(&str, &str)])] = &[
             ("json", "did you mean `body`?"),
             ("querystring", "did you mean `query`?"),
             ("path", "did you mean `params`?"),
-            ("scope", "write it as a handler of its own: `guard.require({ scope })`"),
-            ("roles", "write it as a handler of its own: `guard.require({ role })`"),
+            ("scope", "write it as `require: { scope }`"),
+            ("roles", "write it as `require: { role }`"),
         ],
     ),
 ];

@@ -18,6 +18,9 @@ use crate::policy::{PolicySet, QueryId};
 use crate::schema::SchemaRules;
 use crate::token::Requirements;
 
+/// The options of `guard.require`, and of `require` of a route.
+const DEMANDS: [&str; 5] = ["fresh", "scope", "role", "claims", "maxAge"];
+
 impl Guard {
     /// Builds a stack: all layers, narrowed by `route` (`RouteOptions` in index.d.ts), or one layer
     /// alone.
@@ -34,16 +37,23 @@ impl Guard {
             Layers::Token => &["jwt"],
             Layers::Policy => &["policy"],
             Layers::Payload => &SCHEMA_OPTIONS,
-            Layers::Require => &["fresh", "scope", "role", "claims", "maxAge"],
+            Layers::Require => &DEMANDS,
         };
         let options = Options::read("", route, known)?;
         let all = layers == Layers::All;
+        let demands = match layers {
+            Layers::Require => Some(options.clone()),
+            _ => demands_of_route(&options)?,
+        };
         let payload = self.payload_of(&options, layers)?;
         let forms = payload.as_ref().is_some_and(|payload| payload.types().form);
         let has_schemas = matches!(layers, Layers::All | Layers::Payload);
         let schemas = if has_schemas { self.schemas(route, forms)? } else { None };
         let responses = if has_schemas { self.responses(&options)? } else { None };
-        let token = self.token_demand(&options, layers)?;
+        let mut token = self.token_demand(&options, layers)?;
+        if demands.is_some() && all {
+            token = required(&options, token)?;
+        }
         let (limits, limiter) = self.limits_of(&options, all || layers == Layers::RateLimit)?;
         if layers == Layers::RateLimit && limits.is_empty() {
             return Err(is_off("rateLimit"));
@@ -75,12 +85,12 @@ impl Guard {
             hosts: all && self.hosts.is_some(),
             clients: all || layers == Layers::RateLimit,
             token,
-            fresh: self.fresh(&options)?,
-            demands: if layers == Layers::Require {
-                Requirements::parse(&options)?
-            } else {
-                Requirements::default()
-            },
+            fresh: demands
+                .as_ref()
+                .map(|demands| self.fresh(demands))
+                .transpose()?
+                .unwrap_or(false),
+            demands: demands.as_ref().map(Requirements::parse).transpose()?.unwrap_or_default(),
             callbacks: callbacks(&limits),
             limit_ids: limits
                 .iter()
@@ -105,8 +115,12 @@ impl Guard {
         let off = |tokens: &Tokens| matches!(tokens.revocations, RevocationList::Off);
         if fresh && self.tokens.as_ref().is_none_or(off) {
             let why = "asks whether a token was revoked, and `revocation` is off on the guard";
-            return Err(ConfigError::new(ConfigCode::ConflictingOptions, "fresh", why)
-                .suggest("leave `fresh` out, or switch `revocation` on"));
+            return Err(ConfigError::new(
+                ConfigCode::ConflictingOptions,
+                options.path_of("fresh"),
+                why,
+            )
+            .suggest("leave `fresh` out, or switch `revocation` on"));
         }
         Ok(fresh)
     }
@@ -232,6 +246,33 @@ impl Guard {
                 .map(|_| self.payload.clone())),
             _ => Ok(None),
         }
+    }
+}
+
+/// The requirements of a route for the identity of its requests; `None` without `require`. An
+/// object without any is a mistake.
+fn demands_of_route<'a>(options: &Options<'a>) -> Result<Option<Options<'a>>, ConfigError> {
+    let Some(value) = options.get("require") else { return Ok(None) };
+    let demands = Options::read("require", value, &DEMANDS)?;
+    if DEMANDS.iter().any(|name| demands.has(name)) {
+        return Ok(Some(demands));
+    }
+    Err(ConfigError::invalid("require", "names no demand")
+        .suggest("write one such as { scope: 'orders:read' }, or leave `require` out"))
+}
+
+/// The token that a route with `require` asks for: it can't let anonymous requests pass.
+fn required(
+    options: &Options<'_>,
+    token: TokenRequirement,
+) -> Result<TokenRequirement, ConfigError> {
+    let conflict = |why| Err(ConfigError::new(ConfigCode::ConflictingOptions, "require", why));
+    match token {
+        TokenRequirement::Ignore => conflict("asks for an identity, and these routes read none"),
+        TokenRequirement::Optional | TokenRequirement::Lenient if options.has("jwt") => {
+            conflict("asks for an identity, and `jwt.optional` lets requests without one pass")
+        }
+        _ => Ok(TokenRequirement::Required),
     }
 }
 
