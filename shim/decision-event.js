@@ -26,6 +26,7 @@ function emitDecision(owner, req, view, { outcome, status, code, cause = '', has
     limit: cause === '' || cause[0] === REASON ? undefined : cause,
     reason: cause[0] === REASON ? cause.slice(1) : undefined,
     user: req.user?.sub,
+    issuer: guard.identity?.issuer,
     reasons: guard.reasons,
     shadow: hasShadow ? guard.limits.filter((limit) => limit.wouldRefuse === true).map((limit) => limit.name) : undefined
   }

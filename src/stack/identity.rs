@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use super::Stack;
+use super::sources::{Credential, ask_key, credential_of, revoked_refusal};
 use crate::binding::{
     ClockRollback, Freshness, Nonces, Proof, ProofError, ProofRequest, ProofUrl, ReplayStep,
     Thumbprint, Use, read_proof,
@@ -55,23 +56,22 @@ impl Stack {
     ) -> Result<Option<Step>, Refusal> {
         // Without verification a token proves nothing: every client can write `Bearer x`.
         let tokens = self.guard.tokens.as_ref().filter(|_| self.token != TokenRequirement::Ignore);
-        let found = tokens.map(|tokens| (tokens, tokens.verifier.presentation().find(request)));
+        let found = tokens.map(|tokens| (tokens, credential_of(tokens, request)));
         let csrf = if request.is_handshake() { &self.handshake_csrf } else { &self.csrf };
         if let Some(csrf) = csrf {
-            // A cross-site page cannot set `Authorization`, so a token there rules out CSRF.
-            let is_header_token = matches!(&found, Some((_, Ok(Some(found)))) if found.in_header)
-                || self.is_cors_alone() && self.has_token_in_header(request);
-            if !is_header_token && !self.admits_handshake(request, ctx) {
+            // A cross-site page cannot set `Authorization` or the header of API keys, so a
+            // credential there rules out CSRF.
+            let is_in_header = matches!(&found, Some((_, Ok(found))) if found.is_in_header())
+                || self.is_cors_alone() && self.has_credential_in_header(request);
+            if !is_in_header && !self.admits_handshake(request, ctx) {
                 csrf.check(request, self.carries_ambient_credential(request))?;
             }
         }
         let Some((tokens, found)) = found else { return Ok(None) };
-        let scheme = tokens.verifier.presentation().scheme();
-        let Some(found) = found.map_err(|denial| denial.to_refusal_by(scheme))? else {
-            return match self.token {
-                TokenRequirement::Required => Err(TokenError::Missing.to_refusal_by(scheme)),
-                _ => Ok(None),
-            };
+        let found = match found? {
+            Credential::Token(found) => found,
+            Credential::ApiKey(key) => return ask_key(tokens, key, ctx).map(Some),
+            Credential::None => return self.ask_identify(tokens, ctx),
         };
         let deny = |denial: TokenError| denial.to_refusal_by(found.scheme);
         let judged = match asking {
@@ -134,11 +134,10 @@ impl Stack {
         self.cors.is_some() && !self.clients
     }
 
-    fn has_token_in_header(&self, request: &Request) -> bool {
-        self.guard.tokens.as_ref().is_some_and(|tokens| {
-            let found = tokens.verifier.presentation().find(request);
-            matches!(found, Ok(Some(found)) if found.in_header)
-        })
+    fn has_credential_in_header(&self, request: &Request) -> bool {
+        self.guard.tokens.as_ref().is_some_and(
+            |tokens| matches!(credential_of(tokens, request), Ok(found) if found.is_in_header()),
+        )
     }
 
     /// Whether the request carries a credential that its sender did not add.
@@ -185,12 +184,12 @@ impl Stack {
         let key = match (key, found.scheme) {
             (Some(key), Scheme::Dpop) => key,
             // With `off`, the scheme is not even supported.
-            (Some(_), Scheme::Bearer) => return deny(TokenError::Bound),
+            (Some(_), _) => return deny(TokenError::Bound),
             (None, Scheme::Dpop) => return deny(TokenError::Unbound),
-            (None, Scheme::Bearer) if presentation.dpop == DpopMode::Required => {
+            (None, _) if presentation.dpop == DpopMode::Required => {
                 return deny(TokenError::Unbound);
             }
-            (None, Scheme::Bearer) => return Ok(None),
+            (None, _) => return Ok(None),
         };
         // The client chooses `Host`, and the proof is checked against it.
         self.guard.check_host(request)?;
@@ -251,7 +250,7 @@ impl Stack {
     }
 
     // 5
-    fn ask_revocations(
+    pub(super) fn ask_revocations(
         &self,
         ctx: &mut RequestContext,
         candidate: PendingIdentity,
@@ -280,7 +279,7 @@ impl Stack {
                 self.clear_cookies(ctx);
                 return Ok(());
             }
-            checked => checked.map_err(|denial| denial.to_refusal_by(scheme))?,
+            checked => checked.map_err(|denial| revoked_refusal(&verified, &denial, scheme))?,
         }
         if let Some(proof) = proof {
             let mark = tokens.proofs.mark(&proof.id);

@@ -18,6 +18,7 @@ class NodeHttpContext {
   decisions = null
   skipsCors = false
   ticket = null
+  identity = null
   #next
   #handler
 
