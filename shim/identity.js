@@ -46,7 +46,7 @@ class KeptRecords {
 /**
  * Builds the functions of a guard, from all functions in its options: `find(line, state, owner,
  * subject)` answers the question in a line of the core. It returns `{ ask, found }`: the question,
- * and its answer `{ json }` or a promise of it; without `json` it is nobody.
+ * and its answer `{ json }` or a promise of it; without `json` there is no user.
  */
 function identityFunctions(functions) {
   const identify = functions.get('identify') ?? functions.get('identify.claims')
@@ -92,7 +92,7 @@ const FAULTS = [
   ['\u001fapi_key_record:', '`apiKeys.lookup` returned no record that can be used']
 ]
 
-/** What is wrong with the result of a function, by the cause of a refusal; undefined if nothing is. */
+/** The fault of a function's result, by the cause of a refusal; undefined without one. */
 function faultOf(cause) {
   const fault = FAULTS.find(([start]) => cause?.startsWith(start))
   return fault === undefined ? undefined : `${fault[1]}: ${cause.slice(fault[0].length)}`

@@ -1,8 +1,8 @@
 //! The form of an API key: `<prefix>_<43 random characters><6 characters of a checksum>`.
 //!
-//! The prefix says whose key it is, so that scanners of repositories find one that was published.
-//! The checksum lets them, and this module, discard a made-up text without a look-up: the form of
-//! GitHub's tokens (<https://github.blog/engineering/behind-githubs-new-authentication-token-formats/>).
+//! The prefix names the issuer of the key, so that scanners of repositories find one that was
+//! published. The checksum lets them, and this module, discard a made-up text without a look-up.
+//! GitHub's tokens have this form; see "Behind GitHub's new authentication token formats" (2021).
 //!
 //! - All characters behind the prefix are base62: `0-9A-Za-z`. 43 of them are 256 bits.
 //! - The checksum is the CRC-32 of ISO 3309 over everything before it, prefix included, written in

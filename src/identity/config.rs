@@ -44,8 +44,8 @@ impl IdentitySources {
     ///   `'lenient'`, which also accepts a whole number
     /// - `apiKeys`: `{ prefix, lookup, header, scheme, timeout, cacheFor, subject }`: `prefix` a
     ///   text or a list of 1 to 8, `lookup` a function, `header` the name of a header (default
-    ///   `x-api-key`) or `scheme` `'Bearer'` or `'ApiKey'` in `Authorization`, `cacheFor` a duration
-    ///   from 1 s to 1 h (default: records are not kept)
+    ///   `x-api-key`) or `scheme` `'Bearer'` or `'ApiKey'` in `Authorization`, `cacheFor` a
+    ///   duration from 1 s to 1 h (default: records are not kept)
     ///
     /// `reads_bearer`: whether tokens come in `Authorization`.
     ///
@@ -101,7 +101,7 @@ impl IdentitySources {
     /// The question to the host about an API key.
     ///
     /// # Errors
-    /// The text is no key, so nobody is asked.
+    /// The text is no key, so the application is not asked.
     pub fn ask_key(&self, key: &str) -> Result<IdentityAsk, IdentityError> {
         let keys = self.api_keys.as_ref().ok_or(IdentityError::KeyForm)?;
         let digest = keys.digest(key)?;

@@ -18,7 +18,7 @@ pub enum IdentityError {
     KeyForm,
     /// The checksum of the API key is wrong.
     KeyChecksum,
-    /// The application knows no record of the API key.
+    /// The application has no record of the API key.
     KeyUnknown,
     /// The record is of another API key.
     KeyMismatch,

@@ -14,9 +14,9 @@
 //! The host calls the application's functions ([`IdentityAsk`]), and this module judges the
 //! results ([`IdentitySources::judge`]). It never sees a store of sessions or a table of keys.
 //!
-//! A key is one digest of SHA-256 away from its record. A slow hash protects passwords, which people
-//! choose; a key of 256 random bits can't be guessed, and a slow hash would let every made-up key
-//! cost a CPU.
+//! The digest of a key is SHA-256. A slow hash protects passwords, which people choose. A key of
+//! 256 random bits can't be guessed, and with a slow hash each made-up key would cost the server
+//! much more than its sender.
 //!
 //! [`Verified`]: crate::token::Verified
 

@@ -7,7 +7,7 @@
 //!    are refused: which of them counts would be a guess.
 //! 2. A credential that is refused ends the request. It is never replaced by another identity.
 //! 3. `identify` is asked only about a request without a credential. Credentials of a scheme that
-//!    nobody here reads, such as `Basic`, are left to it.
+//!    no layer here reads, such as `Basic`, are left to it.
 //! 4. A result that is not understood is a fault of the application: 500, never a pass.
 
 use std::sync::Arc;
@@ -136,7 +136,7 @@ pub(super) fn judge_again(
 }
 
 impl Stack {
-    /// A request without a credential: the application may know who it is.
+    /// A request without a credential: the application may find its user.
     pub(super) fn ask_identify(
         &self,
         tokens: &Tokens,
@@ -148,7 +148,7 @@ impl Stack {
         }
     }
 
-    /// A request that nobody has identified.
+    /// A request without an identity.
     fn anonymous(&self, tokens: &Tokens) -> Result<Option<Step>, Refusal> {
         if self.token != TokenRequirement::Required {
             return Ok(None);
