@@ -72,10 +72,10 @@ declare namespace guard {
   /**
    * Shorthand for `createGuard(config).securityStack()`.
    *
-   * @returns the handlers of all layers in their fixed order, for `app.use(securityStack(config))`.
+   * @returns a handler with all layers in their fixed order, for `app.use(securityStack(config))`.
    * @throws {@link GuardError} as {@link createGuard} does.
    */
-  export function securityStack(config?: GuardConfig): RequestHandler[]
+  export function securityStack(config?: GuardConfig): SecurityStack<{}>
 
   /**
    * Options of an issuer for common identity providers, from a name and one or two facts. They are
@@ -176,6 +176,7 @@ declare namespace guard {
   export import Next = request.Next
   export import BodyHandler = request.BodyHandler
   export import RouteHandler = request.RouteHandler
+  export import SecurityStack = request.SecurityStack
   export import ValidateHandler = request.ValidateHandler
   export import RequestGuard = request.RequestGuard
   export import VerifiedToken = request.VerifiedToken

@@ -35,7 +35,7 @@ for (const [name, load] of Object.entries(copies)) {
     const guards = [first, second, first].map(({ createGuard }, i) => createGuard({ store, rateLimit: limit(`l${i}`), jwt: { ...jwt, optional: true } }))
     t.after(() => Promise.all(guards.map((guard) => guard.close())))
     await Promise.all(guards.map((guard) => guard.ready()))
-    const handlers = guards.map((guard) => guard.securityStack()[0])
+    const handlers = guards.map((guard) => guard.securityStack())
     await serve((req, res) => handlers[Number(req.url.slice(1))](req, res, () => res.end('passed')), async (send) => {
       const sent = Array.from({ length: 60 }, (_, i) => send({ path: `/${i % 3}` }))
       const calls = guards.flatMap((guard, i) => Array.from({ length: 10 }, () => guard.limits.consume(`l${i}`, KEY)))

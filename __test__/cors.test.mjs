@@ -90,9 +90,9 @@ test('a function may decide about origins, also asynchronously; what it throws i
 
 test('the decision event says why a preflight allows nothing', async () => {
   const app = express()
-  const guard = createGuard({ cors: { origins: [APP], methods: ['GET', 'PUT'], requestHeaders: ['content-type'] }, rateLimit: false })
   const events = []
-  guard.on('log', (event) => events.push(event))
+  const cors = { origins: [APP], methods: ['GET', 'PUT'], requestHeaders: ['content-type'] }
+  const guard = createGuard({ cors, rateLimit: false, log: (event) => events.push(event) })
   app.use(guard.securityStack())
   app.get('/', (req, res) => res.send('ok'))
   await serve(app, async (send) => {

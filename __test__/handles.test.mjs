@@ -36,7 +36,7 @@ function reuseSlots(count, config) {
     for (const guard of guards.toReversed()) void guard.close()
   }
   const last = Array.from({ length: count }, () => createGuard(config))
-  return last.map((guard) => ({ guard, handler: guard.securityStack()[0] }))
+  return last.map((guard) => ({ guard, handler: guard.securityStack() }))
 }
 
 test('the handler of a closed guard refuses, however many guards were built since', async () => {

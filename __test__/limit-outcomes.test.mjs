@@ -107,7 +107,7 @@ for (const [store, option] of Object.entries(STORES)) {
 
   test(`${store}: several limits count by what each says, and one stack does not give back what another has charged`, async () => {
     const guard = createGuard({ ...option(), rateLimit: [{ ...LOGIN, count: 'failed' }, { ...LOGIN, name: 'all', limit: 9 }] })
-    const stacks = [guard.securityStack()[0], guard.rateLimit({ ...LOGIN, name: 'more', count: 'failed' }), guard.rateLimit()]
+    const stacks = [guard.securityStack(), guard.rateLimit({ ...LOGIN, name: 'more', count: 'failed' }), guard.rateLimit()]
     const server = http.createServer((req, res) => {
       const next = (i) => (i === stacks.length ? answerWith(req, res) : stacks[i](req, res, () => next(i + 1)))
       next(0)

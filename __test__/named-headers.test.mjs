@@ -1,4 +1,5 @@
-// Tokens in a header of a proxy: the browser's user did not write it, so it is ambient like a cookie.
+// Tokens in a header of a proxy: the browser's user did not write it, so it is ambient, as a cookie
+// is.
 
 import test from 'node:test'
 import assert from 'node:assert/strict'

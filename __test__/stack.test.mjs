@@ -250,3 +250,47 @@ test('a client that goes away in the middle of its body leaves nothing behind', 
     assert.equal(passed, 0)
   })
 })
+
+for (const [name, express] of expresses) {
+  test(`${name}: a stack is one handler, mounted as it is, in a list or spread, and it has the valid values`, async () => {
+    const app = express()
+    const guard = createGuard({ rateLimit: false })
+    const query = { type: 'object', properties: { page: { type: 'integer' } }, required: ['page'] }
+    const body = { type: 'object', properties: { name: { type: 'string' } }, required: ['name'] }
+    const paged = guard.securityStack({ query })
+    const named = guard.securityStack({ body, query })
+    const plain = guard.securityStack()
+    app.get('/one', paged, (req, res) => res.json(paged.valid(req)))
+    app.get('/list', [paged], (req, res) => res.json(paged.valid(req)))
+    app.get('/spread', ...paged, (req, res) => res.json(paged.valid(req)))
+    app.post('/named', named, (req, res) => res.json([named.valid(req), req.body]))
+    app.get('/plain', plain, (req, res) => res.json(plain.valid(req)))
+    app.get('/other', plain, (req, res) => res.json(paged.valid(req)))
+    app.use((error, req, res, _next) => res.status(500).json(`${error.code} ${error.message}`))
+    await serve(app, async (send) => {
+      for (const path of ['/one', '/list', '/spread']) {
+        assert.deepEqual((await send({ path: `${path}?page=2` })).json, { query: { page: 2 } })
+        assert.equal((await send({ path: `${path}?page=two` })).status, 422)
+      }
+      assert.deepEqual((await send(json({ name: 'ada' }, { path: '/named?page=3' }))).json, [{ body: { name: 'ada' }, query: { page: 3 } }, { name: 'ada' }])
+      for (const path of ['/plain', '/other?page=2']) assert.ok((await send({ path })).json.startsWith('ERR_INVALID_ARGUMENT this request was not validated by this handler'))
+    })
+    assert.deepEqual([...plain], [plain])
+    assert.equal(plain.length, 3, 'Express takes a function of four for an error handler')
+  })
+
+  test(`${name}: a method that was mounted without being called says so, and lets nothing through`, async () => {
+    const guard = createGuard({ rateLimit: false, jwt, csrf: {}, cors: { origins: ['https://app.example.com'] } })
+    const methods = ['securityStack', 'headers', 'cors', 'csrf', 'rateLimit', 'authenticate', 'authorize', 'require', 'validate']
+    for (const method of methods) {
+      const app = express()
+      app.use(guard[method])
+      app.get('/', (req, res) => res.send('passed'))
+      app.use((error, req, res, _next) => res.status(500).json(`${error.code} ${error.message}`))
+      await serve(app, async (send) => {
+        const answer = await send()
+        assert.deepEqual([answer.status, answer.json.startsWith('ERR_INVALID_ARGUMENT a method of the guard was mounted without being called')], [500, true], method)
+      })
+    }
+  })
+}

@@ -157,7 +157,7 @@ describe('a clock', () => {
       await guard.close()
     }
     const guard = createGuard({ rateLimit: { name: 'api', limit: 10, window: '1m' } })
-    const client = createTestClient((req, res) => guard.securityStack()[0](req, res, () => res.end()))
+    const client = createTestClient((req, res) => guard.securityStack()(req, res, () => res.end()))
     await guard.limits.block('127.0.0.1', '1h')
     assert.equal((await client.get('/')).status, 403)
     clock.advance('61m')
@@ -227,7 +227,7 @@ describe('a clock', () => {
     const issuer = createTestIssuer()
     const guard = createGuard({ jwt: issuer.jwt, rateLimit: false })
     const token = issuer.token({ cnf: { jkt: client.jkt } }, { expiresIn: '2h' })
-    const api = createTestClient((req, res) => guard.securityStack()[0](req, res, () => res.end()), { browser: false, origin: 'http://app.test' })
+    const api = createTestClient((req, res) => guard.securityStack()(req, res, () => res.end()), { browser: false, origin: 'http://app.test' })
     const send = async (proof) => (await api.get('/a', { headers: { authorization: `DPoP ${token}`, dpop: proof } })).status
     const proof = (at) => client.proof({ url: 'http://app.test/a', token, iat: at / 1000 })
     const old = proof(clock.now())
@@ -310,7 +310,7 @@ describe('resetGuard', () => {
     const guard = createGuard({ jwt: { ...own, refresh: true }, rateLimit: { name: 'api', limit: 1, window: '1h' }, revocation: {} })
     const { accessToken, refreshToken } = await guard.tokens.issue({ sub: 'ada', sid: 's1' })
     const take = async () => (await guard.limits.consume('api', '127.0.0.1')).allowed
-    const client = createTestClient((req, res) => guard.securityStack({ rateLimit: false })[0](req, res, () => res.end()))
+    const client = createTestClient((req, res) => guard.securityStack({ rateLimit: false })(req, res, () => res.end()))
     await guard.limits.set({ name: 'api', limit: 2 })
     assert.deepEqual([await take(), await take(), await take()], [true, true, false])
     await guard.revoke.token(accessToken)
@@ -335,7 +335,7 @@ describe('resetGuard', () => {
     await guard.revoke.key('k')
     assert.equal(await codeOf(guard.tokens.verify(accessToken)), 'token_revoked')
     const waiting = []
-    const client = createTestClient((req, res) => guard.securityStack({ jwt: false })[0](req, res, () => (req.url === '/wait' ? waiting.push(res) : res.end())))
+    const client = createTestClient((req, res) => guard.securityStack({ jwt: false })(req, res, () => (req.url === '/wait' ? waiting.push(res) : res.end())))
     const first = client.get('/wait')
     while (waiting.length === 0) await new Promise(setImmediate)
     assert.equal((await client.get('/')).status, 429)

@@ -13,7 +13,7 @@ const stalls = watchStalls()
 const key = (req) => req.headers['x-client'] ?? 'nobody'
 const guard = createGuard({ store: config.store, jwt: config.jwt ?? false, rateLimit: false })
 const noTokens = config.jwt ? { jwt: false } : {}
-const behind = (options) => guard.securityStack({ payload: false, ...options })[0]
+const behind = (options) => guard.securityStack({ payload: false, ...options })
 const limited = (limit) => behind({ ...noTokens, rateLimit: { ...limit, key } })
 const plain = behind({ ...noTokens })
 

@@ -55,7 +55,18 @@ function exactly(name, fn) {
 /** The last argument of a call, which is present; `rest` as in `optional`. */
 function last(name, rest) {
   if (rest.length === 1) return rest[0]
+  if (isMiddlewareCall(rest)) {
+    throw new GuardError('a method of the guard was mounted without being called; write app.use(guard.securityStack()), with the brackets', {
+      code: 'ERR_INVALID_ARGUMENT',
+      path: name
+    })
+  }
   throw new GuardError(`\`${name}\` is the last argument; leave out what follows it`, { code: 'ERR_INVALID_ARGUMENT', path: name })
+}
+
+/** Whether a router has called with a request, its response and `next`. */
+function isMiddlewareCall([req, res, next]) {
+  return typeof req?.method === 'string' && typeof req.headers === 'object' && typeof res?.setHeader === 'function' && typeof next === 'function'
 }
 
 /** The only option `name` of a call. `rest` as in `optional`. */

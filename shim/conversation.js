@@ -81,8 +81,8 @@ function buildConversation(owner, options, layer) {
   const onResponse = rest.onResponse ?? 'strip'
   const whole = layer === null && options === undefined
   const checksBody = parts.includes('body')
-  // Only `guard.validate` exposes the valid values.
-  const keepsValid = layer === 'payload' && parts.length > 0
+  // For `valid(req)` of the handler.
+  const keepsValid = parts.length > 0
   const conversation = { start, stack, core: CORE }
 
   function start(ctx) {

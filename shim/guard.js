@@ -89,11 +89,13 @@ function createGuard(...rest) {
 
   let handshakes = null
   const wholeStack = () => (handshakes ??= [buildHandler(owner, undefined, null)])
+  const validating = (handler) => Object.assign(handler, { valid: (req) => validOf(req, handler[kConversation]) })
 
   const operations = tokenCalls(call, soon, (fn, ...args) => answerOf(fn, handle, ...args), keys)
 
   Object.assign(guard, {
-    securityStack: (...given) => [buildHandler(owner, given.length === 0 ? undefined : route('route', optional('route', given)), null)],
+    securityStack: (...given) =>
+      spreadable(validating(buildHandler(owner, given.length === 0 ? undefined : route('route', optional('route', given)), null))),
     upgrade: upgradeOf(owner, wholeStack),
     check: checkOf(owner, wholeStack),
     headers: layer('headers', 'headers'),
@@ -104,11 +106,7 @@ function createGuard(...rest) {
     authorize: layer('policy', 'policy'),
     require: (...given) => buildHandler(owner, given.length === 0 ? {} : demandsOf(optional('demands', given)), 'require'),
     captureRaw,
-    validate(...given) {
-      const handler = buildHandler(owner, checked(route('schemas', optional('schemas', given))), 'payload')
-      handler.valid = (req) => validOf(req, handler[kConversation])
-      return handler
-    },
+    validate: (...given) => validating(buildHandler(owner, checked(route('schemas', optional('schemas', given))), 'payload')),
     fromOpenApi: (doc, ...given) => fromOpenApi(owner, buildHandler, doc, optional('options', given, {})),
     limits: Object.freeze({
       consume: async (name, key, ...cost) => limit(native.limitConsume, name, key, costOf(cost)),
@@ -209,6 +207,11 @@ function forCore({ log, ...config }) {
     throw new GuardError('`log` must be a function that takes one event', { code: 'ERR_INVALID_OPTION', path: 'log' })
   }
   return config
+}
+
+/** A handler that can also be spread: `app.use(stack)` and `app.get('/', ...stack, handler)`. */
+function spreadable(handler) {
+  return Object.assign(handler, { [Symbol.iterator]: () => [handler].values() })
 }
 
 /**

@@ -81,7 +81,7 @@ function tokenCalls(call, soon, raw, keys) {
 /** The calls of ./sessions.js. */
 function sessionOperations(call, soon) {
   return {
-    /** As `tokens.issue`. Without a session where the access token has more than `maxSize` bytes. */
+    /** As `tokens.issue`, but refuses an access token of more than `maxSize` bytes. */
     issue: (claims, options, maxSize) => issue(soon, claims, options, maxSize),
     /** As `tokens.refresh`; `onNext` gets the next refresh token before `claims` is called. */
     refresh: (token, claims, onNext) => refreshSession(call, soon, token, claims, onNext),

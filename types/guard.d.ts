@@ -13,7 +13,7 @@ import type { RateLimit } from './limit'
 import type { OpenApiDocument, OpenApiGuard, OpenApiOptions } from './openapi'
 import type { HealthReport, Limits, Policy, Revoke, Tokens } from './operations'
 import type { AuthorizeOptions } from './policy'
-import type { RequestHandler, RouteHandler, ValidateHandler } from './request'
+import type { RequestHandler, SecurityStack, ValidateHandler } from './request'
 import type { ValidateOptions } from './schema'
 import type { Sessions } from './sessions'
 import type { AuthenticateOptions, ResourceMetadata } from './token'
@@ -26,13 +26,13 @@ export interface Guard {
    *
    * @param route options for the routes that this stack is mounted on, in place of the guard's own;
    *   `body`, `query`, `params`, `headers` and `cookies` take schemas.
-   * @returns an array with one handler: both `app.use(stack)` and `app.use('/v1', ...stack)` accept
-   *   it. If a handler of your own follows in the same call, spread the array: behind an unspread
-   *   one, Express's own types give that handler no parameter types. Build it once, not per
-   *   request: it exists until {@link Guard.close}.
+   * @returns one handler, which can also be spread: `app.use(stack)` and
+   *   `app.use('/v1', ...stack)` are the same. `.valid(req)` returns the checked and converted
+   *   values, as that of {@link Guard.validate} does. Build it once, not per request: it exists
+   *   until {@link Guard.close}.
    * @throws {@link GuardError} as {@link createGuard} does.
    */
-  securityStack<const R extends RouteOptions>(route?: R): RouteHandler<R>[]
+  securityStack<const R extends RouteOptions>(route?: R): SecurityStack<R>
 
   /**
    * Runs the whole stack on a handshake, for the `upgrade` event of a server: WebSocket and similar

@@ -26,6 +26,9 @@ export interface BodyHandler<Body> {
 /** A handler that types `req.body` if `S` has a schema for it. */
 export type RouteHandler<S> = S extends { readonly body: infer B } ? BodyHandler<Infer<B>> : RequestHandler
 
+/** The result of {@link Guard.securityStack}: one handler, which can also be spread. */
+export type SecurityStack<R> = ValidateHandler<R> & Iterable<RouteHandler<R>>
+
 /** The result of {@link Guard.validate}. */
 export type ValidateHandler<S> = RouteHandler<S> & {
   /**

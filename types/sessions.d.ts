@@ -109,7 +109,7 @@ export interface Sessions {
    * refuses logins sent by pages of other sites.
    *
    * ```ts
-   * app.post('/session/login', ...guard.securityStack({ jwt: false }), async (req, res) => {
+   * app.post('/session/login', guard.securityStack({ jwt: false }), async (req, res) => {
    *   await guard.sessions.start(res, { sub: 'ada' })
    *   res.sendStatus(204)
    * })
@@ -147,7 +147,7 @@ export interface Sessions {
    * of one.
    *
    * ```ts
-   * app.post('/session/refresh', ...guard.securityStack({ jwt: false }), guard.sessions.refresh())
+   * app.post('/session/refresh', guard.securityStack({ jwt: false }), guard.sessions.refresh())
    * ```
    *
    * @param options `claims` replaces the claims of the next access token, as in {@link
@@ -175,8 +175,8 @@ export interface Sessions {
    * @param res receives the new cookies, or clears them if the session is over.
    * @returns a promise that resolves once the cookies are set.
    * @throws {@link GuardError} (the promise rejects) with the codes and `status` of the table of
-   *   {@link Sessions.refresh}. Errors of `options.claims` are passed on; `res` has the next refresh
-   *   token then, so send it with your error.
+   *   {@link Sessions.refresh}. Errors of `options.claims` are passed on; `res` then has the next
+   *   refresh token, so send it with your error.
    */
   renew(req: SessionRequest, res: SessionResponse, options?: RefreshTokenOptions): Promise<void>
   /**

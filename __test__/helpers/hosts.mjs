@@ -43,8 +43,8 @@ async function startExpress(express, guard, routes) {
 }
 
 async function startPlain(guard, routes) {
-  const stacks = routes.map(([, , options]) => guard.securityStack(options)[0])
-  const rest = guard.securityStack()[0]
+  const stacks = routes.map(([, , options]) => guard.securityStack(options))
+  const rest = guard.securityStack()
   return await listen(http.createServer((req, res) => {
     const { found, params } = routeOf(routes, req.method, req.url)
     req.params = params

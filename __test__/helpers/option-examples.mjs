@@ -62,7 +62,7 @@ const CONFIGS = [
   {
     jwt: {
       issuer: 'https://login.example.com/{tenantid}/v2.0', tenants: ['t1', 't2'], audience: false, claims: { azp: ['a', 'b'], '/realm/ok': true }, iat: 'optional', subject: 'lenient',
-      jwks: { url: 'http://keycloak:8080/jwks', headers: { authorization: 'Bearer x' }, allowHttp: true }, secret: SECRET, from: [{ header: 'x-token' }, { cookie: '__Host-t' }], maxTokenSize: '16kb', optional: 'lenient'
+      jwks: { url: 'http://keycloak:8080/jwks', headers: { authorization: 'Bearer x' }, allowHttp: true }, secret: SECRET, from: [{ header: 'x-token' }, { cookie: '__Host-token' }], maxTokenSize: '16kb', optional: 'lenient'
     }
   },
   { jwt: { issuer: 'https://id.example.com', audience: false, dedicatedIssuer: true, jwks: { url: 'https://id.example.com/jwks', headers: () => ({ authorization: 'x' }) } } },

@@ -76,6 +76,19 @@ app.post('/stack', ...guard.securityStack({ body: z.object({ b: z.boolean() }) }
   expect<Equals<typeof req.body, { b: boolean }>>()
   res.json(req.body.b)
 })
+app.post('/unspread', guard.securityStack({ body: z.object({ b: z.boolean() }) }), (req, res) => {
+  expect<Equals<typeof req.body, { b: boolean }>>()
+  res.json(req.body.b)
+})
+app.get('/unspread/:id', guard.securityStack(), (req, res) => {
+  res.json(req.params.id.length)
+})
+app.use('/unspread', guard.securityStack(), guard.require({ scope: 'a' }), (req, res) => void res.json(req.path))
+const paged = guard.securityStack({ query: { type: 'object', properties: { page: { type: 'integer' } }, required: ['page'] } })
+app.get('/paged', ...paged, (req, res) => {
+  const { page }: { page: number } = paged.valid(req).query
+  res.json(page)
+})
 app.use(express.json({ verify: guard.captureRaw }), express.urlencoded({ extended: false, verify: guard.captureRaw }))
 
 const form = guard.validate({ body: { type: 'object', properties: { amount: { type: 'integer' } }, required: ['amount'] }, payload: { types: ['form'] } })

@@ -7,6 +7,6 @@ expect<Equals<typeof guard.createGuard, typeof createGuard>>()
 expect<Equals<typeof namespace.createGuard, typeof createGuard>>()
 expect<Equals<typeof guard.GuardError, typeof GuardError>>()
 const built: Guard = guard.createGuard()
-const stack: guard.RequestHandler[] = guard.securityStack()
+const stack: guard.SecurityStack<{}> = guard.securityStack()
 void built
 void stack

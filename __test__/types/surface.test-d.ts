@@ -11,6 +11,7 @@ import type {
   KeyState,
   PolicyDecision,
   RequestHandler,
+  SecurityStack,
   TokenErrorCode,
   VerifiedToken,
 } from 'keepstone'
@@ -42,7 +43,11 @@ const full: GuardConfig = {
 }
 const guard = createGuard(full)
 expect<Equals<typeof guard, Guard>>()
-expect<Equals<ReturnType<typeof securityStack>, RequestHandler[]>>()
+expect<Equals<ReturnType<typeof securityStack>, SecurityStack<{}>>>()
+const handler: RequestHandler = securityStack()
+const handlers: RequestHandler[] = [...securityStack()]
+void handler
+void handlers
 
 // A shared store.
 createGuard({

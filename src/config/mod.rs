@@ -7,3 +7,4 @@
 
 pub(crate) mod guard;
 pub mod options;
+mod other_names;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use serde_json::{Map, Value};
 
+use super::other_names::advice;
 use crate::error::{ConfigCode, ConfigError};
 
 /// The marker that the shim sends for a function.
@@ -270,16 +271,14 @@ pub fn describe(value: &Value) -> &'static str {
     }
 }
 
-/// Names of options in express-rate-limit and rate-limiter-flexible, with their names here.
-const OTHER_NAMES: &[(&str, &str)] =
-    &[("max", "limit"), ("points", "limit"), ("duration", "window"), ("keyGenerator", "key")];
-
-/// A suggestion, "did you mean `x`?", or the list of known options.
+/// A suggestion: the advice for a name of another package, "did you mean `x`?", or the known
+/// options.
 #[must_use]
 pub fn did_you_mean(word: &str, known: &[&str]) -> String {
-    let by_other_name = OTHER_NAMES.iter().find(|(other, _)| *other == word).map(|(_, name)| *name);
-    let name = by_other_name.filter(|name| known.contains(name)).or_else(|| nearest(word, known));
-    match name {
+    if let Some(advice) = advice(word, known) {
+        return advice.to_owned();
+    }
+    match nearest(word, known) {
         Some(name) => format!("did you mean `{name}`?"),
         None => format!(
             "the options are {}",
@@ -416,12 +415,13 @@ mod tests {
 
     #[test]
     fn a_name_of_another_package_leads_to_ours() {
-        let known = ["name", "limit", "window", "key", "maxDelay"];
-        for (theirs, ours) in
-            [("max", "limit"), ("points", "limit"), ("duration", "window"), ("keyGenerator", "key")]
-        {
+        let known = ["name", "limit", "window", "key", "maxDelay", "onExceed"];
+        for (theirs, ours) in [("max", "limit"), ("points", "limit"), ("keyGenerator", "key")] {
             assert_eq!(did_you_mean(theirs, &known), format!("did you mean `{ours}`?"));
         }
+        let unit = "did you mean `window`? It takes a text with a unit: '60s'";
+        assert_eq!(did_you_mean("windowMs", &known), unit);
+        // In another object the name has no such meaning.
         assert_eq!(did_you_mean("max", &["maxDelay"]), "did you mean `maxDelay`?");
     }
 

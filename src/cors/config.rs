@@ -107,15 +107,7 @@ impl Cors {
     pub fn parse(path: &str, value: &Value) -> Result<Self, ConfigError> {
         let known =
             ["origins", "credentials", "methods", "requestHeaders", "exposeHeaders", "maxAge"];
-        let options = Options::read(path, value, &known).map_err(|error| {
-            // The name in the cors package and in rs/cors. The spelling check finds no option near
-            // it.
-            if error.path().ends_with(".allowedHeaders") {
-                error.suggest("did you mean `requestHeaders`?")
-            } else {
-                error
-            }
-        })?;
+        let options = Options::read(path, value, &known)?;
         let credentials = options.bool("credentials")?.unwrap_or(false);
         let origins = origins(&options, credentials)?;
         let methods = methods(&options)?;

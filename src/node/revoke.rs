@@ -189,7 +189,7 @@ pub fn revoke_session_of(guard: f64, token: String, proven: Option<String>) -> S
     }
 }
 
-/// Revokes a session; `own` says whether it is one of the issuer that signs here.
+/// Revokes a session; `own` returns whether it belongs to the issuer that signs here.
 fn end_session(
     guard: f64,
     session: &str,
