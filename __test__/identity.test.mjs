@@ -140,7 +140,7 @@ test('a late result, good or bad, changes nothing', async () => {
   const identify = { claims: () => new Promise((resolve, reject) => calls.push({ resolve, reject })), timeout: '100ms' }
   const guard = createGuard({ rateLimit: false, identify })
   let ran = 0
-  await serve((req, res) => guard.securityStack()[0](req, res, () => (ran += 1)), async (ask) => {
+  await serve((req, res) => guard.securityStack()(req, res, () => (ran += 1)), async (ask) => {
     assert.equal((await ask({})).status, 503)
     assert.equal((await ask({})).status, 503)
     calls[0].resolve({ sub: 'ada' })
@@ -173,7 +173,7 @@ test('the function is called once for a request, however many stacks and layers 
 
 test('a token comes before the function, and a bad one is not replaced', async () => {
   const { guard, asked } = open({ a: { sub: 'ada' } }, { jwt })
-  await serve((req, res) => guard.securityStack()[0](req, res, () => res.end(JSON.stringify({ sub: req.user.sub, issuer: req.guard.identity.issuer }))), async (ask) => {
+  await serve((req, res) => guard.securityStack()(req, res, () => res.end(JSON.stringify({ sub: req.user.sub, issuer: req.guard.identity.issuer }))), async (ask) => {
     const { accessToken } = await guard.tokens.issue({ sub: 'bob' })
     assert.deepEqual((await ask({ headers: { ...cookie('a'), ...bearer(accessToken) } })).json, { sub: 'bob', issuer: jwt.issuer })
     const forged = `${accessToken.slice(0, -4)}AAAA`
@@ -190,7 +190,7 @@ test('a token comes before the function, and a bad one is not replaced', async (
 test('a policy sees the claims and the source', async () => {
   const rego = 'package p\nimport rego.v1\ndefault allow := false\nallow if { input.user.role == "admin"; input.token.issuer == "identify"; not input.token.alg }'
   const { guard } = open({ a: { sub: 'ada', role: 'admin' }, b: { sub: 'bob' } }, { jwt, policy: { policies: { 'p.rego': rego }, query: 'data.p.allow' } })
-  await serve((req, res) => guard.securityStack()[0](req, res, () => res.end('{}')), async (ask) => {
+  await serve((req, res) => guard.securityStack()(req, res, () => res.end('{}')), async (ask) => {
     assert.equal((await ask({ headers: cookie('a') })).status, 200)
     assert.equal((await ask({ headers: cookie('b') })).json.code, 'policy_denied')
     const { accessToken } = await guard.tokens.issue({ sub: 'eve', role: 'admin' })
@@ -203,7 +203,7 @@ test('functions of limits get the identity', async () => {
   const seen = []
   const key = (req) => (seen.push([req.user?.sub, req.guard.identity?.issuer]), 'k')
   const { guard } = open({ a: Promise.resolve({ sub: 'ada' }) }, { rateLimit: { name: 'f', limit: 5, window: '1h', key } })
-  await serve((req, res) => guard.securityStack()[0](req, res, () => res.end('{}')), async (ask) => {
+  await serve((req, res) => guard.securityStack()(req, res, () => res.end('{}')), async (ask) => {
     assert.equal((await ask({ headers: cookie('a') })).status, 200)
     assert.deepEqual(seen, [['ada', 'identify']])
   })
@@ -256,7 +256,7 @@ for (const [event, [code, happen]] of Object.entries(EVENTS)) {
 test('a revocation refuses later requests at once, and a new login passes', async () => {
   const sessions = { a: { sub: 'ada', sid: 's1', iat: seconds() - 100 }, b: { sub: 'ada', sid: 's2', iat: seconds() + 2 } }
   const { guard, events } = open(sessions)
-  await serve((req, res) => guard.securityStack()[0](req, res, () => res.end('{}')), async (ask) => {
+  await serve((req, res) => guard.securityStack()(req, res, () => res.end('{}')), async (ask) => {
     assert.equal((await ask({ headers: cookie('a') })).status, 200)
     await guard.revoke.subject('ada')
     const refused = await ask({ headers: cookie('a') })
@@ -271,7 +271,7 @@ test('beside tokens, a revocation names its source', async () => {
   await assert.rejects(guard.revoke.subject('ada'), { code: 'ERR_INVALID_ARGUMENT', message: /'identify'/ })
   await guard.revoke.subject('ada', undefined, { issuer: 'identify' })
   const { accessToken } = await guard.tokens.issue({ sub: 'ada' })
-  await serve((req, res) => guard.securityStack()[0](req, res, () => res.end('{}')), async (ask) => {
+  await serve((req, res) => guard.securityStack()(req, res, () => res.end('{}')), async (ask) => {
     assert.equal((await ask({ headers: cookie('a') })).json.code, 'identity_invalid')
     assert.equal((await ask({ headers: bearer(accessToken) })).status, 200)
   })
@@ -285,7 +285,7 @@ test('a client that goes away while the function runs is not decided', async () 
   let closed = 0
   await serve((req, res) => {
     res.once('close', () => (closed += 1))
-    guard.securityStack()[0](req, res, () => (ran += 1))
+    guard.securityStack()(req, res, () => (ran += 1))
   }, async (ask, { port }) => {
     const request = http.get({ host: '127.0.0.1', port, agent: false })
     request.on('error', () => {})

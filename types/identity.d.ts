@@ -58,8 +58,8 @@ export interface IdentifyOptions {
 /** The record of an API key, as the application stores it. Other members are refused. */
 export interface ApiKeyRecord {
   /**
-   * The digest by which it was found. The core compares it, so that a lax search in a database finds
-   * nothing.
+   * The digest by which it was found. The core compares it, so that a lax search in a database
+   * finds nothing.
    */
   readonly digest: string
   /** The user of the key. */
@@ -95,9 +95,9 @@ export interface ApiKeyOptions {
    */
   readonly header?: string
   /**
-   * Where a key comes in `Authorization` instead: `'ApiKey'` for `Authorization: ApiKey acme_live_...`,
-   * `'Bearer'` for `Authorization: Bearer acme_live_...`. With `jwt` or `identify`, a bearer text
-   * without the prefix is left to them.
+   * Where a key comes in `Authorization` instead: `'ApiKey'` for
+   * `Authorization: ApiKey acme_live_...`, `'Bearer'` for `Authorization: Bearer acme_live_...`.
+   * With `jwt` or `identify`, a bearer text without the prefix is left to them.
    */
   readonly scheme?: 'Bearer' | 'ApiKey'
   /**
@@ -107,8 +107,8 @@ export interface ApiKeyOptions {
    */
   readonly timeout?: Duration
   /**
-   * How long a record is used again without a call of `lookup`; 1 s to 1 h. A key that is deleted or
-   * changed in the table is in force for that long; {@link ApiKeys.revoke} works at once.
+   * How long a record is used again without a call of `lookup`; 1 s to 1 h. A key that is deleted
+   * or changed in the table is in force for that long; {@link ApiKeys.revoke} works at once.
    * @default records are not kept
    */
   readonly cacheFor?: Duration
@@ -144,7 +144,7 @@ export interface NewApiKeyOptions {
 /** API keys. Every call throws `ERR_MISSING_OPTION` without {@link GuardConfig.apiKeys}. */
 export interface ApiKeys {
   /**
-   * Makes a key: the prefix, 43 random characters (256 bits) and a checksum of 6. Nothing is stored:
+   * Makes a key: the prefix, 43 random characters (256 bits) and a checksum of 6. It is not stored:
    * keep the digest with the user in your table.
    *
    * @throws {@link GuardError} `ERR_INVALID_ARGUMENT` for an unknown prefix, `ERR_CLOSED`.
