@@ -321,6 +321,18 @@ test('a handshake of another site cannot use the session', async () => {
   await guard.close()
 })
 
+test('CORS that is open to all admits no handshake with a password of the browser', async () => {
+  const identify = (req) => (req.headers.authorization === undefined ? null : { sub: 'ada' })
+  const guard = createGuard({ rateLimit: false, identify, cors: { origins: ['https://app.example.com'] } })
+  const facts = (origin, authorization) => ({ method: 'GET', target: '/', headers: Object.entries({ host: 'api.example.com', origin, authorization }), address: '192.0.2.1', tls: true, upgrade: true, source: { headers: { authorization } } })
+  for (const authorization of ['Basic eDp5', 'basic eDp5', 'Negotiate YQ==']) {
+    assert.equal((await guard.check(facts('https://app.example.com', authorization))).code, 'csrf_failed')
+    assert.equal((await guard.check(facts('https://api.example.com', authorization))).allowed, true)
+  }
+  assert.equal((await guard.check(facts('https://app.example.com', 'Opaque x'))).allowed, true)
+  await guard.close()
+})
+
 test('a whole number is a user only by an option', async () => {
   const guard = createGuard({ rateLimit: false, identify: { claims: () => ({ sub: 7 }), subject: 'lenient' } })
   const result = await guard.check({ method: 'GET', target: '/', headers: [], address: '192.0.2.1' })

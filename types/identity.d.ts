@@ -49,6 +49,13 @@ export interface IdentifyOptions {
    */
   readonly timeout?: Duration
   /**
+   * The longest life of a login; 1 m to 366 d. Claims with an older `iat` are refused, and
+   * revocations are kept for that long. Set it to the life of your sessions where many of them are
+   * revoked: a list has room for a million.
+   * @default '366d'
+   */
+  readonly maxLifetime?: Duration
+  /**
    * `'lenient'` also accepts a whole number as `sub`: user 7 and user `'7'` are then one user.
    * @default 'strict'
    */

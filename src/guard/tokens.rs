@@ -15,8 +15,7 @@ use crate::remote_keys::{RemoteKeys, RemoteState};
 use crate::revocation::{Gate, RevocationConfig, Revocations, SharedRevocations};
 use crate::rotation::Rotation;
 use crate::token::{
-    Issuer, MAX_MAX_LIFETIME, Optionality, Signer, Source, TokenConfig, TokenError, Verified,
-    Verifier,
+    Issuer, Optionality, Signer, Source, TokenConfig, TokenError, Verified, Verifier,
 };
 
 /// The requirement of a stack for a request's token.
@@ -410,7 +409,7 @@ pub(super) fn tokens(
     let kept = config
         .issuers()
         .map(|issuer| (issuer.name(), issuer.max_lifetime()))
-        .chain(sources.iter().map(|source| (source.issuer(), MAX_MAX_LIFETIME)));
+        .chain(sources.iter().map(|source| (source.issuer(), sources.max_lifetime(source))));
     let own = signer.as_ref().map(Signer::issuer).or_else(|| config.issuers().next());
     let first = sources.iter().next().map_or("", IdentitySource::issuer);
     let own: Arc<str> = Arc::from(own.map_or(first, Issuer::name));

@@ -48,7 +48,13 @@ impl IdentitySources {
             (IdentitySource::ApiKey, None) => return Err(IdentityError::KeyUnknown),
             (IdentitySource::Identify, _) => {
                 let lenient = self.identify.as_ref().is_some_and(|asked| asked.is_lenient_subject);
-                read_claims(source, json.to_owned(), lenient, now)?
+                let verified = read_claims(source, json.to_owned(), lenient, now)?;
+                // A revocation must not lapse before the login that it is about.
+                let oldest = now.unix_seconds().saturating_sub(self.max_lifetime(source).as_secs());
+                if verified.issued_at != 0 && verified.issued_at < oldest {
+                    return Err(IdentityError::Expired(source));
+                }
+                verified
             }
         };
         Ok(Arc::new(verified))

@@ -11,10 +11,11 @@ use crate::config::options::{Options, Switch, is_function, string_at};
 use crate::error::{ConfigCode, ConfigError};
 use crate::net::is_token;
 use crate::request::Request;
-use crate::token::Scheme;
+use crate::token::{MAX_MAX_LIFETIME, Scheme};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_TIMEOUT: Duration = Duration::from_secs(60);
+const MIN_LIFETIME: Duration = Duration::from_secs(60);
 const MAX_CACHE: Duration = Duration::from_secs(60 * 60);
 const MAX_PREFIXES: usize = 8;
 const MAX_PREFIX: usize = 32;
@@ -24,6 +25,7 @@ const MAX_HEADER: usize = 128;
 #[derive(Debug)]
 pub struct Identify {
     timeout: Duration,
+    pub(super) max_lifetime: Duration,
     pub(super) is_lenient_subject: bool,
 }
 
@@ -39,8 +41,9 @@ pub struct IdentitySources {
 impl IdentitySources {
     /// Reads `identify` and `apiKeys` of a guard:
     ///
-    /// - `identify`: a function, or `{ claims, timeout, subject }`: `claims` is the function,
-    ///   `timeout` a duration from 100 ms to 60 s (default 5 s), `subject` `'strict'` (default) or
+    /// - `identify`: a function, or `{ claims, timeout, maxLifetime, subject }`: `claims` is the
+    ///   function, `timeout` a duration from 100 ms to 60 s (default 5 s), `maxLifetime` the longest
+    ///   life of a login, from 1 m to 366 d (default 366 d), `subject` `'strict'` (default) or
     ///   `'lenient'`, which also accepts a whole number
     /// - `apiKeys`: `{ prefix, lookup, header, scheme, timeout, cacheFor, subject }`: `prefix` a
     ///   text or a list of 1 to 8, `lookup` a function, `header` the name of a header (default
@@ -76,6 +79,16 @@ impl IdentitySources {
         let api_key = self.api_keys.as_ref().map(|_| IdentitySource::ApiKey);
         let identify = self.identify.as_ref().map(|_| IdentitySource::Identify);
         api_key.into_iter().chain(identify)
+    }
+
+    /// The longest life of an identity: its revocations are kept for that long.
+    #[must_use]
+    pub fn max_lifetime(&self, source: IdentitySource) -> Duration {
+        match (source, &self.identify) {
+            (IdentitySource::Identify, Some(identify)) => identify.max_lifetime,
+            // An API key may live for years.
+            _ => MAX_MAX_LIFETIME,
+        }
     }
 
     /// The scheme of the challenge where no tokens are read.
@@ -122,15 +135,24 @@ impl IdentitySources {
 
 fn identify(path: &str, value: &Value) -> Result<Identify, ConfigError> {
     if is_function(value) {
-        return Ok(Identify { timeout: TIMEOUT, is_lenient_subject: false });
+        return Ok(Identify {
+            timeout: TIMEOUT,
+            max_lifetime: MAX_MAX_LIFETIME,
+            is_lenient_subject: false,
+        });
     }
     if !value.is_object() {
         return Err(ConfigError::invalid(path, "must be a function of the request, or an object")
             .suggest("write identify: (req) => (req.session?.userId ? { sub: req.session.userId } : null)"));
     }
-    let options = Options::read(path, value, &["claims", "timeout", "subject"])?;
+    let options = Options::read(path, value, &["claims", "timeout", "maxLifetime", "subject"])?;
     function(&options, "claims", "returns the claims of a request's user, or null")?;
-    Ok(Identify { timeout: timeout(&options)?, is_lenient_subject: is_lenient(&options)? })
+    let life = options.duration("maxLifetime", MIN_LIFETIME..=MAX_MAX_LIFETIME)?;
+    Ok(Identify {
+        timeout: timeout(&options)?,
+        max_lifetime: life.unwrap_or(MAX_MAX_LIFETIME),
+        is_lenient_subject: is_lenient(&options)?,
+    })
 }
 
 fn api_keys(path: &str, value: &Value, is_shared: bool) -> Result<ApiKeys, ConfigError> {

@@ -177,6 +177,19 @@ fn the_times_of_claims_are_judged() {
 }
 
 #[test]
+fn a_login_ends_with_its_longest_life_so_that_no_revocation_lapses_before_it() {
+    let options = json!({ "identify": { "claims": FUNCTION, "maxLifetime": "1h" } });
+    let sources = parse(&options).unwrap();
+    assert_eq!(sources.max_lifetime(IdentitySource::Identify), Duration::from_secs(3600));
+    let judged = |iat: u64| {
+        let claims = json!({ "sub": "a", "iat": iat }).to_string();
+        sources.judge(&sources.ask_identify().unwrap(), &claims, now()).map(|_| ())
+    };
+    assert_eq!(judged(NOW_S - 3600), Ok(()));
+    assert_eq!(judged(NOW_S - 3601), Err(IdentityError::Expired(IdentitySource::Identify)));
+}
+
+#[test]
 fn a_whole_number_is_a_subject_only_where_the_option_says_so() {
     let options = json!({ "identify": { "claims": FUNCTION, "subject": "lenient" } });
     let sources = parse(&options).unwrap();

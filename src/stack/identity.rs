@@ -153,6 +153,18 @@ impl Stack {
             .is_some_and(|tokens| tokens.verifier.presentation().has_named_header(request))
     }
 
+    /// Whether `identify` may find a password that the browser added by itself: once its user has
+    /// typed it, the browser sends it with the requests of every page.
+    fn has_browser_login(&self, request: &Request) -> bool {
+        let is_asked = self.guard.tokens.as_ref().is_some_and(|tokens| {
+            tokens.sources.identify.is_some() && self.token != TokenRequirement::Ignore
+        });
+        let scheme = || request.header("authorization").and_then(|value| value.split(' ').next());
+        let is_by_browser =
+            |scheme: &str| BROWSER_SCHEMES.iter().any(|known| scheme.eq_ignore_ascii_case(known));
+        is_asked && scheme().is_some_and(is_by_browser)
+    }
+
     /// Whether the CORS decision in force allows the page that opens a socket to use this API in
     /// this way.
     fn admits_handshake(&self, request: &Request, ctx: &RequestContext) -> bool {
@@ -160,9 +172,10 @@ impl Stack {
             // That decision is about cookies, not about a header of a proxy.
             return request.is_handshake()
                 && ctx.extras.admitted
-                && !self.has_named_header(request);
+                && !self.has_named_header(request)
+                && !self.has_browser_login(request);
         }
-        let ambient = self.carries_ambient_credential(request);
+        let ambient = self.carries_ambient_credential(request) || self.has_browser_login(request);
         let admits = |cors: &Cors| {
             cors.admits_handshake(request.header("origin"), ambient, ctx.extras.origin)
         };
@@ -398,6 +411,9 @@ fn earliest_proof_time(made_us: u64, given_us: u64, is_agreed: bool, now: Now) -
     let is_too_late = is_agreed && given_us > made_us.saturating_add(WHOLE_SECOND_US);
     if given_us > now.unix_us || is_too_late { made_us } else { made_us.max(given_us) }
 }
+
+/// The schemes of `Authorization` that browsers fill in by themselves.
+const BROWSER_SCHEMES: [&str; 4] = ["basic", "digest", "negotiate", "ntlm"];
 
 /// Most clients write `iat` in whole seconds, rounded down.
 const WHOLE_SECOND_US: u64 = 1_000_000;
