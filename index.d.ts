@@ -15,6 +15,7 @@ import * as operations from './types/operations'
 import * as payload from './types/payload'
 import * as policy from './types/policy'
 import * as provider from './types/providers'
+import * as refusals from './types/refusal'
 import * as request from './types/request'
 import * as schema from './types/schema'
 import * as sessions from './types/sessions'
@@ -175,6 +176,9 @@ declare namespace guard {
   export import RequestHandler = request.RequestHandler
   export import Next = request.Next
   export import BodyHandler = request.BodyHandler
+  export import Refusal = refusals.Refusal
+  export import OnRefuse = refusals.OnRefuse
+  export import ErrorHandler = refusals.ErrorHandler
   export import RouteHandler = request.RouteHandler
   export import SecurityStack = request.SecurityStack
   export import ValidateHandler = request.ValidateHandler

@@ -30,7 +30,8 @@
 // - `fingerprint()`: that of the client's certificate, by TLS; undefined without one
 // - `keepReceipt(receipt)`: keeps a receipt to hand in to the core when the response ends
 // - `checkResponse(stack, mode, report)`: checks the response against its schemas before it is sent
-// - `end(status, problem)`: answers with a problem document, or without a body; returns false
+// - `end(status, problem, cause)`: answers with a problem document, or without a body; returns
+//   false. `cause` is as in ./decision-event.js
 // - `next()`: passes the request on to the application
 
 const native = require('../native.js')
@@ -368,7 +369,7 @@ function buildConversation(owner, options, layer) {
     const fault = faultOf(cause)
     if (fault !== undefined) warnOnce('GUARD_FAULT', `a request was refused with 500, since ${fault}`)
     emit(ctx, 'refuse', status, code, cause)
-    return ctx.end(status, problem)
+    return ctx.end(status, problem, cause)
   }
 
   // A fault of keepstone, or in a function of the application: never a pass.

@@ -23,8 +23,7 @@ function emitDecision(owner, req, view, { outcome, status, code, cause = '', has
     outcome,
     status,
     code,
-    limit: cause === '' || cause[0] === REASON ? undefined : cause,
-    reason: cause[0] === REASON ? cause.slice(1) : undefined,
+    ...causeOf(cause),
     user: req.user?.sub,
     issuer: guard.identity?.issuer,
     reasons: guard.reasons,
@@ -39,6 +38,12 @@ function emitDecision(owner, req, view, { outcome, status, code, cause = '', has
   }
 }
 
+/** The cause of a decision as the core writes it, as the members `limit` and `reason`. */
+function causeOf(cause) {
+  const isReason = cause.startsWith(REASON)
+  return { limit: cause === '' || isReason ? undefined : cause, reason: isReason ? cause.slice(1) : undefined }
+}
+
 /**
  * The path for a log: a target may also contain a password (`http://user:password@host/`) or a
  * fragment.
@@ -48,4 +53,4 @@ function pathOf(target) {
   return text.startsWith('/') ? text.split(/[?#]/, 1)[0] : text === '*' ? '*' : ''
 }
 
-module.exports = { emitDecision }
+module.exports = { causeOf, emitDecision }

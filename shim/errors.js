@@ -27,12 +27,21 @@ function unwrap(answer) {
   return ok
 }
 
-const warned = new Set()
+/** The most messages that are shown for one code. */
+const MAX_WARNINGS = 20
 
-/** Warns once per process, with a code that docs/reference/errors.md explains. */
+// The messages that were shown, by code.
+const warned = new Map()
+
+/**
+ * Warns of each message once per process, with a code that docs/reference/errors.md explains: a
+ * second fault of the same kind has another place or another name in its text.
+ */
 function warnOnce(code, message) {
-  if (warned.has(code)) return
-  warned.add(code)
+  let shown = warned.get(code)
+  if (shown === undefined) warned.set(code, (shown = new Set()))
+  if (shown.has(message) || shown.size >= MAX_WARNINGS) return
+  shown.add(message)
   warn(code, message)
 }
 

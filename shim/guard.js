@@ -8,6 +8,7 @@ const { GuardError, unwrap, warn, warnOnce } = require('./errors.js')
 const { encode, encodeData, encodeOptions } = require('./encode.js')
 const { checkOf } = require('./hosts/facts/check.js')
 const { captureRaw } = require('./hosts/node-http/body.js')
+const { errorHandler, refuseAs } = require('./hosts/node-http/errors.js')
 const { buildHandler } = require('./hosts/node-http/handler.js')
 const { fromOpenApi } = require('./hosts/node-http/openapi.js')
 const { sessionHandlers } = require('./hosts/node-http/sessions.js')
@@ -62,6 +63,7 @@ function createGuard(...rest) {
     identities: identityFunctions(functions),
     own: ownFunctions(functions),
     log: config.log,
+    onRefuse: config.onRefuse,
     trustsProxies: config.trustedProxies !== undefined,
     trustsUnix: Array.isArray(config.trustedProxies) && config.trustedProxies.includes('unix'),
     pin: guard
@@ -135,6 +137,8 @@ function createGuard(...rest) {
     policy: Object.freeze({
       evaluate: async (input, ...query) => call(native.policyEvaluate, encodeData('input', input), query.length === 0 ? undefined : text('query', last('query', query)))
     }),
+    errors: () => errorHandler(owner),
+    refuse: (res, status, code, ...detail) => refuseAs(owner, res, status, code, optional('detail', detail)),
     health: () => call(native.health),
     ready: async () => {
       const end = performance.now() + MAX_PATIENCE
@@ -200,13 +204,17 @@ function answerOf(fn, ...args) {
   }
 }
 
-/** The options for the core: `log` and `sessions` stay in JavaScript. */
-function forCore({ log, ...config }) {
+/** The options for the core: `log`, `onRefuse` and `sessions` stay in JavaScript. */
+function forCore({ log, onRefuse, ...config }) {
   delete config.sessions
-  if (log !== undefined && typeof log !== 'function') {
-    throw new GuardError('`log` must be a function that takes one event', { code: 'ERR_INVALID_OPTION', path: 'log' })
-  }
+  checkFunction('log', log, 'one event')
+  checkFunction('onRefuse', onRefuse, '(refusal, req, res, next)')
   return config
+}
+
+function checkFunction(path, value, what) {
+  if (value === undefined || typeof value === 'function') return
+  throw new GuardError(`\`${path}\` must be a function that takes ${what}`, { code: 'ERR_INVALID_OPTION', path })
 }
 
 /** A handler that can also be spread: `app.use(stack)` and `app.get('/', ...stack, handler)`. */

@@ -128,6 +128,8 @@ class RequestState {
   mounted = undefined
   /** The `next` of that handler. */
   mountedNext = undefined
+  /** The `next` of the latest handler of a document or of sessions, for refusals of their own. */
+  next = undefined
   /** The valid values of each validating handler. */
   valid = null
   /**

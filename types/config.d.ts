@@ -11,6 +11,7 @@ import type { RateLimit, RateLimitPolicy } from './limit'
 import type { Limits } from './operations'
 import type { PayloadOptions } from './payload'
 import type { AuthorizeOptions, PolicyOptions } from './policy'
+import type { OnRefuse } from './refusal'
 import type { DecisionEvent } from './request'
 import type { RequestSchemas } from './schema'
 import type { SessionsOptions } from './sessions'
@@ -162,6 +163,25 @@ export interface GuardConfig {
    * `sub`.
    */
   readonly log?: (event: DecisionEvent) => void
+  /**
+   * Answers refused requests in place of the guard: with a page, a redirect, an error of your own
+   * shape, or `next(error)`. It can't let a request pass. Called on Express, Connect and
+   * `node:http`, after `log`; not for handshakes, for preflights and for `guard.check`.
+   *
+   * ```ts
+   * const guard = createGuard({
+   *   onRefuse(refusal, req, res, next) {
+   *     if (refusal.code !== 'token_missing') return next()
+   *     res.statusCode = 303
+   *     res.setHeader('Location', '/login')
+   *     res.end()
+   *   }
+   * })
+   * ```
+   *
+   * @default the guard answers with a problem document (RFC 9457)
+   */
+  readonly onRefuse?: OnRefuse
 }
 
 /**

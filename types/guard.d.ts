@@ -13,6 +13,7 @@ import type { RateLimit } from './limit'
 import type { OpenApiDocument, OpenApiGuard, OpenApiOptions } from './openapi'
 import type { HealthReport, Limits, Policy, Revoke, Tokens } from './operations'
 import type { AuthorizeOptions } from './policy'
+import type { ErrorHandler } from './refusal'
 import type { RequestHandler, SecurityStack, ValidateHandler } from './request'
 import type { ValidateOptions } from './schema'
 import type { Sessions } from './sessions'
@@ -275,6 +276,37 @@ export interface Guard {
    *   store, `ERR_ISSUER_UNAVAILABLE` without the keys of an issuer; `ERR_CLOSED`.
    */
   ready(): Promise<void>
+  /**
+   * An error handler of Express. It answers a {@link GuardError} that has a `status`, such as one
+   * of `tokens.verify`, as the guard answers a refusal, and passes every other error on. Mount it
+   * behind the routes. The message of an error with 4xx is the client's `detail`; that of 5xx is
+   * not sent.
+   *
+   * ```ts
+   * app.use(guard.errors())
+   * ```
+   */
+  errors(): ErrorHandler
+
+  /**
+   * Refuses a request from a handler of your own, in the form of the guard's refusals: a problem
+   * document with a code, and an event for `log`. Headers of another answer, such as `ETag`, are
+   * removed. `onRefuse` is not called.
+   *
+   * ```ts
+   * app.post('/orders/:id/cancel', guard.securityStack(), (req, res) => {
+   *   guard.refuse(res, 409, 'order_closed', 'the order was delivered')
+   * })
+   * ```
+   *
+   * @param res the response that the handler received, with nothing sent yet.
+   * @param status 400 to 599.
+   * @param code lower-case words with underscores between them, at most 64 characters.
+   * @param detail a sentence for the client, at most 500 characters. Default: none.
+   * @throws {@link GuardError} `ERR_INVALID_ARGUMENT` for any other argument.
+   */
+  refuse(res: ServerResponse, status: number, code: string, detail?: string): void
+
   /**
    * Releases the guard's resources. Later calls fail with `ERR_CLOSED`, and its layers refuse every
    * request with 503 `guard_closed`; requests that are being decided continue. Calling it again has

@@ -52,7 +52,7 @@ const CONFIGS = [
       dpopNonce: { secret: SECRET, lifetime: '1m' }, optional: true, cache: { maxBytes: '1mb' }, refresh: { lifetime: '10d', idle: '1d', reuseWindow: '5s', secret: [SECRET] }
     },
     apiKeys: { prefix: ['acme_live', 'acme_test'], lookup: () => null, header: 'x-key', timeout: '1s', cacheFor: '10s', subject: 'lenient' },
-    identify: { claims: () => null, timeout: '1s', maxLifetime: '7d', subject: 'strict' }, revocation: {}, payload, policy, log: () => {},
+    identify: { claims: () => null, timeout: '1s', maxLifetime: '7d', subject: 'strict' }, revocation: {}, payload, policy, log: () => {}, onRefuse: () => {},
     sessions: { path: '/session', sameSite: 'lax', persistent: false, accessCookie: '__Host-t', refreshCookie: '__Secure-r' }
   },
   { cors: { origins: () => true }, rateLimit: { ...inFlight, tiers: { pro: { concurrent: 9 } } }, jwt: { ...named, secret: SECRET } },

@@ -12,9 +12,9 @@ use crate::net::TrustedProxies;
 /// The number of bits before the IPv4 address in an IPv4-mapped IPv6 address.
 const COAT: u8 = 96;
 
-/// The options of a guard: `GuardConfig` of index.d.ts. `log` and `sessions` stay in JavaScript;
-/// they are listed for error messages only.
-pub(crate) const GUARD_OPTIONS: [&str; 18] = [
+/// The options of a guard: `GuardConfig` of index.d.ts. `log`, `onRefuse` and `sessions` stay in
+/// JavaScript; they are listed for error messages only.
+pub(crate) const GUARD_OPTIONS: [&str; 19] = [
     "profile",
     "headers",
     "cors",
@@ -33,6 +33,7 @@ pub(crate) const GUARD_OPTIONS: [&str; 18] = [
     "policy",
     "sessions",
     "log",
+    "onRefuse",
 ];
 
 /// The options of `guard.validate`.

@@ -1,5 +1,5 @@
-//! The names that options have in other packages, and what to write here instead. Whoever comes
-//! from one of them writes its names first, and the spelling check finds nothing near them.
+//! The names that options have in other packages, and what to write here instead. Users who come
+//! from one of them write its names first, and the spelling check finds nothing near them.
 
 /// For each kind of object, an option that only it has; then the names of others, and the advice.
 /// "did you mean `x`?" applies to an option of the object itself.

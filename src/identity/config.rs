@@ -42,9 +42,9 @@ impl IdentitySources {
     /// Reads `identify` and `apiKeys` of a guard:
     ///
     /// - `identify`: a function, or `{ claims, timeout, maxLifetime, subject }`: `claims` is the
-    ///   function, `timeout` a duration from 100 ms to 60 s (default 5 s), `maxLifetime` the longest
-    ///   life of a login, from 1 m to 366 d (default 366 d), `subject` `'strict'` (default) or
-    ///   `'lenient'`, which also accepts a whole number
+    ///   function, `timeout` a duration from 100 ms to 60 s (default 5 s), `maxLifetime` the
+    ///   longest life of a login, from 1 m to 366 d (default 366 d), `subject` `'strict'` (default)
+    ///   or `'lenient'`, which also accepts a whole number
     /// - `apiKeys`: `{ prefix, lookup, header, scheme, timeout, cacheFor, subject }`: `prefix` a
     ///   text or a list of 1 to 8, `lookup` a function, `header` the name of a header (default
     ///   `x-api-key`) or `scheme` `'Bearer'` or `'ApiKey'` in `Authorization`, `cacheFor` a

@@ -8,6 +8,7 @@ const { bodyReadBefore, readBody, refuseBridge } = require('./body.js')
 const { headOf, viewOf } = require('./head.js')
 const { putHeaders } = require('./headers.js')
 const { keepReceipt } = require('./receipts.js')
+const { endRefused } = require('./refuse.js')
 const { closeOf, end, isOver, stripLate } = require('./response.js')
 const { checkResponse } = require('./response-schemas.js')
 const { kConversation } = require('../../shared.js')
@@ -21,13 +22,15 @@ class NodeHttpContext {
   identity = null
   #next
   #handler
+  #owner
 
-  constructor(req, res, next, handler) {
+  constructor(req, res, next, handler, owner) {
     this.req = req
     this.res = res
     this.state = stateOf(req)
     this.#next = next
     this.#handler = handler
+    this.#owner = owner
   }
 
   subject() {
@@ -98,8 +101,9 @@ class NodeHttpContext {
     checkResponse(this.res, stack, mode, report)
   }
 
-  end(status, problem) {
-    return end(this.res, status, problem)
+  end(status, problem, cause) {
+    if (problem === undefined) return end(this.res, status, problem)
+    return endRefused(this.#owner, this.req, this.res, this.#next, { status, problem, cause })
   }
 
   next() {
@@ -114,7 +118,7 @@ class NodeHttpContext {
 function buildHandler(owner, options, only) {
   const conversation = buildConversation(owner, options, only)
   function protect(req, res, next) {
-    conversation.start(new NodeHttpContext(req, res, next, protect))
+    conversation.start(new NodeHttpContext(req, res, next, protect, owner))
   }
   // The handler holds the guard, so that it is not collected while a handler of it is in use.
   protect.guard = owner.pin

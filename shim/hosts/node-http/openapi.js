@@ -8,12 +8,11 @@
 const native = require('../../../native.js')
 const { GuardError, describeError, unwrap, warnOnce } = require('../../errors.js')
 const { encode } = require('../../encode.js')
-const { emitDecision } = require('../../decision-event.js')
 const { viewOf } = require('./head.js')
-const { end, isOver } = require('./response.js')
+const { refuse } = require('./refuse.js')
+const { isOver } = require('./response.js')
 const { stateOf } = require('./state.js')
 const { readDocument, readOptions } = require('../../plain.js')
-const { problemOf } = require('../../problem.js')
 const { validOf } = require('../../request.js')
 const { kConversation, whenCollected } = require('../../shared.js')
 
@@ -41,7 +40,9 @@ function fromOpenApi(owner, buildHandler, doc, options) {
   const seen = new WeakMap()
 
   function handler(req, res, next) {
-    const { method, target } = viewOf(req, stateOf(req))
+    const state = stateOf(req)
+    state.next = next
+    const { method, target } = viewOf(req, state)
     const found = built(owner, req, res, () => native.openApiFind(document.number, method, target, mountOf(req)))
     if (found === undefined) return undefined
     switch (found[0]) {
@@ -108,6 +109,7 @@ function fromOpenApi(owner, buildHandler, doc, options) {
       const operation = named(name)
       const mounted = (req, res, next) => {
         const state = stateOf(req)
+        state.next = next
         state.mounted = mounted
         state.mountedNext = next
         run(operation, undefined, req, res, next)
@@ -358,12 +360,6 @@ function built(owner, req, res, make) {
  */
 function setOn(res, name, value) {
   if (!res.headersSent) res.setHeader(name, value)
-}
-
-/** Answers with a problem document, and emits the decision. */
-function refuse(owner, req, res, status, code, detail) {
-  if (owner.log !== undefined) emitDecision(owner, req, viewOf(req, stateOf(req)), { outcome: 'refuse', status, code })
-  end(res, status, problemOf(status, code, detail))
 }
 
 module.exports = { fromOpenApi }

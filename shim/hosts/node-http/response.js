@@ -57,10 +57,15 @@ function end(res, status, problem) {
   return false
 }
 
-function answer(res, status, problem) {
+/** Makes a response that of a refusal: without the headers of another answer. */
+function prepare(res, status) {
   refused.add(res)
   for (const name of OF_ANOTHER_BODY) res.removeHeader(name)
   setStatus(res, status)
+}
+
+function answer(res, status, problem) {
+  prepare(res, status)
   if (problem !== undefined) res.setHeader('Content-Type', 'application/problem+json')
   res.setHeader('Content-Length', String(Buffer.byteLength(problem ?? '')))
   // Some servers throw if an answer to HEAD is given a body.
@@ -190,4 +195,4 @@ function without(given, names) {
   return Object.fromEntries(Object.entries(given).filter(([name]) => !goes(name)))
 }
 
-module.exports = { OF_ANOTHER_BODY, OF_ANOTHER_CONTENT, closeOf, end, isOver, setStatus, stripLate }
+module.exports = { OF_ANOTHER_BODY, OF_ANOTHER_CONTENT, closeOf, end, isOver, prepare, setStatus, stripLate }

@@ -3,14 +3,13 @@
 // guard.sessions.refresh() and guard.sessions.logout(): handlers for node:http, Express and
 // Connect. Every failure is answered or passed to `next`; no promise rejects unhandled.
 
-const { emitDecision } = require('../../decision-event.js')
 const { GuardError, describeError, warnOnce } = require('../../errors.js')
-const { problemOf } = require('../../problem.js')
 const { refused } = require('../../shared.js')
 const { claimsOption } = require('../../tokens.js')
 const { buildHandler } = require('./handler.js')
 const { viewOf } = require('./head.js')
-const { end, isOver, setStatus } = require('./response.js')
+const { refuse } = require('./refuse.js')
+const { isOver, setStatus } = require('./response.js')
 const { stateOf } = require('./state.js')
 
 /** The two handlers of a guard; `owner` is its inside, `sessions` those of ../../sessions.js. */
@@ -37,6 +36,7 @@ function postHandler(owner, run) {
   const csrf = buildHandler(owner, undefined, 'csrf')
   function handler(req, res, next) {
     const state = stateOf(req)
+    state.next = next
     // The method as received: the CSRF layer judges that one, and lets a GET pass.
     if (viewOf(req, state).method !== 'POST') {
       setOn(res, 'Allow', 'POST')
@@ -80,12 +80,6 @@ function unavailable(owner, req, res, code, detail) {
 /** Sets a header, unless another handler has begun an answer; `end` aborts that one. */
 function setOn(res, name, value) {
   if (!res.headersSent) res.setHeader(name, value)
-}
-
-/** Sends a problem document and emits the decision. */
-function refuse(owner, req, res, status, code, detail) {
-  if (owner.log !== undefined) emitDecision(owner, req, viewOf(req, stateOf(req)), { outcome: 'refuse', status, code })
-  end(res, status, problemOf(status, code, detail))
 }
 
 module.exports = { sessionHandlers }
