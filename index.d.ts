@@ -8,6 +8,7 @@ import * as csrf from './types/csrf'
 import * as errors from './types/errors'
 import * as guards from './types/guard'
 import * as headers from './types/headers'
+import * as identities from './types/identity'
 import * as limit from './types/limit'
 import * as openapi from './types/openapi'
 import * as operations from './types/operations'
@@ -33,8 +34,8 @@ declare global {
 
     interface Request {
       /**
-       * The claims of the verified token; `undefined` when the request carries none. Same
-       * declaration as passport's.
+       * The claims of the verified identity, of a token or another; `undefined` for an anonymous
+       * request. Same declaration as passport's.
        */
       user?: User | undefined
       /**
@@ -108,6 +109,16 @@ declare namespace guard {
   export import CspOptions = headers.CspOptions
   export import HstsOptions = headers.HstsOptions
   export import ReferrerPolicy = headers.ReferrerPolicy
+
+  export import Identify = identities.Identify
+  export import IdentifyOptions = identities.IdentifyOptions
+  export import IdentityClaims = identities.IdentityClaims
+  export import ApiKeyOptions = identities.ApiKeyOptions
+  export import ApiKeyRecord = identities.ApiKeyRecord
+  export import ApiKeys = identities.ApiKeys
+  export import NewApiKey = identities.NewApiKey
+  export import NewApiKeyOptions = identities.NewApiKeyOptions
+  export import RequestIdentity = identities.RequestIdentity
 
   export import CorsOptions = cors.CorsOptions
 

@@ -25,6 +25,12 @@ export declare function resumeWithCallbacks(ticket: number, keys: string): strin
 export declare function resumeWithCertificate(ticket: number, fingerprint?: string | undefined | null): string | number
 
 /**
+ * Continues with a request whose identity the application was asked for: `json` is the result of
+ * its function, `undefined` if it found no user. `failure` is `timeout` if no result came in time.
+ */
+export declare function resumeWithIdentity(ticket: number, json?: string | undefined | null, failure?: string | undefined | null): string | number
+
+/**
  * Continues with a request whose body was read. The usual answer is `undefined`: the request passes
  * without changes.
  */
@@ -68,6 +74,18 @@ export declare function judgeResponse(stack: number, status: number, body: Array
  * can point the loader at a WASI artifact this package does not build itself.
  */
 export declare const __napiBindingTarget: 'native' | 'wasm32-wasi' | 'wasm32-wasip1'
+
+/**
+ * Makes a key with `prefix`, by default the first one of the option. Returns
+ * `{key, digest, id}`.
+ */
+export declare function apiKeyCreate(guard: number, prefix?: string | undefined | null): string
+
+/** The digest of a key. */
+export declare function apiKeyDigest(guard: number, key: string): string
+
+/** Revokes an API key by the key itself, its digest or its id. */
+export declare function apiKeyRevoke(guard: number, key: string): string
 
 /**
  * The tickets of `listener` whose answers have arrived, each followed by a blank. Call

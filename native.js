@@ -835,6 +835,9 @@ function __napiStampBindingTarget(exportsObject, target) {
 // linked import resolves to `undefined`.
 module.exports.__napiBindingTarget = __napiStampBindingTarget(nativeBinding, __napiLoadedBindingTarget)
 module.exports = nativeBinding
+module.exports.apiKeyCreate = nativeBinding.apiKeyCreate
+module.exports.apiKeyDigest = nativeBinding.apiKeyDigest
+module.exports.apiKeyRevoke = nativeBinding.apiKeyRevoke
 module.exports.arrived = nativeBinding.arrived
 module.exports.conformanceParseJson = nativeBinding.conformanceParseJson
 module.exports.conformanceReadBody = nativeBinding.conformanceReadBody

@@ -20,7 +20,7 @@ export const FLOORS = [
   ['remote_keys', 'rotation'],
   ['binding', 'session'],
   ['token'],
-  ['revocation'],
+  ['identity', 'revocation'],
   ['guard'],
   ['openapi', 'stack'],
   ['node']

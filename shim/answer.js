@@ -76,6 +76,7 @@ module.exports = {
   RUN_CALLBACKS: '4',
   DELAY: '6',
   ASK_CERTIFICATE: '7',
+  ASK_IDENTITY: '8',
   // Lines.
   KIND: 0,
   STATUS: 1,
@@ -84,6 +85,7 @@ module.exports = {
   READING: 4,
   WAIT_MS: 4,
   CAUSE: 4,
+  ASK: 4,
   HAS_BODY: 5,
   SECURE: 6,
   HEADERS: 7,

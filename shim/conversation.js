@@ -11,7 +11,8 @@
 // - `req`: the request as the application sees it; `user`, `guard` and `body` are set on it
 // - `res`: the response's headers: `headersSent`, `getHeader`, `setHeader`, `removeHeader`
 // - `state`: the RequestState (./request.js) of this request
-// - `decisions`, `skipsCors`, `ticket`: initially null, false and null; this file maintains them
+// - `decisions`, `skipsCors`, `ticket`, `identity`: initially null, false, null and null; this file
+//   maintains them
 // - `subject()`: the request that is passed to the application's functions
 // - `view()`: the RequestView (./view.js)
 // - `head(owner)`: the view as text, with the host's facts about the client
@@ -37,6 +38,7 @@ const native = require('../native.js')
 const { emitDecision } = require('./decision-event.js')
 const { GuardError, describeError, unwrap, warnOnce } = require('./errors.js')
 const { encode } = require('./encode.js')
+const { faultOf } = require('./identity.js')
 const { addCookie, addVary } = require('./headers.js')
 const { inflate } = require('./inflate.js')
 const { problemOf } = require('./problem.js')
@@ -47,8 +49,8 @@ const { whenCollected } = require('./shared.js')
 const { wait } = require('./store.js')
 const {
   read, readClaims, readHeaders,
-  PASS, READ_BODY, REFUSE, PREFLIGHT, RUN_CALLBACKS, DELAY, ASK_CERTIFICATE,
-  KIND, STATUS, CODE, PROBLEM, READING, WAIT_MS, CAUSE, HAS_BODY, SECURE, HEADERS, RATE_LIMIT, CLAIMS, TOKEN, LIMITS, CHECKED, TICKET, RECEIPT
+  PASS, READ_BODY, REFUSE, PREFLIGHT, RUN_CALLBACKS, DELAY, ASK_CERTIFICATE, ASK_IDENTITY,
+  KIND, STATUS, CODE, PROBLEM, READING, WAIT_MS, CAUSE, ASK, HAS_BODY, SECURE, HEADERS, RATE_LIMIT, CLAIMS, TOKEN, LIMITS, CHECKED, TICKET, RECEIPT
 } = require('./answer.js')
 
 // Values of HAS_BODY for a checked body. JSON_BODY: its bytes are JSON. WRITTEN_BODY: the answer
@@ -61,8 +63,8 @@ const CORE = native.coreId()
 
 /**
  * Builds the conversation of one stack: `start(ctx)` begins it for a request. `owner` is the
- * guard's internal object ({ handle, log, pin }), `options` are the user's narrowing options,
- * `layer` is its single layer (null: all layers).
+ * guard's internal object ({ handle, log, identities, pin }), `options` are the user's narrowing
+ * options, `layer` is its single layer (null: all layers).
  */
 function buildConversation(owner, options, layer) {
   // A layer that is mounted alone has no schemas: its `headers` are response headers.
@@ -151,7 +153,8 @@ function buildConversation(owner, options, layer) {
     if (passed === null || (layer === 'payload' && state.raw !== null && !state.waited)) return undefined
     // The number of a stack is valid only in its own core; stacks of another core can't be checked
     // here.
-    return passed.filter((earlier) => earlier.core === CORE).map((earlier) => earlier.stack)
+    const ours = passed.filter(({ conversation: earlier }) => earlier.core === CORE)
+    return ours.map(({ conversation: earlier, identity }) => (identity === null ? earlier.stack : [earlier.stack, ...identity]))
   }
 
   function go(ctx, answer) {
@@ -196,6 +199,8 @@ function buildConversation(owner, options, layer) {
         return runCallbacks(ctx)
       case ASK_CERTIFICATE:
         return go(ctx, native.resumeWithCertificate(takeTicket(ctx), ctx.fingerprint()))
+      case ASK_IDENTITY:
+        return askIdentity(ctx, answer[ASK])
       case DELAY:
         return delay(ctx, Number(answer[WAIT_MS]))
       default:
@@ -227,6 +232,43 @@ function buildConversation(owner, options, layer) {
       abandon(ctx)
     })
     return false
+  }
+
+  // Asks the application for the identity. Until then the request holds its ticket.
+  function askIdentity(ctx, line) {
+    const { ask, found } = owner.identities.find(line, ctx.state, owner, () => ctx.subject())
+    if (typeof found.then !== 'function') return resumeWithIdentity(ctx, ask, found)
+    let isSettled = false
+    const settle = (step) => {
+      if (isSettled) return
+      isSettled = true
+      clearTimeout(timer)
+      cancel()
+      attempt(ctx, step)
+    }
+    const timer = setTimeout(() => settle(() => go(ctx, native.resumeWithIdentity(takeTicket(ctx), undefined, 'timeout'))), ask.timeout)
+    // The connection keeps the process alive while it is open.
+    timer.unref()
+    const cancel = ctx.onceClosed(() => {
+      isSettled = true
+      clearTimeout(timer)
+      abandon(ctx)
+    })
+    found.then(
+      (result) => settle(() => resumeWithIdentity(ctx, ask, result)),
+      (error) => settle(() => fail(ctx, error))
+    )
+    return false
+  }
+
+  function resumeWithIdentity(ctx, { source }, { json }) {
+    // A disconnected client can't be identified any more.
+    if (ctx.isOver()) {
+      abandon(ctx)
+      return false
+    }
+    ctx.identity = json === undefined ? null : [source, json]
+    return go(ctx, native.resumeWithIdentity(takeTicket(ctx), json))
   }
 
   function answerHeaders(ctx, answer) {
@@ -308,7 +350,7 @@ function buildConversation(owner, options, layer) {
         state.valid.set(conversation, valid)
       }
     }
-    if (isAskedAgain) state.pass(conversation)
+    if (isAskedAgain) state.pass(conversation, ctx.identity)
     state.waited = false
     if (wantsResponse) ctx.checkResponse(stack, onResponse, (status, problem) => reportResponse(ctx, status, problem))
     emit(ctx, 'allow')
@@ -324,6 +366,8 @@ function buildConversation(owner, options, layer) {
   }
 
   function refuse(ctx, status, code, problem, cause) {
+    const fault = faultOf(cause)
+    if (fault !== undefined) warnOnce('GUARD_FAULT', `a request was refused with 500, since ${fault}`)
     emit(ctx, 'refuse', status, code, cause)
     return ctx.end(status, problem, cause)
   }
@@ -333,6 +377,7 @@ function buildConversation(owner, options, layer) {
     abandon(ctx)
     warnOnce('GUARD_FAULT', `a request was refused with 500, since a layer failed: ${describeError(error)}`)
     if (!ctx.isEnded()) refuse(ctx, 500, 'internal_error', problemOf(500, 'internal_error'))
+    return false
   }
 
   function emit(ctx, outcome, status, code, cause) {

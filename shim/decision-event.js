@@ -25,6 +25,7 @@ function emitDecision(owner, req, view, { outcome, status, code, cause = '', has
     code,
     ...causeOf(cause),
     user: req.user?.sub,
+    issuer: guard.identity?.issuer,
     reasons: guard.reasons,
     shadow: hasShadow ? guard.limits.filter((limit) => limit.wouldRefuse === true).map((limit) => limit.name) : undefined
   }

@@ -3,7 +3,7 @@
 const { isIP } = require('node:net')
 const { setTimeout: sleep } = require('node:timers/promises')
 const native = require('../native.js')
-const { count, exactly, last, optional, text } = require('./arguments.js')
+const { count, exactly, last, onlyOption, optional, text } = require('./arguments.js')
 const { GuardError, unwrap, warn, warnOnce } = require('./errors.js')
 const { encode, encodeData, encodeOptions } = require('./encode.js')
 const { checkOf } = require('./hosts/facts/check.js')
@@ -13,6 +13,7 @@ const { buildHandler } = require('./hosts/node-http/handler.js')
 const { fromOpenApi } = require('./hosts/node-http/openapi.js')
 const { sessionHandlers } = require('./hosts/node-http/sessions.js')
 const { upgradeOf } = require('./hosts/node-http/upgrade.js')
+const { identityFunctions } = require('./identity.js')
 const { followIssuers } = require('./issuers.js')
 const { followStore } = require('./outages.js')
 const { readOptions } = require('./plain.js')
@@ -59,6 +60,7 @@ function createGuard(...rest) {
   const owner = {
     handle,
     functions,
+    identities: identityFunctions(functions),
     own: ownFunctions(functions),
     log: config.log,
     onRefuse: config.onRefuse,
@@ -126,6 +128,11 @@ function createGuard(...rest) {
       reset: exactly('limits.reset', async (name, key) => void (await limit(native.limitReset, name, key)))
     }),
     ...operations,
+    apiKeys: Object.freeze({
+      create: (...rest) => call(native.apiKeyCreate, prefixIn(rest)),
+      digest: (key) => call(native.apiKeyDigest, text('key', key)),
+      revoke: exactly('apiKeys.revoke', async (key) => void (await soon(native.apiKeyRevoke, text('key', key))))
+    }),
     sessions: sessionCalls(sessions, sessionOperations(call, soon), refreshFor, (options, calls) => sessionHandlers(owner, options, calls)),
     policy: Object.freeze({
       evaluate: async (input, ...query) => call(native.policyEvaluate, encodeData('input', input), query.length === 0 ? undefined : text('query', last('query', query)))
@@ -142,7 +149,12 @@ function createGuard(...rest) {
     },
     close: async () => close()
   })
-  Object.defineProperty(guard, kForget, { value: () => call(native.forgetAll) })
+  Object.defineProperty(guard, kForget, {
+    value: () => {
+      owner.identities.forget()
+      return call(native.forgetAll)
+    }
+  })
   // A guard that is no longer referenced releases its memory, even without a call of close().
   whenCollected(guard, close)
   return Object.freeze(guard)
@@ -231,6 +243,12 @@ function checked(schemas) {
 
 /** The `cost` argument of a call, or 1. */
 const costOf = (rest) => (rest.length === 0 ? 1 : count('cost', last('cost', rest)))
+
+/** The `prefix` in the options of `apiKeys.create`. */
+function prefixIn(rest) {
+  const prefix = onlyOption(rest, 'prefix')
+  return prefix === undefined ? undefined : text('options.prefix', prefix)
+}
 
 /** A key with the parts of the limit's `key`: one string, or a list of them. */
 function parts(key) {

@@ -28,8 +28,16 @@ class RequestGuard {
 
   get token() {
     if (this.#token === '') return null
-    const [jti, exp, iat, kid, alg, bound] = JSON.parse(this.#token)
+    const [jti, exp, iat, kid, alg, , bound] = JSON.parse(this.#token)
+    // An identity that is no token.
+    if (alg === null) return null
     return { ...(jti === null ? {} : { jti }), exp, ...(iat === 0 ? {} : { iat }), ...(kid === null ? {} : { kid }), alg, ...(bound === undefined ? {} : { bound }) }
+  }
+
+  get identity() {
+    if (this.#token === '') return null
+    const [id, exp, iat, , , issuer] = JSON.parse(this.#token)
+    return { issuer, ...(id === null ? {} : { id }), ...(exp === 0 ? {} : { exp }), ...(iat === 0 ? {} : { iat }) }
   }
 
   get limits() {
@@ -137,10 +145,16 @@ class RequestState {
   /** Hands them in; see ./receipts.js. */
   handIn = null
   /**
-   * The conversations that identify the caller and have let this request pass. If it waits later
+   * The conversations that identify the caller and have let this request pass, each with the
+   * identity that it got from the application, `[source, json]` or null. If the request waits later
    * on, their stacks are checked again.
    */
   passed = null
+  /**
+   * Guards, the source of an identity, and what its function has returned, in turn: see
+   * ./identity.js.
+   */
+  identities = null
   /** Whether it has waited since they were checked. */
   waited = false
   /** Whether a layer of keepstone has found a user. */
@@ -168,14 +182,26 @@ class RequestState {
   }
 
   /** Records that this conversation has let the request pass. */
-  pass(conversation) {
-    if (this.passed === null) this.passed = [conversation]
-    else this.passed.push(conversation)
+  pass(conversation, identity) {
+    if (this.passed === null) this.passed = [{ conversation, identity }]
+    else this.passed.push({ conversation, identity })
+  }
+
+  /** What the guard's function for this source has returned; undefined if it was not called. */
+  identityOf(owner, source) {
+    const kept = this.identities ?? []
+    for (let i = 0; i < kept.length; i += 3) if (kept[i] === owner && kept[i + 1] === source) return kept[i + 2]
+    return undefined
+  }
+
+  keepIdentity(owner, source, found) {
+    this.identities ??= []
+    this.identities.push(owner, source, found)
   }
 
   /** Records the proof in the token line of an answer. */
   noteProof(line) {
-    const mark = JSON.parse(line)[6] ?? null
+    const mark = JSON.parse(line)[7] ?? null
     if (mark !== null) this.proofs = [...(this.proofs ?? []), mark]
   }
 

@@ -21,6 +21,7 @@ pub mod few;
 mod formats;
 pub mod guard;
 pub mod headers;
+pub mod identity;
 pub mod jose;
 pub mod json;
 pub mod keys;

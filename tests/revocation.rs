@@ -176,7 +176,7 @@ fn token(jti: &str) -> Verified {
         issued_at: Now::read().unix_seconds(),
         expires_at: Now::read().unix_seconds() + 900,
         key_id: Some(Arc::from(format!("key of {jti}"))),
-        alg: Algorithm::Es256,
+        alg: Some(Algorithm::Es256),
         confirmation: None,
         fingerprint: Fingerprint::of_jti(jti),
     }

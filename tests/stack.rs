@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use keepstone::clock::Now;
 use keepstone::guard::{Guard, Layers};
-use keepstone::stack::{HostInput, RequestContext, Stack, Step};
+use keepstone::stack::{EarlierStack, HostInput, RequestContext, Stack, Step};
 use serde_json::{Value, json};
 
 const NOW: Now = Now::at_unix_us(1_800_000_000_000_000);
@@ -82,6 +82,7 @@ fn outcome(step: &Step) -> (u16, &'static str) {
         Step::RunCallbacks => (100, "ask"),
         Step::AskCertificate => (100, "certificate"),
         Step::Delay { .. } => (100, "wait"),
+        Step::AskIdentity(_) => (100, "identity"),
     }
 }
 
@@ -357,7 +358,10 @@ fn a_layer_that_reads_the_body_asks_the_layers_before_it_again() {
         lines[0] = "16";
         lines.join("\n")
     };
-    let earlier = || HostInput { earlier: vec![Arc::clone(&require)], ..HostInput::default() };
+    let earlier = || HostInput {
+        earlier: vec![EarlierStack { stack: Arc::clone(&require), identity: None }],
+        ..HostInput::default()
+    };
     let read = |after| {
         let (mut x, step) = validate.before_body(head(), earlier(), NOW);
         assert_eq!(outcome(&step), (100, "read"));

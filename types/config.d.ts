@@ -6,6 +6,7 @@ import type { CorsOptions } from './cors'
 import type { CsrfOptions } from './csrf'
 import type { Guard, RouteDemands } from './guard'
 import type { HeadersOptions } from './headers'
+import type { ApiKeyOptions, Identify, IdentifyOptions } from './identity'
 import type { RateLimit, RateLimitPolicy } from './limit'
 import type { Limits } from './operations'
 import type { PayloadOptions } from './payload'
@@ -59,8 +60,8 @@ export interface GuardConfig {
   readonly cors?: CorsOptions | false
   /**
    * Whether requests that change something must come from our own pages. It is on by default if
-   * `jwt.from` has a cookie, and can't be `false` then.
-   * @default {} if a token may come in a cookie, else false
+   * `jwt.from` has a cookie or `identify` is set, and can't be `false` then.
+   * @default {} if an identity may come in a cookie, else false
    */
   readonly csrf?: CsrfOptions | false
   /**
@@ -105,12 +106,38 @@ export interface GuardConfig {
    */
   readonly jwt?: JwtOptions | false
   /**
+   * API keys: the guard checks their form, and the application finds their records. `false` reads
+   * none. A request with a token and an API key is refused with 400.
+   * @default false
+   */
+  readonly apiKeys?: ApiKeyOptions | false
+  /**
+   * The user of a request that has no token and no API key: a function that reads a session of
+   * express-session, of passport or of any other kind. It is called once for a request, and not for
+   * one that an earlier layer has refused. Cookies of a session are sent by every page, so
+   * {@link GuardConfig.csrf} is on.
+   *
+   * ```ts
+   * const guard = createGuard({
+   *   identify: (req) => (req.headers['x-user'] === 'ada' ? { sub: 'ada' } : null)
+   * })
+   * ```
+   * @default false
+   */
+  readonly identify?: Identify | IdentifyOptions | false
+  /**
+   * Whether a request without an identity passes, whatever its source; takes the place of
+   * `jwt.optional`.
+   * @default { optional: false }
+   */
+  readonly authenticate?: AuthenticateOptions
+  /**
    * Whether tokens can be revoked with {@link Guard.revoke}; `false` switches the layer off. With a
    * `redis` store, all processes with its `prefix` and the same `jwt.issuer` share one list. In
    * memory, the list belongs to this guard, or to all guards with the same `store.memory.shared`
    * and `jwt.issuer`, and there are no options to set. Memcached may evict any record, so with it
    * the option must be `{ scope: 'process' }` or `false`.
-   * @default {} if `jwt` is set
+   * @default {} if `jwt`, `apiKeys` or `identify` is set
    */
   readonly revocation?: RevocationOptions | false
   /**
@@ -168,15 +195,14 @@ export interface RouteOptions extends RequestSchemas {
    */
   readonly cors?: CorsOptions | false
   /**
-   * Replaces the guard's `csrf` on these routes. If tokens may come in cookies, `false` also needs
-   * `jwt: false`.
+   * Replaces the guard's `csrf` on these routes. If an identity may come in a cookie, `false` also
+   * needs `authenticate: false`.
    */
   readonly csrf?: CsrfOptions | false
   /** Replaces the guard's rate limits on these routes; `false` limits nothing. */
   readonly rateLimit?: RateLimit | readonly RateLimit[] | false
   /**
-   * Whether a request without a token passes here. `false` reads no token, so `req.user` is not
-   * set. The guard must have `jwt`.
+   * As `authenticate`, for a guard with `jwt`.
    */
   readonly jwt?: AuthenticateOptions | false
   /**
@@ -184,6 +210,11 @@ export interface RouteOptions extends RequestSchemas {
    * demand. Requests without an identity are refused, also where the guard's `jwt` is optional.
    */
   readonly require?: RouteDemands
+  /**
+   * Whether a request without an identity passes here. `false` reads none and calls no function for
+   * one, so `req.user` is not set. The guard must have `jwt`, `apiKeys` or `identify`.
+   */
+  readonly authenticate?: AuthenticateOptions | false
   /**
    * Narrows the guard's `payload` on these routes, for the limits given here; its options for
    * schemas can be set only on the guard. `false` leaves the body to the application, while query,

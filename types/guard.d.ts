@@ -8,6 +8,7 @@ import type { CorsOptions } from './cors'
 import type { CsrfOptions } from './csrf'
 import type { GuardError } from './errors'
 import type { HeadersOptions } from './headers'
+import type { ApiKeys } from './identity'
 import type { RateLimit } from './limit'
 import type { OpenApiDocument, OpenApiGuard, OpenApiOptions } from './openapi'
 import type { HealthReport, Limits, Policy, Revoke, Tokens } from './operations'
@@ -253,7 +254,9 @@ export interface Guard {
   readonly tokens: Tokens
   /** Browser sessions: tokens in cookies. */
   readonly sessions: Sessions
-  /** Revoking tokens before they expire. */
+  /** Making and revoking API keys. */
+  readonly apiKeys: ApiKeys
+  /** Revoking tokens and other identities before they expire. */
   readonly revoke: Revoke
   /** Evaluating the policy outside of a request. */
   readonly policy: Policy

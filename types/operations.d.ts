@@ -338,7 +338,10 @@ export interface Revoke {
 
 /** Selects the issuer whose tokens are revoked. */
 export interface RevokeOptions {
-  /** An issuer by its name in `jwt`. May be left out if there is only one. */
+  /**
+   * An issuer by its name in `jwt`, `'api-key'` or `'identify'`. May be left out if there is only
+   * one.
+   */
   readonly issuer?: string
 }
 

@@ -4,6 +4,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { GuardConfig } from './config'
 import type { GuardError } from './errors'
 import type { Guard } from './guard'
+import type { RequestIdentity } from './identity'
 import type { Infer, Valid } from './schema'
 import type { Algorithm } from './token'
 
@@ -50,7 +51,9 @@ export interface RequestGuard {
    * IPv4. Empty on a Unix socket whose proxy is not trusted.
    */
   readonly client: string
-  /** The verified token, or `null`. */
+  /** The verified identity, whatever its source, or `null`. */
+  readonly identity: RequestIdentity | null
+  /** The verified token, or `null`, also for an identity that is no token. */
   readonly token: VerifiedToken | null
   /** The state, after this request, of the rate limits that apply to it. */
   readonly limits: readonly LimitState[]
@@ -129,11 +132,14 @@ export interface DecisionEvent {
   /**
    * Why a token was refused, finer than `code`: `claim_missing:aud`, `kid_unknown`; or why a
    * preflight allows nothing: `cors_origin`, `cors_method`, `cors_header`. For the operator alone:
-   * the client gets `code`. docs/reference/errors.md lists the reasons of tokens.
+   * the client gets `code`. docs/reference/errors.md lists the reasons of tokens and of other
+   * identities.
    */
   readonly reason?: string | undefined
-  /** The token's `sub`. */
+  /** The user's `sub`. */
   readonly user?: string | undefined
+  /** The source of the user, as in {@link RequestIdentity.issuer}. */
+  readonly issuer?: string | undefined
   /** The reasons that the policy returned. */
   readonly reasons: readonly string[]
   /**

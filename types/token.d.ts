@@ -494,8 +494,8 @@ export interface JwkSet {
 /** Options of {@link Guard.authenticate}. */
 export interface AuthenticateOptions {
   /**
-   * Whether a request without a token passes as anonymous, as in {@link JwtClaimsOptions.optional}.
-   * Left out: as in the guard's `jwt`.
+   * Whether a request without an identity passes as anonymous, as in
+   * {@link JwtClaimsOptions.optional}. Left out: as in the guard's `jwt`, or `false`.
    */
   readonly optional?: boolean | 'lenient'
 }

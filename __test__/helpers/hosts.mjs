@@ -95,7 +95,7 @@ async function startCheck(guard, routes) {
   const stacks = routes.map(([, , options]) => guard.securityStack(options))
   const answer = async (req, res) => {
     const { found, params } = routeOf(routes, req.method, req.url)
-    const facts = { ...factsOfServer(req, res), params, route: found === -1 ? '' : routes[found][1] }
+    const facts = { ...factsOfServer(req, res), params, route: found === -1 ? '' : routes[found][1], source: req }
     const result = await (found === -1 ? guard.check(facts) : guard.check(facts, stacks[found]))
     for (const [name, value] of result.headers) res.setHeader(name, value)
     if (!result.allowed) return res.writeHead(result.status).end(result.body ?? '')

@@ -51,10 +51,12 @@ const CONFIGS = [
       ...named, ...rules, keys: [key], jwks, rotation, from: ['header', { cookie: '__Host-t' }, { query: 't' }], dpop: 'if-bound',
       dpopNonce: { secret: SECRET, lifetime: '1m' }, optional: true, cache: { maxBytes: '1mb' }, refresh: { lifetime: '10d', idle: '1d', reuseWindow: '5s', secret: [SECRET] }
     },
-    revocation: {}, payload, policy, log: () => {}, onRefuse: () => {},
+    apiKeys: { prefix: ['acme_live', 'acme_test'], lookup: () => null, header: 'x-key', timeout: '1s', cacheFor: '10s', subject: 'lenient' },
+    identify: { claims: () => null, timeout: '1s', maxLifetime: '7d', subject: 'strict' }, revocation: {}, payload, policy, log: () => {}, onRefuse: () => {},
     sessions: { path: '/session', sameSite: 'lax', persistent: false, accessCookie: '__Host-t', refreshCookie: '__Secure-r' }
   },
   { cors: { origins: () => true }, rateLimit: { ...inFlight, tiers: { pro: { concurrent: 9 } } }, jwt: { ...named, secret: SECRET } },
+  { apiKeys: { prefix: 'acme', lookup: () => null, scheme: 'ApiKey' }, identify: () => null, authenticate: { optional: true } },
   { jwt: { ...named, preset: 'vault', staleFor: '20m' } },
   { jwt: { ...named, discovery: 'oauth' } },
   {
@@ -92,7 +94,7 @@ const CONFIGS = [
   { store: { memcached: { servers: ['127.0.0.1:1'], prefix: 'a:', timeout: '10ms', processes: 4, maxBytes: '2mb' } }, jwt: { ...named, secret: SECRET }, revocation: { scope: 'process' } }
 ]
 
-const open = createGuard({ jwt: { ...named, secret: SECRET, refresh: true, from: ['header', { cookie: '__Host-t' }] }, policy, rateLimit: [{ name: 'a', limit: 5, window: '1s' }, { name: 'b', concurrent: 5 }, { name: 't', limit: 5, window: '1s', key: 'token' }], payload: { keywords: { divisible: () => true } } })
+const open = createGuard({ apiKeys: { prefix: ['acme_live', 'acme_test'], lookup: () => null }, jwt: { ...named, secret: SECRET, refresh: true, from: ['header', { cookie: '__Host-t' }] }, policy, rateLimit: [{ name: 'a', limit: 5, window: '1s' }, { name: 'b', concurrent: 5 }, { name: 't', limit: 5, window: '1s', key: 'token' }], payload: { keywords: { divisible: () => true } } })
 const document = { openapi: '3.1.0', info: { title: 'a', version: '1' }, paths: { '/a': { get: { security: [{ key: [] }, { other: [] }], responses: { 200: { description: 'fine' } } } } }, components: { securitySchemes: { key: { type: 'apiKey', in: 'header', name: 'x-key' }, other: { type: 'apiKey', in: 'header', name: 'x-other' } } } }
 
 /** The guard that the calls below are made on. */
@@ -103,7 +105,7 @@ export const CALLS = [
   ['GuardConfig', '', (options) => createGuard(options), CONFIGS],
   ['RouteOptions', '', (options) => open.securityStack(options), [
     { cors, csrf, rateLimit: [watched, delayed, inFlight, functions], jwt: { optional: true }, payload: body, policy: { query: policy.query }, ...schemas },
-    { rateLimit: inFlight },
+    { rateLimit: inFlight, authenticate: { optional: true } },
     { require: { fresh: true, scope: ['read'], role: ['admin'], claims: { acr: ['a', true], n: 1 }, maxAge: '10m' } }
   ]],
   ['ValidateOptions', '', (options) => open.validate(options), [{ payload: body, ...schemas }]],
@@ -124,6 +126,7 @@ export const CALLS = [
   ['IssueOptions', 'options', (options) => open.tokens.issue({ sub: 'ada' }, options), [{ expiresIn: '1m', refresh: false }]],
   ['RefreshTokenOptions', 'options', async (options) => open.tokens.refresh((await open.tokens.issue({ sub: 'ada' })).refreshToken, options), [{ claims: () => {} }]],
   ['SessionStartOptions', 'options', (options) => open.sessions.start(new Headers(), { sub: 'ada' }, options), [{ persistent: false, expiresIn: '1m' }]],
+  ['NewApiKeyOptions', 'options', async (options) => open.apiKeys.create(options), [{ prefix: 'acme_test' }]],
   ['RevokeOptions', 'options', (options) => open.revoke.key('no-such-key', options), [{ issuer: named.issuer }]],
   ['ValidateJsonOptions', 'options', (options) => validateJson({ type: 'string' }, Buffer.from('"a"'), options), [{ draft: '7', registry: { 'https://example.com/a.json': schema }, formats: true }]]
 ]

@@ -14,7 +14,7 @@ const COAT: u8 = 96;
 
 /// The options of a guard: `GuardConfig` of index.d.ts. `log`, `onRefuse` and `sessions` stay in
 /// JavaScript; they are listed for error messages only.
-pub(crate) const GUARD_OPTIONS: [&str; 16] = [
+pub(crate) const GUARD_OPTIONS: [&str; 19] = [
     "profile",
     "headers",
     "cors",
@@ -25,6 +25,9 @@ pub(crate) const GUARD_OPTIONS: [&str; 16] = [
     "store",
     "rateLimit",
     "jwt",
+    "apiKeys",
+    "identify",
+    "authenticate",
     "revocation",
     "payload",
     "policy",
@@ -38,12 +41,13 @@ pub(crate) const SCHEMA_OPTIONS: [&str; 8] =
     ["body", "query", "params", "headers", "cookies", "response", "onResponse", "payload"];
 
 /// The options of one route's stack: `RouteOptions` of index.d.ts. `headers` is a schema here.
-pub(crate) const ROUTE_OPTIONS: [&str; 14] = [
+pub(crate) const ROUTE_OPTIONS: [&str; 15] = [
     "cors",
     "csrf",
     "rateLimit",
     "jwt",
     "require",
+    "authenticate",
     "payload",
     "policy",
     "body",
@@ -134,13 +138,13 @@ pub(crate) fn hosts(options: &Options<'_>) -> Result<Option<Vec<String>>, Config
 /// silently do less than requested.
 pub(crate) fn contradictions(options: &Options<'_>) -> Result<(), ConfigError> {
     let on = |key| matches!(Switch::read(options, key), Switch::On(_));
-    if on("revocation") && !on("jwt") {
+    if on("revocation") && !on("jwt") && !on("apiKeys") && !on("identify") {
         let error = ConfigError::new(
             ConfigCode::ConflictingOptions,
             options.path_of("revocation"),
-            "needs verified tokens, and there is no `jwt`",
+            "needs verified identities, and there is no `jwt`, `apiKeys` or `identify`",
         );
-        return Err(error.suggest("add `jwt`, or leave `revocation` out"));
+        return Err(error.suggest("add one of them, or leave `revocation` out"));
     }
     Ok(())
 }

@@ -114,7 +114,7 @@ impl Cors {
     /// * `requestHeaders`: the headers that a preflight may request. Default `authorization` and
     ///   `content-type`
     /// * `exposeHeaders`: response headers that pages may read, in addition to the CORS-safelisted
-    ///   ones. Default `RateLimit` and `Retry-After`, so that a page knows when to try again
+    ///   ones. Default `RateLimit` and `Retry-After`, so that a page can wait before it tries again
     /// * `maxAge`: how long a browser caches the answer to a preflight, in seconds, 0 to 86400.
     ///   Default 7200
     ///

@@ -222,7 +222,7 @@ impl Guard {
     }
 }
 
-/// The option `csrf`. It is on by default, and can't be off, if a token may come in a cookie.
+/// The option `csrf`. It is on by default, and can't be off, if an identity may come in a cookie.
 pub(crate) fn csrf(
     options: &Options<'_>,
     tokens: Option<&Tokens>,
@@ -231,7 +231,7 @@ pub(crate) fn csrf(
     match Switch::read(options, "csrf") {
         Switch::On(value) => Csrf::parse("csrf", value).map(|csrf| Some(Arc::new(csrf))),
         Switch::Off if cookies => {
-            let why = "can't be false where `jwt.from` has a cookie: any page could act in the user's name";
+            let why = "can't be false where `jwt.from` has a cookie, or `identify` may read one: any page could act in the user's name";
             Err(ConfigError::new(ConfigCode::ConflictingOptions, options.path_of("csrf"), why)
                 .suggest("list the pages that may in `csrf.origins`"))
         }

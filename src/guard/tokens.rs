@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::refresh::{self, Refresh};
 use super::{Guard, Layers, Store};
@@ -9,10 +10,13 @@ use crate::binding::ReplayCache;
 use crate::clock::Now;
 use crate::config::options::{Options, Switch};
 use crate::error::{ConfigCode, ConfigError};
+use crate::identity::{ApiKeys, IdentitySource, IdentitySources};
 use crate::remote_keys::{RemoteKeys, RemoteState};
 use crate::revocation::{Gate, RevocationConfig, Revocations, SharedRevocations};
 use crate::rotation::Rotation;
-use crate::token::{Issuer, Optionality, Signer, TokenConfig, TokenError, Verified, Verifier};
+use crate::token::{
+    Issuer, Optionality, Signer, Source, TokenConfig, TokenError, Verified, Verifier,
+};
 
 /// The requirement of a stack for a request's token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,14 +31,17 @@ pub enum TokenRequirement {
     Required,
 }
 
-/// Everything about tokens.
+/// Everything about tokens, and about the other identities.
 #[derive(Debug)]
 pub struct Tokens {
-    /// Verifies tokens.
+    /// Verifies tokens; without issuers if `jwt` is off.
     pub verifier: Verifier,
+    /// The sources of identities that are no tokens.
+    pub sources: IdentitySources,
     /// `None` if no key can sign.
     pub signer: Option<Signer>,
-    /// The revoked tokens of the first issuer, or of the issuer that signs here.
+    /// The revoked tokens of the issuer that signs here, or of the first one; of the first source
+    /// without any.
     pub revocations: RevocationList,
     /// `None` if no refresh tokens are issued.
     pub refresh: Option<Refresh>,
@@ -72,10 +79,17 @@ pub enum Known {
 }
 
 impl Tokens {
-    /// Whether a token may come in a cookie, which a browser sends with the requests of every page.
+    /// Whether an identity may come in a cookie, which a browser sends with the requests of every
+    /// page: in that of a token, or in those that `identify` reads.
     #[must_use]
     pub fn takes_cookies(&self) -> bool {
-        self.verifier.presentation().takes_cookies()
+        self.verifier.presentation().takes_cookies() || self.sources.identify.is_some()
+    }
+
+    /// Whether `jwt` is on.
+    #[must_use]
+    pub fn has_issuers(&self) -> bool {
+        self.verifier.issuers().next().is_some()
     }
 
     /// The names of query parameters that may carry a token.
@@ -279,23 +293,38 @@ impl Guard {
         options: &Options<'_>,
         layers: Layers,
     ) -> Result<TokenRequirement, ConfigError> {
+        let unset = |key: &str, what: &str| {
+            let problem = format!("must be set on the guard before a route can {what}");
+            Err(ConfigError::invalid(key, problem))
+        };
         let Some(tokens) = &self.tokens else {
             return match layers {
-                Layers::Token | Layers::Require => Err(ConfigError::invalid(
-                    "jwt",
-                    "must be set on the guard before a route can ask for a token",
-                )),
-                _ if options.has("jwt") => Err(ConfigError::invalid(
-                    "jwt",
-                    "must be set on the guard before a route can narrow it",
-                )),
+                Layers::Token | Layers::Require => unset("jwt", "ask for a token"),
+                _ if options.has("jwt") => unset("jwt", "narrow it"),
+                _ if options.has("authenticate") => {
+                    let suggestion = "set `jwt`, `apiKeys` or `identify`";
+                    Err(ConfigError::invalid(
+                        "authenticate",
+                        "has no effect on a guard without a source of identities",
+                    )
+                    .suggest(suggestion))
+                }
                 _ => Ok(TokenRequirement::Ignore),
             };
         };
-        let narrowed = match Switch::read(options, "jwt") {
+        let key = match (options.has("jwt"), options.has("authenticate")) {
+            (true, true) => return Err(said_twice()),
+            (true, false) if layers == Layers::All && !tokens.has_issuers() => {
+                let suggestion = "write `authenticate` for the identities of any source";
+                return unset("jwt", "narrow it").map_err(|error| error.suggest(suggestion));
+            }
+            (true, false) => "jwt",
+            (false, _) => "authenticate",
+        };
+        let narrowed = match Switch::read(options, key) {
             Switch::Absent => None,
             Switch::Off => return Ok(TokenRequirement::Ignore),
-            Switch::On(value) => Optionality::read(&Options::read("jwt", value, &["optional"])?)?,
+            Switch::On(value) => Optionality::read(&Options::read(key, value, &["optional"])?)?,
         };
         let optional = narrowed.unwrap_or(tokens.optional);
         Ok(match layers {
@@ -321,8 +350,18 @@ pub(super) fn tokens(
     store: &Store,
     shared_name: Option<&str>,
 ) -> Result<Option<Tokens>, ConfigError> {
-    let Switch::On(value) = Switch::read(options, "jwt") else { return Ok(None) };
-    let config = Arc::new(TokenConfig::parse("jwt", value)?);
+    let config = match Switch::read(options, "jwt") {
+        Switch::On(value) => TokenConfig::parse("jwt", value)?,
+        Switch::Absent | Switch::Off => TokenConfig::without_issuers(),
+    };
+    let reads_bearer = config.presentation.sources().contains(&Source::Header);
+    let sources = IdentitySources::parse(options, reads_bearer)?;
+    let optional = optionality(options, &config, &sources)?;
+    if config.issuers().next().is_none() && sources.is_empty() {
+        return Ok(None);
+    }
+    check_key_header(&config, &sources)?;
+    let config = Arc::new(config);
     let proofs = match store {
         Store::Memory(_) => ReplayCache::local(),
         Store::Shared(store) => ReplayCache::shared(store),
@@ -343,19 +382,16 @@ pub(super) fn tokens(
             Some(RevocationConfig::parse("revocation", value, connector.is_some())?)
         }
     };
-    let list_of = |issuer: &Issuer| {
-        let (lifetime, name) = (issuer.max_lifetime(), issuer.name());
-        match (&revocation, connector, shared_name) {
-            (None, ..) => RevocationList::Off,
-            (Some(revocation), Some(connector), _) => {
-                let list = SharedRevocations::shared(connector, *revocation, lifetime, name);
-                RevocationList::Shared(Arc::new(list))
-            }
-            (Some(_), _, Some(shared)) => {
-                RevocationList::Local(Revocations::shared(lifetime, shared, name))
-            }
-            (Some(_), _, None) => RevocationList::Local(Arc::new(Revocations::new(lifetime))),
+    let list_of = |name: &str, lifetime: Duration| match (&revocation, connector, shared_name) {
+        (None, ..) => RevocationList::Off,
+        (Some(revocation), Some(connector), _) => {
+            let list = SharedRevocations::shared(connector, *revocation, lifetime, name);
+            RevocationList::Shared(Arc::new(list))
         }
+        (Some(_), _, Some(shared)) => {
+            RevocationList::Local(Revocations::shared(lifetime, shared, name))
+        }
+        (Some(_), _, None) => RevocationList::Local(Arc::new(Revocations::new(lifetime))),
     };
     let signer = Signer::new(Arc::clone(&config));
     let rotating = config.issuers().filter(|issuer| issuer.rotation().is_some());
@@ -369,16 +405,22 @@ pub(super) fn tokens(
             .suggest("let one issuer sign here: give the others public keys"));
         }
     }
+    // An API key or a session may live for years: its revocations are kept as long as any.
+    let kept = config
+        .issuers()
+        .map(|issuer| (issuer.name(), issuer.max_lifetime()))
+        .chain(sources.iter().map(|source| (source.issuer(), sources.max_lifetime(source))));
     let own = signer.as_ref().map(Signer::issuer).or_else(|| config.issuers().next());
-    let own: Arc<str> = Arc::from(own.map_or("", Issuer::name));
+    let first = sources.iter().next().map_or("", IdentitySource::issuer);
+    let own: Arc<str> = Arc::from(own.map_or(first, Issuer::name));
     let mut revocations = RevocationList::Off;
     let mut others = Vec::new();
-    for issuer in config.issuers() {
-        let list = list_of(issuer);
-        if *issuer.name() == *own {
+    for (name, lifetime) in kept {
+        let list = list_of(name, lifetime);
+        if *name == *own {
             revocations = list;
         } else {
-            others.push((Arc::from(issuer.name()), list));
+            others.push((Arc::from(name), list));
         }
     }
     let refresh = match config.refresh {
@@ -390,7 +432,8 @@ pub(super) fn tokens(
         }
     };
     let tokens = Tokens {
-        optional: config.optional,
+        optional,
+        sources,
         signer,
         verifier: Verifier::new(config),
         revocations,
@@ -406,4 +449,42 @@ pub(super) fn tokens(
         rotation.open("jwt.rotation.storage", Now::read())?;
     }
     Ok(Some(tokens))
+}
+
+/// One header holds a token or an API key.
+fn check_key_header(config: &TokenConfig, sources: &IdentitySources) -> Result<(), ConfigError> {
+    if let Some(header) = sources.api_keys.as_ref().and_then(ApiKeys::header)
+        && config.presentation.is_named_header(header)
+    {
+        let why = "is a header that `jwt.from` reads tokens from";
+        return Err(ConfigError::new(ConfigCode::ConflictingOptions, "apiKeys.header", why)
+            .suggest("give each of them a header of its own"));
+    }
+    Ok(())
+}
+
+/// Whether a request without an identity passes, unless its route decides otherwise.
+fn optionality(
+    options: &Options<'_>,
+    config: &TokenConfig,
+    sources: &IdentitySources,
+) -> Result<Optionality, ConfigError> {
+    let Some(value) = options.get("authenticate") else { return Ok(config.optional) };
+    if config.issuers().next().is_none() && sources.is_empty() {
+        let why = "needs a source of identities, and there is none";
+        return Err(ConfigError::new(ConfigCode::ConflictingOptions, "authenticate", why)
+            .suggest("set `jwt`, `apiKeys` or `identify`, or leave it out"));
+    }
+    let given = Optionality::read(&Options::read("authenticate", value, &["optional"])?)?;
+    if given.is_some() && options.get("jwt").is_some_and(|jwt| jwt.get("optional").is_some()) {
+        return Err(said_twice());
+    }
+    Ok(given.unwrap_or(config.optional))
+}
+
+/// `jwt` and `authenticate` are about one thing.
+fn said_twice() -> ConfigError {
+    let why = "says whether an identity is needed, and `jwt` says it as well";
+    ConfigError::new(ConfigCode::ConflictingOptions, "authenticate", why)
+        .suggest("leave one of the two out")
 }

@@ -10,19 +10,23 @@
 //! A request that waits for a shared store is answered by its ticket alone, a number.
 //!
 //! - 0: `0` pass, `1` read the body, `2` refuse, `3` answer a preflight, `4` call the application's
-//!   key and cost functions, `6` wait, `7` read the connection's certificate
+//!   key and cost functions, `6` wait, `7` read the connection's certificate, `8` call the
+//!   application's function for the identity
 //! - 1, 2, 3: status, code and problem+json text of a refusal
 //! - 4: the most bytes of the body to read, and after a blank `form` or `json` and its content
 //!   coding unless it is plain JSON; milliseconds to wait; for a refusal by a rate limit, its name;
-//!   for another refusal, U+001F and its reason
+//!   for another refusal, U+001F and its reason; for an identity its source, the milliseconds to
+//!   wait for it, and for an API key the milliseconds to keep its record and the digest, separated
+//!   by blanks
 //! - 5: `1` if the body was checked and may be parsed as JSON, `2` if line 14 has it: it was a
 //!   form, or a sanitizer has changed it
 //! - 6: `1` if the request came over TLS
 //! - 7: response headers: names and values in turn, separated by U+001F
 //! - 8: the response header `RateLimit`: the other headers are usually those of the previous
 //!   request, this one never
-//! - 9, 10: verified claims, an object; the token, `[jti, exp, iat, kid, alg]`, and if it is bound
-//!   `dpop`, `mtls` or `dpop+mtls`, and the mark of its proof
+//! - 9, 10: verified claims, an object; the identity, `[jti, exp, iat, kid, alg, issuer]`, where a
+//!   missing time is 0 and `alg` null for an identity that is no JWT, and if it is bound `dpop`,
+//!   `mtls` or `dpop+mtls`, and the mark of its proof
 //! - 11: client address
 //! - 12, 13: limits, `[[name, limit, remaining, reset, number]]`, each shadow limit with a final
 //!   `0` or `1`: whether it would have refused; reasons of the policy, a list
@@ -33,7 +37,10 @@
 //!   present only with a receipt
 
 use std::net::IpAddr;
+use std::time::Duration;
 
+use crate::identity::IdentityAsk;
+use crate::keys::algorithm::Algorithm;
 use crate::limit::push_number;
 use crate::payload::{Checked, Format, Reading};
 use crate::refusal::Refusal;
@@ -62,7 +69,7 @@ const LINES: [&[&str]; 17] = [
     &["STATUS"],
     &["CODE"],
     &["PROBLEM"],
-    &["READING", "WAIT_MS", "CAUSE"],
+    &["READING", "WAIT_MS", "CAUSE", "ASK"],
     &["HAS_BODY"],
     &["SECURE"],
     &["HEADERS"],
@@ -92,6 +99,7 @@ pub(crate) fn open(ctx: &RequestContext, step: &Step) -> String {
         Step::AskStore(_) => ('2', None),
         Step::Delay { .. } => ('6', None),
         Step::AskCertificate => ('7', None),
+        Step::AskIdentity(_) => ('8', None),
     };
     out.push(kind);
     out.push('\n');
@@ -110,6 +118,7 @@ pub(crate) fn open(ctx: &RequestContext, step: &Step) -> String {
     match step {
         Step::ReadBody { max_bytes, reading } => push_reading(&mut out, *max_bytes, *reading),
         Step::Delay { ms } => push_number(&mut out, *ms),
+        Step::AskIdentity(ask) => push_ask(&mut out, ask),
         Step::Preflight { .. } => {
             if let Some(denied) = ctx.cors_denied {
                 out.push(SEPARATOR);
@@ -153,7 +162,8 @@ pub(crate) fn open(ctx: &RequestContext, step: &Step) -> String {
         list(&mut out, |token| {
             token.string_or_null(identity.id.as_deref());
             token.number(identity.expires_at).number(identity.issued_at);
-            token.string_or_null(identity.key_id.as_deref()).string(identity.alg.name());
+            token.string_or_null(identity.key_id.as_deref());
+            token.string_or_null(identity.alg.map(Algorithm::name)).string(&identity.issuer);
             if let Some(confirmation) = &identity.confirmation {
                 token.string(confirmation.name()).string_or_null(ctx.proof_mark.as_deref());
             }
@@ -234,6 +244,19 @@ fn push_reading(out: &mut String, max_bytes: u64, reading: Reading) {
     if let Some(coding) = reading.coding {
         out.push(' ');
         out.push_str(coding.name());
+    }
+}
+
+fn push_ask(out: &mut String, ask: &IdentityAsk) {
+    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    out.push_str(ask.source.issuer());
+    out.push(' ');
+    push_number(out, ms(ask.timeout));
+    if let Some((digest, cache_for)) = &ask.key {
+        out.push(' ');
+        push_number(out, ms(*cache_for));
+        out.push(' ');
+        out.push_str(digest);
     }
 }
 

@@ -25,6 +25,12 @@ export declare function resumeWithCallbacks(ticket: number, keys: string): strin
 export declare function resumeWithCertificate(ticket: number, fingerprint?: string | undefined | null): string | number
 
 /**
+ * Continues with a request whose identity the application was asked for: `json` is the result of
+ * its function, `undefined` if it found no user. `failure` is `timeout` if no result came in time.
+ */
+export declare function resumeWithIdentity(ticket: number, json?: string | undefined | null, failure?: string | undefined | null): string | number
+
+/**
  * Continues with a request whose body was read. The usual answer is `undefined`: the request passes
  * without changes.
  */

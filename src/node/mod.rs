@@ -14,6 +14,7 @@
 )]
 
 mod answer;
+pub mod api_keys;
 mod background;
 pub mod call;
 pub mod clients;

@@ -8,10 +8,11 @@ use super::answer::{self, DecideOutput};
 use super::completions;
 use super::registry::{self, PendingEntry, SuspendedRequest};
 use crate::clock::Now;
+use crate::identity::{HostIdentity, IdentityAnswer, IdentitySource};
 use crate::limit::Reservation;
 use crate::payload::{BodyError, Reply};
 use crate::refusal::Refusal;
-use crate::stack::{CallbackResults, HostInput, RequestContext, Step, StoreAsk};
+use crate::stack::{CallbackResults, EarlierStack, HostInput, RequestContext, Step, StoreAsk};
 
 /// Decides a request up to its body.
 /// `stack` is a stack's number, `head` the head in the format of `src/request/mod.rs`, `extras`
@@ -49,6 +50,27 @@ pub(super) fn resume_with_certificate(ticket: u64, fingerprint: Option<String>) 
     let shown = fingerprint.as_deref();
     let step =
         waiting.mounted.stack.resume_with_certificate(&mut waiting.exchange, shown, Now::read());
+    answer_for(waiting, step)
+}
+
+/// Continues with a request whose identity the application was asked for: `json` is the result of
+/// its function, if there is one. `failure` is `timeout` if none came in time.
+pub(super) fn resume_with_identity(
+    ticket: u64,
+    json: Option<String>,
+    failure: Option<String>,
+) -> DecideOutput {
+    let Some(mut waiting) = registry::take_request(ticket) else {
+        return refused(unreadable());
+    };
+    let answer = match (json, failure.as_deref()) {
+        (Some(json), None) => IdentityAnswer::Found(json),
+        (None, None) => IdentityAnswer::Nobody,
+        (None, Some("timeout")) => IdentityAnswer::Timeout,
+        _ => return refused(unreadable()),
+    };
+    let step =
+        waiting.mounted.stack.resume_with_identity(&mut waiting.exchange, answer, Now::read());
     answer_for(waiting, step)
 }
 
@@ -222,8 +244,7 @@ fn read_extras(json: Option<&str>) -> Result<HostInput, Refusal> {
     };
     let earlier = match given.remove("earlier") {
         Some(Value::Array(stacks)) => {
-            let stacks = stacks.iter().map(|stack| registry::stack(stack.as_u64()?));
-            match stacks.collect::<Option<Vec<_>>>() {
+            match stacks.into_iter().map(earlier_stack).collect::<Option<Vec<_>>>() {
                 Some(stacks) => stacks,
                 None => return Err(closed()),
             }
@@ -243,6 +264,20 @@ fn read_extras(json: Option<&str>) -> Result<HostInput, Refusal> {
         waited,
         anonymous,
     })
+}
+
+/// An earlier stack: its number, or `[number, source, json]` with the identity that it got from a
+/// function of the application.
+fn earlier_stack(value: Value) -> Option<EarlierStack> {
+    match value {
+        Value::Array(parts) => {
+            let [number, source, json] = parts.as_slice() else { return None };
+            let source = IdentitySource::of_issuer(source.as_str()?)?;
+            let identity = Some(HostIdentity { source, json: json.as_str()?.to_owned() });
+            Some(EarlierStack { stack: registry::stack(number.as_u64()?)?, identity })
+        }
+        number => Some(EarlierStack { stack: registry::stack(number.as_u64()?)?, identity: None }),
+    }
 }
 
 /// A route parameter: Express 5 gives a list of segments for a wildcard, and `app.param` of the

@@ -6,20 +6,21 @@ use napi_derive::napi;
 use serde_json::Value;
 
 use super::guard::{ErrorPayload, guard_of, later, write};
-use super::tokens::tokens_of;
+use super::tokens::{identities_of, tokens_of};
 use crate::clock::Now;
 use crate::guard::{RevocationList, Tokens};
+use crate::identity::IdentitySource;
 use crate::revocation::{Revocations, SharedRevocations};
 use crate::stack::StoreAnswer;
 use crate::store::{Reply, StoreError};
-use crate::token::{name_misuse, token_or_jti_misuse};
+use crate::token::{Fingerprint, name_misuse, token_or_jti_misuse};
 
 /// The issuer whose tokens are revoked: a `jti`, subject, session or key name is unique only within
 /// one issuer. Without a name it is the only issuer.
 fn named(tokens: &Tokens, name: Option<&str>) -> Result<Arc<str>, ErrorPayload> {
     let why = match name {
         None => {
-            "`options.issuer` must be given, since the guard has several issuers: write { issuer: 'https://id.example.com' }"
+            "`options.issuer` must be given, since the guard has several issuers: write { issuer: 'https://id.example.com' }, or 'identify' or 'api-key' for identities that are no tokens"
         }
         Some(_) => "`options.issuer` is no issuer of this guard; write it as `jwt` has it",
     };
@@ -57,7 +58,7 @@ fn revoke<T>(
         Ok(opened) => opened,
         Err(error) => return write(Err(error)),
     };
-    let tokens = match tokens_of(&opened) {
+    let tokens = match identities_of(&opened) {
         Ok(tokens) => tokens,
         Err(error) => return write(Err(error)),
     };
@@ -94,6 +95,9 @@ pub fn revoke_token(
 ) -> String {
     let find = |tokens: &Tokens, now: Now| {
         fits("token", token_or_jti_misuse(&token_or_jti))?;
+        if tokens.sources.api_keys.as_ref().is_some_and(|keys| keys.has_prefix(&token_or_jti)) {
+            fits("token", Some("is an API key: write guard.apiKeys.revoke(key)"))?;
+        }
         let revocable = tokens.verifier.revocable(&token_or_jti, now)?;
         let issuer = match (revocable.issuer, issuer) {
             (Some(own), Some(name)) if *own != *name => {
@@ -114,6 +118,26 @@ pub fn revoke_token(
         },
         |_, list, (fingerprint, until), now, reply| {
             Ok(list.revoke_fingerprint(fingerprint, until, now, reply)?)
+        },
+    )
+}
+
+/// Revokes an API key by the key itself, its digest or its id.
+#[napi(catch_unwind)]
+pub fn api_key_revoke(guard: f64, key: String) -> String {
+    let find = |tokens: &Tokens, _| {
+        let id = super::api_keys::keys_of(tokens)?.id_of(&key);
+        let why = "must be an API key of this guard, its digest or its id";
+        fits("key", id.is_none().then_some(why))?;
+        let id = Fingerprint::of_jti(&id.unwrap_or_default());
+        Ok((Arc::from(IdentitySource::ApiKey.issuer()), id))
+    };
+    revoke(
+        guard,
+        find,
+        |_, list, fingerprint, now| Ok(list.revoke_fingerprint(fingerprint, None, now)?),
+        |_, list, fingerprint, now, reply| {
+            Ok(list.revoke_fingerprint(fingerprint, None, now, reply)?)
         },
     )
 }

@@ -25,6 +25,17 @@ pub(super) fn tokens_of(opened: &Guard) -> Result<&Tokens, ErrorPayload> {
             "`jwt` must be set on the guard to work with tokens",
         )
     };
+    opened.tokens.as_ref().filter(|tokens| tokens.has_issuers()).ok_or_else(error)
+}
+
+/// The identities of a guard, whatever their source.
+pub(super) fn identities_of(opened: &Guard) -> Result<&Tokens, ErrorPayload> {
+    let error = || {
+        ErrorPayload::new(
+            "ERR_MISSING_OPTION",
+            "`jwt`, `apiKeys` or `identify` must be set on the guard to revoke anything",
+        )
+    };
     opened.tokens.as_ref().ok_or_else(error)
 }
 

@@ -79,6 +79,7 @@ impl Api {
             tokens: guard
                 .tokens
                 .as_ref()
+                .filter(|tokens| tokens.has_issuers())
                 .map(|tokens| tokens.query_names().map(str::to_owned).collect()),
             read: Vec::new(),
             routes: Vec::new(),

@@ -9,7 +9,7 @@
 //! | `query` | name to list of values |
 //! | `headers` | lower-case name to value; without credentials; repeated ones joined with `, ` |
 //! | `user` | the verified claims, or null |
-//! | `token` | `{ jti, exp, alg, kid }` of the verified token, or null |
+//! | `token` | `{ issuer, jti, exp, alg, kid }` of the verified identity, or null |
 //! | `client` | `{ ip }` |
 //! | `rate` | `{ limit, remaining, reset }`, if a limit was consulted |
 //! | `time` | `{ now_ns }`, the request's instant |
@@ -43,6 +43,8 @@ pub enum QueryPart<'a> {
 /// The parts of a verified token that a policy may read.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TokenView<'a> {
+    /// Its issuer as configured, or the name of its source if it is no token.
+    pub issuer: Option<&'a str>,
     /// The token's id.
     pub jti: Option<&'a str>,
     /// The expiry, in seconds since the Unix epoch.
@@ -317,7 +319,7 @@ impl InputPlan {
                     out.maybe(parts.user, |out, claims| write_user(claims, members, out));
                 }
                 Field::Token => out.maybe(parts.token, |out, token| {
-                    for text in [token.jti, token.alg, token.kid] {
+                    for text in [token.issuer, token.jti, token.alg, token.kid] {
                         out.maybe(text, Writer::text);
                     }
                     out.maybe(token.exp, Writer::number);
@@ -541,7 +543,9 @@ fn user(
 
 fn token_value(token: TokenView<'_>, budget: &mut Budget) -> Result<Value, InputError> {
     let mut value = BTreeMap::new();
-    for (name, text) in [("jti", token.jti), ("alg", token.alg), ("kid", token.kid)] {
+    let texts =
+        [("issuer", token.issuer), ("jti", token.jti), ("alg", token.alg), ("kid", token.kid)];
+    for (name, text) in texts {
         if let Some(text) = text {
             value.insert(Value::from(name), budget.text(text)?);
         }

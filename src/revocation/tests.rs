@@ -36,7 +36,7 @@ fn token(jti: &str) -> Verified {
         issued_at: NOW_S,
         expires_at: NOW_S + 900,
         key_id: Some(Arc::from("k1")),
-        alg: Algorithm::Es256,
+        alg: Some(Algorithm::Es256),
         confirmation: None,
         fingerprint: Fingerprint::of_jti(jti),
     }

@@ -269,8 +269,10 @@ fn required(
     let conflict = |why| Err(ConfigError::new(ConfigCode::ConflictingOptions, "require", why));
     match token {
         TokenRequirement::Ignore => conflict("asks for an identity, and these routes read none"),
-        TokenRequirement::Optional | TokenRequirement::Lenient if options.has("jwt") => {
-            conflict("asks for an identity, and `jwt.optional` lets requests without one pass")
+        TokenRequirement::Optional | TokenRequirement::Lenient
+            if options.has("jwt") || options.has("authenticate") =>
+        {
+            conflict("asks for an identity, and `optional` lets requests without one pass")
         }
         _ => Ok(TokenRequirement::Required),
     }

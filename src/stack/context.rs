@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::binding::Proof;
 use crate::clock::Now;
 use crate::cors::CorsError;
+use crate::identity::{HostIdentity, IdentityAsk};
 use crate::limit::{DelaySlot, Limiter, Pending, Reservation};
 use crate::payload::{Checked, Format, Reading};
 use crate::quota::{CommandResult, StoreCommand};
@@ -39,11 +40,20 @@ pub struct HostInput {
     pub proofs: Vec<String>,
     /// Earlier stacks that have let this request pass: after a wait here, their checks are
     /// repeated.
-    pub earlier: Vec<Arc<Stack>>,
+    pub earlier: Vec<EarlierStack>,
     /// Whether the request has waited since those checks.
     pub waited: bool,
     /// Whether no earlier layer has found a user.
     pub anonymous: bool,
+}
+
+/// A stack that has let the request pass.
+#[derive(Debug)]
+pub struct EarlierStack {
+    /// The stack.
+    pub stack: Arc<Stack>,
+    /// The identity that it got from a function of the application.
+    pub identity: Option<HostIdentity>,
 }
 
 /// The results of the application's own functions for one limit.
@@ -80,6 +90,9 @@ pub enum Step {
     /// Read the certificate of the connection, and come back with
     /// [`Stack::resume_with_certificate`].
     AskCertificate,
+    /// Call a function of the application for the identity, and come back with
+    /// [`Stack::resume_with_identity`].
+    AskIdentity(IdentityAsk),
     /// Ask the shared store, and come back with [`Stack::resume_with_store`].
     AskStore(StoreAsk),
     /// A CORS preflight: answer with this status and no body.
@@ -136,12 +149,14 @@ impl StoreAnswer {
     }
 }
 
-/// The reason for which a request is suspended: a shared store, an issuer, or the certificate of
-/// its connection.
+/// The reason for which a request is suspended: a shared store, an issuer, the application, or the
+/// certificate of its connection.
 #[derive(Debug)]
 pub enum Suspension {
     /// Layer 4: whether the client has the certificate that the token is bound to.
     Certificate(PendingIdentity),
+    /// Layer 4: a function of the application is asked for the identity.
+    Identity(IdentityAsk),
     /// Layer 5, for this token: its identity is not exposed before.
     Revocations(PendingIdentity),
     /// After layer 6: whether the proof was used before.
@@ -167,7 +182,7 @@ pub enum RecheckPoint {
     Body,
 }
 
-/// A token that is valid by itself, but not yet verified for this request.
+/// A token, or another identity, that is valid by itself, but not yet verified for this request.
 #[derive(Debug)]
 pub struct PendingIdentity {
     /// Its claims.
@@ -195,8 +210,10 @@ pub struct RequestContext {
     pub extras: HostInput,
     /// Response headers so far.
     pub headers: Vec<(&'static str, Cow<'static, str>)>,
-    /// Its identity, once a token was verified.
+    /// Its identity, once it was verified.
     pub identity: Option<Arc<Verified>>,
+    /// The result of the application's function that the identity was made of.
+    pub host_identity: Option<HostIdentity>,
     /// The proof of its token, until it is used up.
     pub proof: Option<Box<Proof>>,
     /// A mark of the accepted proof, for later layers: [`HostInput::proofs`] returns it.
@@ -240,6 +257,7 @@ impl RequestContext {
             extras,
             headers: Vec::new(),
             identity: None,
+            host_identity: None,
             proof: None,
             proof_mark: None,
             unlimited: false,

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use super::Stack;
+use super::sources::{Credential, ask_key, credential_of, revoked_refusal};
 use crate::binding::{
     ClockRollback, Freshness, Nonces, Proof, ProofError, ProofRequest, ProofUrl, ReplayStep,
     Thumbprint, Use, read_proof,
@@ -56,23 +57,22 @@ impl Stack {
     ) -> Result<Option<Step>, Refusal> {
         // Without verification a token proves nothing: every client can write `Bearer x`.
         let tokens = self.guard.tokens.as_ref().filter(|_| self.token != TokenRequirement::Ignore);
-        let found = tokens.map(|tokens| (tokens, tokens.verifier.presentation().find(request)));
+        let found = tokens.map(|tokens| (tokens, credential_of(tokens, request)));
         let csrf = if request.is_handshake() { &self.handshake_csrf } else { &self.csrf };
         if let Some(csrf) = csrf {
-            // A cross-site page cannot set `Authorization`, so a token there rules out CSRF.
-            let is_header_token = matches!(&found, Some((_, Ok(Some(found)))) if found.in_header)
-                || self.is_cors_alone() && self.has_token_in_header(request);
-            if !is_header_token && !self.admits_handshake(request, ctx) {
+            // A cross-site page cannot set `Authorization` or the header of API keys, so a
+            // credential there rules out CSRF.
+            let is_in_header = matches!(&found, Some((_, Ok(found))) if found.is_in_header())
+                || self.is_cors_alone() && self.has_credential_in_header(request);
+            if !is_in_header && !self.admits_handshake(request, ctx) {
                 csrf.check(request, self.carries_ambient_credential(request))?;
             }
         }
         let Some((tokens, found)) = found else { return Ok(None) };
-        let scheme = tokens.verifier.presentation().scheme();
-        let Some(found) = found.map_err(|denial| denial.to_refusal_by(scheme))? else {
-            return match self.token {
-                TokenRequirement::Required => Err(TokenError::Missing.to_refusal_by(scheme)),
-                _ => Ok(None),
-            };
+        let found = match found? {
+            Credential::Token(found) => found,
+            Credential::ApiKey(key) => return ask_key(tokens, key, ctx).map(Some),
+            Credential::None => return self.ask_identify(tokens, ctx),
         };
         let deny = |denial: TokenError| denial.to_refusal_by(found.scheme);
         let judged = match asking {
@@ -135,11 +135,10 @@ impl Stack {
         self.cors.is_some() && !self.clients
     }
 
-    fn has_token_in_header(&self, request: &Request) -> bool {
-        self.guard.tokens.as_ref().is_some_and(|tokens| {
-            let found = tokens.verifier.presentation().find(request);
-            matches!(found, Ok(Some(found)) if found.in_header)
-        })
+    fn has_credential_in_header(&self, request: &Request) -> bool {
+        self.guard.tokens.as_ref().is_some_and(
+            |tokens| matches!(credential_of(tokens, request), Ok(found) if found.is_in_header()),
+        )
     }
 
     /// Whether the request carries a credential that its sender did not add.
@@ -155,6 +154,18 @@ impl Stack {
             .is_some_and(|tokens| tokens.verifier.presentation().has_named_header(request))
     }
 
+    /// Whether `identify` may find a password that the browser added by itself: once its user has
+    /// typed it, the browser sends it with the requests of every page.
+    fn has_browser_login(&self, request: &Request) -> bool {
+        let is_asked = self.guard.tokens.as_ref().is_some_and(|tokens| {
+            tokens.sources.identify.is_some() && self.token != TokenRequirement::Ignore
+        });
+        let scheme = || request.header("authorization").and_then(|value| value.split(' ').next());
+        let is_by_browser =
+            |scheme: &str| BROWSER_SCHEMES.iter().any(|known| scheme.eq_ignore_ascii_case(known));
+        is_asked && scheme().is_some_and(is_by_browser)
+    }
+
     /// Whether the CORS decision in force allows the page that opens a socket to use this API in
     /// this way.
     fn admits_handshake(&self, request: &Request, ctx: &RequestContext) -> bool {
@@ -162,9 +173,10 @@ impl Stack {
             // That decision is about cookies, not about a header of a proxy.
             return request.is_handshake()
                 && ctx.extras.admitted
-                && !self.has_named_header(request);
+                && !self.has_named_header(request)
+                && !self.has_browser_login(request);
         }
-        let ambient = self.carries_ambient_credential(request);
+        let ambient = self.carries_ambient_credential(request) || self.has_browser_login(request);
         let admits = |cors: &Cors| {
             cors.admits_handshake(request.header("origin"), ambient, ctx.extras.origin)
         };
@@ -186,12 +198,12 @@ impl Stack {
         let key = match (key, found.scheme) {
             (Some(key), Scheme::Dpop) => key,
             // With `off`, the scheme is not even supported.
-            (Some(_), Scheme::Bearer) => return deny(TokenError::Bound),
+            (Some(_), _) => return deny(TokenError::Bound),
             (None, Scheme::Dpop) => return deny(TokenError::Unbound),
-            (None, Scheme::Bearer) if presentation.dpop == DpopMode::Required => {
+            (None, _) if presentation.dpop == DpopMode::Required => {
                 return deny(TokenError::Unbound);
             }
-            (None, Scheme::Bearer) => return Ok(None),
+            (None, _) => return Ok(None),
         };
         // The client chooses `Host`, and the proof is checked against it.
         self.guard.check_host(request)?;
@@ -252,7 +264,7 @@ impl Stack {
     }
 
     // 5
-    fn ask_revocations(
+    pub(super) fn ask_revocations(
         &self,
         ctx: &mut RequestContext,
         candidate: PendingIdentity,
@@ -281,7 +293,7 @@ impl Stack {
                 self.clear_cookies(ctx);
                 return Ok(());
             }
-            checked => checked.map_err(|denial| denial.to_refusal_by(scheme))?,
+            checked => checked.map_err(|denial| revoked_refusal(&verified, &denial, scheme))?,
         }
         if let Some(proof) = proof {
             let mark = tokens.proofs.mark(&proof.id);
@@ -405,6 +417,9 @@ fn earliest_proof_time(made_us: u64, given_us: u64, is_agreed: bool, now: Now) -
     let is_too_late = is_agreed && given_us > made_us.saturating_add(WHOLE_SECOND_US);
     if given_us > now.unix_us || is_too_late { made_us } else { made_us.max(given_us) }
 }
+
+/// The schemes of `Authorization` that browsers fill in by themselves.
+const BROWSER_SCHEMES: [&str; 4] = ["basic", "digest", "negotiate", "ntlm"];
 
 /// Most clients write `iat` in whole seconds, rounded down.
 const WHOLE_SECOND_US: u64 = 1_000_000;

@@ -4,7 +4,8 @@
 //!  before the body    1  headers go on          every refusal carries them
 //!                     2  CORS                   its headers too; a preflight is answered here
 //!                     3  path and host          one canonical path for all; lists of clients
-//!                     4  CSRF, identity         token: signature, claims, its binding; all local
+//!                     4  CSRF, identity         token: signature, claims, its binding; all local;
+//!                                               else an API key, else the function `identify`
 //!                     5  revocation             local; then the requirements of the route
 //!                     6  rate limits            all limits of this request at once, or none is
 //!                                               charged; the proof of a request that they admit
@@ -23,14 +24,16 @@
 //!
 //! A layer refuses with `Err(Refusal)`. Otherwise a request must pass every layer.
 //!
-//! A request may wait: for its turn at a limit, for its body, for a store, for an issuer. Token and
-//! client are checked again after the wait, where layers 7 and 9 begin: see `recheck.rs`.
+//! A request may wait: for its turn at a limit, for its body, for a store, for an issuer, for a
+//! function of the application. Identity and client are checked again after the wait, where layers
+//! 7 and 9 begin: see `recheck.rs`.
 
 mod build;
 mod context;
 mod identity;
 mod limits;
 mod recheck;
+mod sources;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -42,7 +45,9 @@ use crate::cors::{Cors, CorsKind, CorsRequest};
 use crate::csrf::Csrf;
 use crate::guard::{Callback, Guard, TokenRequirement};
 use crate::headers::HeaderSet;
+use crate::identity::IdentityAnswer;
 use crate::json::Limits;
+use crate::keys::algorithm::Algorithm;
 use crate::limit::{LimitError, ReloadableLimiter};
 use crate::payload::{BodyError, Checked, Parts, PayloadConfig, Responses, Schemas};
 use crate::policy::{InputParts, Outcome, QueryId, QueryPart, RateView, TokenView};
@@ -54,8 +59,8 @@ use crate::token::Requirements;
 use limits::{not_counted, not_counted_by};
 
 pub use context::{
-    CallbackResults, HostInput, LimitView, PendingIdentity, RecheckPoint, RequestContext, Step,
-    StoreAnswer, StoreAsk, Suspension,
+    CallbackResults, EarlierStack, HostInput, LimitView, PendingIdentity, RecheckPoint,
+    RequestContext, Step, StoreAnswer, StoreAsk, Suspension,
 };
 
 /// One stack: the layers that run, narrowed for one route. Built by [`Guard::stack`].
@@ -131,6 +136,19 @@ impl Stack {
     ) -> Step {
         ctx.now = now;
         let step = self.check_certificate(ctx, fingerprint);
+        step.and_then(|step| self.go_on(ctx, step)).unwrap_or_else(|refusal| self.refuse(refusal))
+    }
+
+    /// Continues with the result of the application's function for the identity.
+    #[must_use]
+    pub fn resume_with_identity(
+        &self,
+        ctx: &mut RequestContext,
+        answer: IdentityAnswer,
+        now: Now,
+    ) -> Step {
+        ctx.now = now;
+        let step = self.identity_answered(ctx, answer);
         step.and_then(|step| self.go_on(ctx, step)).unwrap_or_else(|refusal| self.refuse(refusal))
     }
 
@@ -376,11 +394,14 @@ impl Stack {
         self.guard.policy.as_ref().is_some_and(crate::policy::PolicySet::reads_body)
     }
 
-    /// The headers of a request without those that contain a token.
+    /// The headers of a request without those that contain a token or an API key.
     fn headers_for_policy<'r>(&self, request: &'r Request) -> Vec<(&'r str, &'r str)> {
         let tokens = self.guard.tokens.as_ref();
         let is_secret = |name: &str| {
-            tokens.is_some_and(|tokens| tokens.verifier.presentation().is_named_header(name))
+            tokens.is_some_and(|tokens| {
+                tokens.verifier.presentation().is_named_header(name)
+                    || tokens.sources.is_key_header(name)
+            })
         };
         request.headers().filter(|(name, _)| !is_secret(name)).collect()
     }
@@ -417,9 +438,10 @@ impl Stack {
             headers: &headers,
             user: identity.map(|verified| verified.claims.map()),
             token: identity.map(|verified| TokenView {
+                issuer: Some(&verified.issuer),
                 jti: verified.id.as_deref(),
-                exp: Some(verified.expires_at),
-                alg: Some(verified.alg.name()),
+                exp: Some(verified.expires_at).filter(|at| *at != 0),
+                alg: verified.alg.map(Algorithm::name),
                 kid: verified.key_id.as_deref(),
             }),
             client_ip: client.as_deref().unwrap_or_default(),

@@ -13,9 +13,11 @@
 //!    check is never older than that when the handler runs, and a request that has not waited pays
 //!    for one comparison.
 //! 4. Everything that time can change is checked: the lists of clients, the token (its times, its
-//!    key, the keys of its issuer), revocations, the route's requirements, and a policy that reads
-//!    the time. The rest is not: host, path, CSRF, proof, certificate. Limits have counted the
-//!    request, and an admitted request stays admitted.
+//!    key, the keys of its issuer), the times of an identity that is no token, revocations, the
+//!    route's requirements, and a policy that reads the time. The application's functions are not
+//!    called again: an application that ends a session or deletes a key revokes it as well. The
+//!    rest is not checked: host, path, CSRF, proof, certificate. Limits have counted the request,
+//!    and an admitted request stays admitted.
 //! 5. The replica of the revocations is always checked. A route that requires the store's own
 //!    answer asks the store again if that answer is older than [`REVOCATION_READ_TTL`]: a slow body
 //!    costs one more store command, and not one for each packet.
@@ -28,10 +30,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Stack;
+use super::sources::{Credential, credential_of, judge_again, revoked_refusal};
 use crate::clients::ListMatch;
 use crate::clock::{Now, micros};
 use crate::guard::Known;
 use crate::guard::TokenRequirement;
+use crate::identity::HostIdentity;
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::revocation::{SharedRevocations, stale_refusal};
@@ -65,11 +69,14 @@ impl Stack {
         let Some(request) = &ctx.request else { return Ok(None) };
         // Whether a list exempts the client is ignored: the limits have already decided.
         self.check_client(request, ctx.now, &mut ctx.reasons)?;
-        let own = ctx.identity.is_some().then_some(self);
+        let own = ctx.identity.is_some().then_some((self, ctx.host_identity.as_ref()));
         let is_anonymous = ctx.identity.is_none() && ctx.extras.anonymous;
         let known = Before { revocations_read_us: ctx.revocations_read_us, is_anonymous };
-        for stack in own.into_iter().chain(ctx.extras.earlier.iter().map(Arc::as_ref)) {
-            if let Some(list) = stack.check_again(request, ctx.now, known, &mut ctx.reasons)? {
+        let earlier =
+            ctx.extras.earlier.iter().map(|passed| (&*passed.stack, passed.identity.as_ref()));
+        for (stack, identity) in own.into_iter().chain(earlier) {
+            let again = stack.check_again(request, identity, ctx.now, known, &mut ctx.reasons)?;
+            if let Some(list) = again {
                 ctx.suspension = Some(Suspension::Again(door));
                 return Ok(Some(Step::AskStore(StoreAsk::Revocations(list))));
             }
@@ -81,10 +88,12 @@ impl Stack {
         Ok(None)
     }
 
-    /// Checks client and token of a request once more. `Some`: this list has to be refreshed first.
+    /// Checks client and identity of a request once more; `identity` is what the application's
+    /// function has returned for it. `Some`: this list has to be refreshed first.
     fn check_again(
         &self,
         request: &Request,
+        identity: Option<&HostIdentity>,
         now: Now,
         before: Before,
         reasons: &mut Vec<String>,
@@ -92,18 +101,24 @@ impl Stack {
         self.check_client(request, now, reasons)?;
         let tokens = self.guard.tokens.as_ref().filter(|_| self.token != TokenRequirement::Ignore);
         let Some(tokens) = tokens else { return Ok(None) };
-        let presentation = tokens.verifier.presentation();
-        let found = presentation
-            .find(request)
-            .map_err(|denial| denial.to_refusal_by(presentation.scheme()))?;
-        let Some(found) = found else { return Ok(None) };
-        let verified = match tokens.verifier.verify_bound(found.token, now) {
-            Err(denial)
-                if before.is_anonymous && self.counts_as_anonymous(found.in_cookie, &denial) =>
-            {
-                return Ok(None);
-            }
-            verified => verified.map_err(|denial| denial.to_refusal_by(found.scheme))?,
+        let (verified, scheme, in_cookie) = match credential_of(tokens, request)? {
+            Credential::Token(found) => match tokens.verifier.verify_bound(found.token, now) {
+                Err(denial)
+                    if before.is_anonymous
+                        && self.counts_as_anonymous(found.in_cookie, &denial) =>
+                {
+                    return Ok(None);
+                }
+                verified => (
+                    verified.map_err(|denial| denial.to_refusal_by(found.scheme))?,
+                    found.scheme,
+                    found.in_cookie,
+                ),
+            },
+            other => match judge_again(tokens, &other, identity, now)? {
+                Some(verified) => (verified, tokens.sources.scheme(), false),
+                None => return Ok(None),
+            },
         };
         let is_recent =
             now.mono_us.saturating_sub(before.revocations_read_us) < micros(REVOCATION_READ_TTL);
@@ -114,14 +129,12 @@ impl Stack {
             Known::No => return Err(stale_refusal()),
         }
         match tokens.check(&verified) {
-            Err(denial)
-                if before.is_anonymous && self.counts_as_anonymous(found.in_cookie, &denial) =>
-            {
+            Err(denial) if before.is_anonymous && self.counts_as_anonymous(in_cookie, &denial) => {
                 return Ok(None);
             }
-            checked => checked.map_err(|denial| denial.to_refusal_by(found.scheme))?,
+            checked => checked.map_err(|denial| revoked_refusal(&verified, &denial, scheme))?,
         }
-        self.check_demands(&verified, found.scheme, now)?;
+        self.check_demands(&verified, scheme, now)?;
         self.check_user(verified.subject.as_deref(), now, reasons)?;
         Ok(None)
     }

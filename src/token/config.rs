@@ -25,7 +25,7 @@ pub const MAX_MAX_LIFETIME: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// The options of the token layer. Only [`TokenConfig::parse`] creates it.
 #[derive(Debug)]
 pub struct TokenConfig {
-    /// At least one. Each has a unique name.
+    /// Each has a unique name. There is at least one, if `jwt` is on.
     pub(crate) issuers: Vec<Arc<Issuer>>,
     pub(super) cache: Option<Cache>,
     /// The places where a request may carry a token.
@@ -110,6 +110,20 @@ impl TokenConfig {
             refresh: RefreshConfig::parse(&options.path_of("refresh"), options.get("refresh"))?,
             seal_keys: session::secrets(&options.path_of("refresh"), options.get("refresh"))?,
         })
+    }
+
+    /// For a guard whose identities are no tokens: no issuer, and no place to look for a token.
+    #[must_use]
+    pub fn without_issuers() -> Self {
+        Self {
+            issuers: Vec::new(),
+            cache: None,
+            presentation: TokenSources::nowhere(),
+            resource: None,
+            optional: Optionality::No,
+            refresh: None,
+            seal_keys: Vec::new(),
+        }
     }
 
     /// The issuers, in the configured order.

@@ -1,7 +1,7 @@
 //! The value of an `Authorization` header that carries a token.
 
 use crate::jose::Malformed;
-use crate::token::denial::TokenError;
+use crate::token::denial::{TokenError, challenge};
 
 /// The scheme that a token is presented with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,6 +10,16 @@ pub enum Scheme {
     Bearer,
     /// The token comes with a proof that its owner uses it (RFC 9449).
     Dpop,
+    /// Not a token: the name of the scheme for a challenge.
+    Other(&'static str),
+}
+
+impl Scheme {
+    /// The challenge for a request without a credential of this scheme (RFC 9110 section 11.6.1).
+    #[must_use]
+    pub fn challenge(self) -> String {
+        challenge(self, None, &[])
+    }
 }
 
 /// The scheme and the token in the value of an `Authorization` header (RFC 6750 section 2.1, RFC

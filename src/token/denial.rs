@@ -243,6 +243,7 @@ pub(super) fn challenge(
     let mut text = match scheme {
         Scheme::Bearer => "Bearer realm=\"api\"".to_owned(),
         Scheme::Dpop => format!("DPoP realm=\"api\", algs=\"{ALGORITHMS}\""),
+        Scheme::Other(name) => format!("{name} realm=\"api\""),
     };
     let error = error.map(|(error, detail)| [("error", error), ("error_description", detail)]);
     for (name, value) in error.iter().flatten().chain(more) {

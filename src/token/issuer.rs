@@ -383,8 +383,18 @@ fn svid_algorithms(
 fn name<'a>(options: &Options<'a>) -> Result<&'a str, ConfigError> {
     let value = options
         .require("issuer", "the `iss` of the tokens to take, such as 'https://id.example.com'")?;
-    plain_text(&options.path_of("issuer"), value)
+    let path = options.path_of("issuer");
+    let name = plain_text(&path, value)?;
+    if RESERVED.contains(&name) {
+        return Err(ConfigError::invalid(path, "is the name of identities that are no tokens")
+            .suggest("write the `iss` of the tokens, such as 'https://id.example.com'"));
+    }
+    Ok(name)
 }
+
+/// The issuers of identities of other sources, in policies and revocations: see
+/// `crate::identity::IdentitySource`.
+pub(crate) const RESERVED: [&str; 2] = ["api-key", "identify"];
 
 /// `audience`; `None` for `false`.
 fn audience(

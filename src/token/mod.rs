@@ -66,6 +66,8 @@ pub use denial::{ClaimError, TokenError};
 pub use fuzz::fuzz_token;
 pub use issue::{IssueError, IssueOptions, Issued, Signer};
 pub use issuer::Issuer;
+#[cfg(test)]
+pub(crate) use issuer::RESERVED;
 pub use presentation::{DpopMode, PresentedToken, Source, TokenSources};
 pub use resource::ProtectedResource;
 pub use verify::{

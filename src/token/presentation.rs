@@ -103,6 +103,16 @@ impl TokenSources {
         Ok(Self { sources, max_token_bytes, dpop, nonces })
     }
 
+    /// No place: tokens are not read.
+    pub(super) fn nowhere() -> Self {
+        Self {
+            sources: Vec::new(),
+            max_token_bytes: MAX_TOKEN_BYTES,
+            dpop: DpopMode::Off,
+            nonces: None,
+        }
+    }
+
     /// The names of query parameters that may carry a token.
     pub fn query_names(&self) -> impl Iterator<Item = &str> {
         self.sources.iter().filter_map(|source| match source {

@@ -41,6 +41,13 @@ impl Fingerprint {
         Self::of(b"jti\0", jti)
     }
 
+    /// The fingerprint of an identity that is no token and has no `jti`, by the value of another
+    /// claim.
+    #[must_use]
+    pub(crate) fn of_identity(claim: &str, value: &str) -> Self {
+        Self::of(b"identity\0", &format!("{claim}\0{value}"))
+    }
+
     fn of_signing_input(signing_input: &str) -> Self {
         Self::of(b"jws\0", signing_input)
     }
@@ -78,7 +85,7 @@ pub struct Claims {
 
 impl Claims {
     /// Expects a text that the strict reader has accepted.
-    fn new(text: String) -> Self {
+    pub(crate) fn new(text: String) -> Self {
         Self { text, map: OnceLock::new() }
     }
 
@@ -96,12 +103,14 @@ impl Claims {
     }
 }
 
-/// A token that passed every check. It shares nothing with another token.
+/// An identity that passed every check: that of a token, or of [`crate::identity`]. It shares
+/// nothing with another one.
 #[derive(Debug, Clone)]
 pub struct Verified {
     /// All claims.
     pub claims: Claims,
-    /// The issuer as configured: its `iss`, the template of it, or its SPIFFE trust domain.
+    /// The issuer as configured: its `iss`, the template of it, or its SPIFFE trust domain. For an
+    /// identity that is no token, the name of its source.
     pub issuer: Arc<str>,
     /// `sub`.
     pub subject: Option<String>,
@@ -109,14 +118,14 @@ pub struct Verified {
     pub id: Option<String>,
     /// `sid`.
     pub session: Option<String>,
-    /// `iat` in seconds, rounded down.
+    /// `iat` in seconds, rounded down; 0 without one.
     pub issued_at: u64,
-    /// `exp` in seconds, rounded up.
+    /// `exp` in seconds, rounded up; 0 without one, which only an identity that is no JWT may lack.
     pub expires_at: u64,
     /// The `kid` of the key that verified it, as configured.
     pub key_id: Option<Arc<str>>,
-    /// The algorithm of that key.
-    pub alg: Algorithm,
+    /// The algorithm of that key; `None` for an identity that is no JWT.
+    pub alg: Option<Algorithm>,
     /// The fingerprint that revokes the token.
     pub fingerprint: Fingerprint,
     /// The key or certificate that it is bound to; `None` for a plain bearer token.
@@ -394,7 +403,7 @@ fn identity(
         issued_at: times.issued_us / 1_000_000,
         expires_at: times.expires_us.div_ceil(1_000_000),
         key_id: key.kid.clone(),
-        alg: key.algorithm,
+        alg: Some(key.algorithm),
         fingerprint,
         confirmation,
         claims: Claims::new(text),

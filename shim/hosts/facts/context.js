@@ -9,6 +9,7 @@ class FactsContext {
   decisions = null
   skipsCors = false
   ticket = null
+  identity = null
   #facts
   #shared
   #outcome

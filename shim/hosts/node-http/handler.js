@@ -19,6 +19,7 @@ class NodeHttpContext {
   decisions = null
   skipsCors = false
   ticket = null
+  identity = null
   #next
   #handler
   #owner

@@ -102,7 +102,7 @@ fn a_listed_origin_may_read_the_answer() {
             ("Vary", "Origin".to_owned()),
             ("Access-Control-Allow-Origin", "https://app.example.com".to_owned()),
             ("Access-Control-Allow-Credentials", "true".to_owned()),
-            // A page knows when to try again.
+            // A page can wait before it tries again.
             ("Access-Control-Expose-Headers", "RateLimit,Retry-After".to_owned()),
         ]
     );

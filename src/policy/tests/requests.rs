@@ -228,6 +228,7 @@ fn every_field_of_the_input_can_be_read() {
             exp: Some(1_700_000_900),
             alg: Some("ES256"),
             kid: Some("k"),
+            issuer: None,
         }),
         client_ip: "192.0.2.1",
         rate: Some(RateView { limit: 5, remaining: 4, reset: 60 }),
