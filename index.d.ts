@@ -146,6 +146,12 @@ declare namespace guard {
   export import TokenSource = token.TokenSource
   export import DpopNonceOptions = token.DpopNonceOptions
   export import JwtKeySource = token.JwtKeySource
+  export import JwtKeysAnywhere = token.JwtKeysAnywhere
+  export import JwtIntrospection = token.JwtIntrospection
+  export import IntrospectionOptions = token.IntrospectionOptions
+  export import IntrospectionClient = token.IntrospectionClient
+  export import IntrospectionHeaders = token.IntrospectionHeaders
+  export import IntrospectionRules = token.IntrospectionRules
   export import JwtKeys = token.JwtKeys
   export import JwtKeysAtUrl = token.JwtKeysAtUrl
   export import Algorithm = token.Algorithm
@@ -214,6 +220,7 @@ declare namespace guard {
   export import PolicyDecision = operations.PolicyDecision
   export import HealthReport = operations.HealthReport
   export import IssuerHealth = operations.IssuerHealth
+  export import IntrospectionHealth = operations.IntrospectionHealth
   export import StoreError = operations.StoreError
   export import RevocationCounts = operations.RevocationCounts
 

@@ -123,17 +123,17 @@ export declare function coreId(): string
 
 /**
  * Builds a guard from its configuration (JSON, see `src/config/options.rs`). Returns
- * `{guard, unknownInput, shared, fetches, rotation, refreshFor, leftOut}`: its number, members of
- * `input` that the policy reads and no request has, whether its store is shared, whether keys have
- * to be fetched for it, the storage of rotating signing keys (`'file'`, `'callbacks'` or null),
- * how many seconds an unused refresh token is valid for, or null, and sentences about keys that
- * can't be used.
+ * `{guard, unknownInput, shared, fetches, introspects, rotation, refreshFor, leftOut}`: its
+ * number, members of `input` that the policy reads and no request has, whether its store is
+ * shared, whether keys have to be fetched for it, whether an issuer is asked about tokens, the
+ * storage of rotating signing keys (`'file'`, `'callbacks'` or null), how many seconds an unused
+ * refresh token is valid for, or null, and sentences about keys that can't be used.
  */
 export declare function createGuard(config: string): string
 
 /**
- * Sends the commands since the last call. Returns `true` if guards of `listener` need keys of an
- * issuer, which `keysDue` lists.
+ * Sends the commands since the last call. Returns `true` if guards of `listener` ask an issuer:
+ * `keysDue` and `introspectionDue` have the requests.
  */
 export declare function flush(listener: number): boolean
 
@@ -144,13 +144,31 @@ export declare function forgetAll(guard: number): string
 export declare function health(guard: number): string
 
 /**
+ * Takes the answer to a request. Returns the warning to emit, `{code, message}` or `null`.
+ */
+export declare function introspectionAnswered(guard: number, number: number, status: number, contentType: string | undefined | null, body: Uint8Array): string
+
+/**
+ * The requests that are due: `{"requests": [{issuer, number, url, headers, form, timeout}],
+ * "in": ms, "notices": [...]}`: `issuer` is the number of the issuer among those of the options,
+ * `timeout` is in milliseconds, and `in` is the time until the next call, `null` for never.
+ */
+export declare function introspectionDue(guard: number): string
+
+/**
+ * Takes a failed request: `why` is `timeout`, `network`, `tls`, `redirect`, `too-large` or
+ * `headers`. Answers like `introspectionAnswered`.
+ */
+export declare function introspectionFailed(guard: number, number: number, why: string): string
+
+/**
  * Sends the answers for a guard to a listener of other guards. Returns `false` if they are all
  * closed: the listener has ended.
  */
 export declare function join(guard: number, listener: number): boolean
 
 /**
- * The fetches that are due: `{"fetch": [{issuer, number, url, headers}], "in": ms, "notices":
+ * The fetches that are due: `{"requests": [{issuer, number, url, headers}], "in": ms, "notices":
  * [...]}`, where `in` is the time until the next call, `null` for never.
  */
 export declare function keysDue(guard: number): string

@@ -18,7 +18,7 @@ export const FLOORS = [
   ['shared_store'],
   ['keys', 'limit'],
   ['remote_keys', 'rotation'],
-  ['binding', 'session'],
+  ['binding', 'introspection', 'session'],
   ['token'],
   ['identity', 'revocation'],
   ['guard'],

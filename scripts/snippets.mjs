@@ -22,7 +22,7 @@ const FOLDER = join(root, 'target/snippets')
 const COMPILER = { extends: '../../__test__/types/tsconfig.json', compilerOptions: { noUnusedLocals: false, noUncheckedIndexedAccess: false, exactOptionalPropertyTypes: false, noEmit: false, outDir: 'out', types: ['node', 'express'] }, include: ['*.mts', '*.d.ts'] }
 // A variable of the environment is taken for set.
 const AMBIENT = `
-declare namespace NodeJS { interface ProcessEnv { JWT_SECRET: string; REFRESH_SECRET: string; DPOP_NONCE_SECRET: string; REDIS_URL: string; REDIS_PASSWORD: string } }
+declare namespace NodeJS { interface ProcessEnv { JWT_SECRET: string; REFRESH_SECRET: string; DPOP_NONCE_SECRET: string; INTROSPECTION_SECRET: string; REDIS_URL: string; REDIS_PASSWORD: string } }
 declare namespace Express { interface User { sub: string; sid: string; role: 'admin' | 'reader' } }
 /** Sends a request to the last server that listens, or to the application that is given. */
 declare function send(path: string, options?: { method?: string; headers?: Record<string, string>; body?: unknown; app?: unknown }): Promise<{ status: number; headers: Headers; json: any }>

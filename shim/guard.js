@@ -14,6 +14,7 @@ const { fromOpenApi } = require('./hosts/node-http/openapi.js')
 const { sessionHandlers } = require('./hosts/node-http/sessions.js')
 const { upgradeOf } = require('./hosts/node-http/upgrade.js')
 const { identityFunctions } = require('./identity.js')
+const { followIntrospection } = require('./introspection.js')
 const { followIssuers } = require('./issuers.js')
 const { followStore } = require('./outages.js')
 const { readOptions } = require('./plain.js')
@@ -43,12 +44,18 @@ function createGuard(...rest) {
   const config = readOptions('config', optional('config', rest, {}), READING)
   const { json, functions } = encode(takePatterns(forCore(config)))
   const sessions = sessionsPart(config)
-  const { guard: handle, unknownInput, shared, fetches, rotation, refreshFor, leftOut } = ask(native.createGuard, json)
+  const { guard: handle, unknownInput, shared, fetches, introspects, rotation, refreshFor, leftOut } = ask(native.createGuard, json)
   // Needed even without a shared store: a handler of another guard with one may check this guard's
   // stack again while a request waits here.
   listen(handle)
   const keys = rotation === null ? null : keepRotating(handle, rotation, functions)
-  const close = closerOf(handle, fetches ? followIssuers(handle, functions) : undefined, shared ? followStore(handle) : undefined, keys?.stop)
+  const stops = [
+    fetches ? followIssuers(handle, functions) : undefined,
+    introspects ? followIntrospection(handle, functions) : undefined,
+    shared ? followStore(handle) : undefined,
+    keys?.stop
+  ]
+  const close = closerOf(handle, ...stops)
   for (const sentence of leftOut) warn('GUARD_KEY_LEFT_OUT', sentence)
   if (unknownInput.length > 0) {
     const names = unknownInput.map((name) => `input.${name}`).join(', ')

@@ -31,7 +31,8 @@ class RequestGuard {
     const [jti, exp, iat, kid, alg, , bound] = JSON.parse(this.#token)
     // An identity that is no token.
     if (alg === null) return null
-    return { ...(jti === null ? {} : { jti }), exp, ...(iat === 0 ? {} : { iat }), ...(kid === null ? {} : { kid }), alg, ...(bound === undefined ? {} : { bound }) }
+    // An introspected token has no algorithm.
+    return { ...(jti === null ? {} : { jti }), exp, ...(iat === 0 ? {} : { iat }), ...(kid === null ? {} : { kid }), ...(alg === '' ? {} : { alg }), ...(bound === undefined ? {} : { bound }) }
   }
 
   get identity() {

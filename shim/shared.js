@@ -21,14 +21,16 @@ function findShared() {
     // One for all copies: a registry that is collected itself, with its copy, never calls its
     // callbacks.
     collected: new FinalizationRegistry((release) => release()),
-    refused: new WeakSet()
+    refused: new WeakSet(),
+    // A request that waits in a stack of one copy may need the answer of an issuer for another.
+    looks: new Set()
   })
   // A realm may be frozen; then each copy has its own state.
   Reflect.defineProperty(globalThis, kShared, { value: shared })
   return shared
 }
 
-const { collected, refused } = findShared()
+const { collected, refused, looks } = findShared()
 
 /** Calls `release` once `thing` is no longer referenced; `release` must not hold it. */
 function whenCollected(thing, release) {
@@ -40,6 +42,8 @@ module.exports = {
   whenCollected,
   /** Responses that end with an answer of a guard's, which no schema applies to. */
   refused,
+  /** The functions that check whether requests to issuers are due. */
+  looks,
   /** On a request: its state. */
   kState: named('state'),
   /** On a handler: the conversation of its stack. */

@@ -58,7 +58,7 @@ function flush() {
 
 let askIssuers = () => {}
 
-/** Registers the function to call when keys of an issuer are to be fetched. */
+/** Registers the function to call when an issuer is to be asked. */
 function onFlush(ask) {
   askIssuers = ask
 }

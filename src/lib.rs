@@ -22,6 +22,7 @@ mod formats;
 pub mod guard;
 pub mod headers;
 pub mod identity;
+pub mod introspection;
 pub mod jose;
 pub mod json;
 pub mod keys;

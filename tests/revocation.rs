@@ -179,6 +179,7 @@ fn token(jti: &str) -> Verified {
         alg: Some(Algorithm::Es256),
         confirmation: None,
         fingerprint: Fingerprint::of_jti(jti),
+        text_fingerprint: None,
     }
 }
 

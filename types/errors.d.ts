@@ -37,7 +37,8 @@ export type ConfigErrorCode =
 
 /**
  * Reasons to reject a token. A request with such a token is refused with the same code and 401,
- * with 503 for `issuer_unavailable`, or with 400 for `token_ambiguous`.
+ * with 503 for `issuer_unavailable` and `introspection_unavailable`, or with 400 for
+ * `token_ambiguous`.
  */
 export type TokenErrorCode =
   | 'token_missing'
@@ -54,6 +55,8 @@ export type TokenErrorCode =
   | 'token_lifetime'
   | 'token_revoked'
   | 'issuer_unavailable'
+  | 'token_inactive'
+  | 'introspection_unavailable'
   | 'token_bound'
   | 'token_ambiguous'
 

@@ -478,7 +478,8 @@ export interface IssuerHealth {
    * `'ready'`: its keys are in the options, or the last fetch succeeded. `'failing'`: the last
    * fetch failed, and the cached keys are used. `'stale'`: the cached keys are older than
    * `staleFor`, and its tokens are refused with 503. `'not-ready'`: the issuer, or `load` of
-   * `jwt.rotation`, has not provided any keys yet.
+   * `jwt.rotation`, has not provided any keys yet. Without keys, it is the state of
+   * `introspection`.
    */
   readonly state: 'ready' | 'failing' | 'stale' | 'not-ready'
   /** The number of cached keys. */
@@ -501,11 +502,41 @@ export interface IssuerHealth {
     | 'set'
     | 'headers'
     | null
+  /** The state of its introspection endpoint; `null` without one. */
+  readonly introspection: IntrospectionHealth | null
   /**
    * The keys of its set that can't be used, at most 10: the position in `keys`, from 0, and the
    * reason.
    */
   readonly leftOut: readonly { readonly index: number; readonly reason: string }[]
+}
+
+/** The state of an introspection endpoint. */
+export interface IntrospectionHealth {
+  /**
+   * `'failing'`: it gives no clear answers, also about a token that the guard makes up, and is
+   * asked about no other until it does. Tokens that it has judged within `cacheFor` are accepted.
+   */
+  readonly state: 'ready' | 'failing'
+  /** The last error; `null` if there was none, and once it is over. */
+  readonly error:
+    | 'timeout'
+    | 'network'
+    | 'tls'
+    | 'redirect'
+    | 'status'
+    | 'too-large'
+    | 'content-type'
+    | 'malformed'
+    | 'credulous'
+    | 'headers'
+    | null
+  /** Milliseconds since the last clear answer; `null` for never. */
+  readonly age: number | null
+  /** The number of questions in flight, at most 65. */
+  readonly inFlight: number
+  /** The number of requests that wait for an answer, at most 2,048. */
+  readonly waiting: number
 }
 
 /** The number of revocations kept; expired ones are counted until the next sweep. */

@@ -70,14 +70,17 @@ export interface RequestGuard {
 export interface VerifiedToken {
   /** The token's id (RFC 7519 section 4.1.7). */
   readonly jti?: string
-  /** When it expires, in seconds since the Unix epoch. */
+  /**
+   * When it expires, in seconds since the Unix epoch. For an introspected token without `exp`, the
+   * end that `maxLifetime` sets.
+   */
   readonly exp: number
   /** When it was issued, in seconds since the Unix epoch; missing for a token without `iat`. */
   readonly iat?: number
   /** The key that verified it. */
   readonly kid?: string
-  /** The algorithm of that key. */
-  readonly alg: Algorithm
+  /** The algorithm of that key; missing if no key verified it: its issuer was asked. */
+  readonly alg?: Algorithm
   /**
    * The kind of its binding, if it is bound: a key whose proof was checked, the certificate of the
    * connection, or both.

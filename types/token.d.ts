@@ -41,6 +41,7 @@ export interface JwtIssuers {
   readonly preset?: never
   readonly staleFor?: never
   readonly rotation?: never
+  readonly introspection?: never
 }
 
 /** The options of an OAuth protected resource. */
@@ -117,7 +118,8 @@ export interface IssuerName {
    * `'optional'` accepts tokens without `iat`. Their lifetime is then bounded by `exp` alone, which
    * must be less than `maxLifetime` ahead, and every revocation of their subject covers them, also
    * one before their login. Revocations are kept for `maxLifetime`: it must not be shorter than the
-   * provider's lifetime.
+   * provider's lifetime. Of an introspected token with neither `iat` nor `exp`, each answer is used
+   * for {@link IntrospectionRules.cacheFor}.
    * @default 'required'
    */
   readonly iat?: 'required' | 'optional'
@@ -161,7 +163,7 @@ export interface IssuerRules {
   readonly clockTolerance?: Duration
   /**
    * The longest lifetime (`exp` minus `iat`) of a token; 1 s to 366 days. It also bounds how long a
-   * revocation is kept.
+   * revocation is kept. An introspected token without `exp` ends so long after its `iat`.
    * @default '24h'
    */
   readonly maxLifetime?: Duration
@@ -337,8 +339,16 @@ export interface DpopNonceOptions {
   readonly lifetime?: Duration
 }
 
-/** The source of the keys: the options, with at least one source, or a URL. */
+/**
+ * The source of the keys: the options, with at least one source, or a URL. With `introspection` the
+ * issuer is asked about opaque tokens; without any keys, about all tokens.
+ */
 export type JwtKeySource =
+  | (JwtKeysAnywhere & { readonly introspection?: IntrospectionOptions })
+  | JwtIntrospection
+
+/** Keys in the options, or at a URL. */
+export type JwtKeysAnywhere =
   | (JwtKeys & { readonly secret: string | Uint8Array })
   | (JwtKeys & { readonly keys: readonly KeyInput[] })
   | (JwtKeys & { readonly jwks: JwkSet })
@@ -346,6 +356,92 @@ export type JwtKeySource =
   | (JwtKeysAtUrl & { readonly jwks: string | JwksSource })
   | (JwtKeysAtUrl & { readonly discovery: true | 'oauth' })
   | (JwtKeysAtUrl & { readonly preset: 'vault' })
+
+/** No keys: the issuer is asked about its tokens. */
+export interface JwtIntrospection {
+  readonly introspection: IntrospectionOptions
+  readonly secret?: never
+  readonly keys?: never
+  readonly jwks?: never
+  readonly discovery?: false
+  readonly staleFor?: never
+  readonly rotation?: never
+}
+
+/**
+ * The introspection endpoint of an issuer (RFC 7662), for tokens that only it can judge. At most
+ * one issuer has one. An issuer without keys that is the only one is asked about all tokens;
+ * otherwise it is asked about those that are no JWT. See docs/guides/oauth.md.
+ *
+ * Node's `fetch` asks, without following redirects, and reads at most 64 KiB. Requests with one
+ * token wait for one question. If the endpoint gives no clear answer, or too many requests wait,
+ * the request is refused with 503 `introspection_unavailable`.
+ */
+export type IntrospectionOptions = IntrospectionRules & (IntrospectionClient | IntrospectionHeaders)
+
+/** The credentials of this API at its issuer, for HTTP Basic (RFC 6749 section 2.3.1). */
+export interface IntrospectionClient {
+  /** The name of this API as a client of the issuer, up to 1,024 bytes. */
+  readonly clientId: string
+  /** Its secret, up to 1,024 bytes. */
+  readonly clientSecret: string
+  readonly headers?: never
+}
+
+/** Other credentials, in headers. */
+export interface IntrospectionHeaders {
+  /**
+   * Request headers, up to 16, such as `authorization`; or a function that returns them, which is
+   * called for each question.
+   */
+  readonly headers:
+    | { readonly [name: string]: string }
+    | (() => { readonly [name: string]: string } | Promise<{ readonly [name: string]: string }>)
+  readonly clientId?: never
+  readonly clientSecret?: never
+}
+
+/** How an issuer is asked about tokens, and the rules for its answers. */
+export interface IntrospectionRules {
+  /** The URL of the endpoint, with `https`, or with `http` on a loopback address. */
+  readonly url: string
+  /**
+   * Allows `http` to a host in a private network, such as `http://keycloak:8080`. Everyone on the
+   * way reads the tokens and chooses the answers. Public addresses are refused.
+   * @default false
+   */
+  readonly allowHttp?: boolean
+  /**
+   * How long an answer is used; 1 s to 5 minutes. A token that its issuer revokes is accepted for
+   * that long. An answer that refuses a token is used for 5 s at most.
+   * @default '10s'
+   */
+  readonly cacheFor?: Duration
+  /**
+   * How long the endpoint may take for its whole answer; 100 ms to 10 s. A request waits for its
+   * turn for that long, too.
+   * @default '2s'
+   */
+  readonly timeout?: Duration
+  /**
+   * Also asks about JWTs whose `iss` is this issuer. For an issuer without keys, beside others.
+   * @default false
+   */
+  readonly jwts?: boolean
+  /**
+   * `'optional'` accepts answers without `iss`. One that is there must be the issuer's name.
+   * @default 'required'
+   */
+  readonly iss?: 'required' | 'optional'
+  /**
+   * `'optional'` accepts answers without `token_type`. One that is there must be `Bearer`, or
+   * `DPoP` for a token that is bound to a key. Many endpoints call a refresh token active, too, and
+   * leave out its type: with `'optional'`, name a claim of access tokens in
+   * {@link IssuerName.claims}.
+   * @default 'required'
+   */
+  readonly tokenType?: 'required' | 'optional'
+}
 
 /** Keys in the options. */
 export interface JwtKeys {

@@ -72,9 +72,20 @@ const CONFIGS = [
       resource: { url: 'https://api.example.com/mcp', scopes: ['read', 'write'], authorizationServers: ['https://id.example.com'], name: 'An API', documentation: 'https://api.example.com/docs' }
     }
   },
+  { jwt: { ...named, introspection: { url: 'http://127.0.0.1:1/i', clientId: 'a', clientSecret: 'b', cacheFor: '5s', timeout: '1s', iss: 'optional', tokenType: 'optional', jwts: true } } },
+  { jwt: { ...named, secret: SECRET, introspection: { url: 'http://keycloak:8080/i', allowHttp: true, headers: { authorization: 'Bearer x' } } } },
   {
     jwt: {
       issuers: [
+        { ...named, secret: SECRET },
+        { ...named, issuer: 'https://f.example.com', introspection: { url: 'http://keycloak:8080/i', allowHttp: true, clientId: 'a', clientSecret: 'b', cacheFor: '5s', timeout: '1s' } }
+      ]
+    }
+  },
+  {
+    jwt: {
+      issuers: [
+        { ...named, issuer: 'https://f.example.com', introspection: { url: 'https://f.example.com/i', headers: () => ({ authorization: 'x' }), jwts: true, iss: 'required', tokenType: 'required' } },
         { ...named, ...rules, typ: 'JOSE', keys: [key], jwks: { keys: [{ ...jwks.keys[0], use: 'jwt-svid' }] }, rotation, preset: 'spiffe', issuer: 'spiffe://example.org' },
         { ...named, secret: SECRET, issuer: 'https://b.example.com' }, { ...named, discovery: true, staleFor: '20m', issuer: 'https://c.example.com' },
         {

@@ -1,6 +1,7 @@
 // Configuration, operations and errors.
 import { createGuard, GuardError, securityStack } from 'keepstone'
 import type {
+  Algorithm,
   ConfigErrorCode,
   DecisionEvent,
   Guard,
@@ -99,6 +100,17 @@ createGuard({ jwt: { ...base, secret: process.env['JWT_SECRET'] ?? '', jwks } })
 createGuard({ jwt: { ...base, secret: process.env['JWT_SECRET'] } })
 // @ts-expect-error: no audience
 createGuard({ jwt: { issuer: 'https://issuer.example.com', jwks } })
+const asked = { url: 'https://issuer.example.com/introspect', clientId: 'api', clientSecret: 's' }
+createGuard({ jwt: { ...base, introspection: asked } })
+createGuard({ jwt: { ...base, jwks, introspection: { ...asked, cacheFor: '5s', timeout: '1s', iss: 'optional', tokenType: 'optional' } } })
+createGuard({ jwt: { ...base, introspection: { url: asked.url, headers: async () => ({ authorization: 'x' }) } } })
+createGuard({ jwt: { issuers: [{ ...base, jwks }, { ...base, introspection: { ...asked, jwts: true } }] } })
+// @ts-expect-error: no credentials
+createGuard({ jwt: { ...base, introspection: { url: asked.url } } })
+// @ts-expect-error: two kinds of credentials
+createGuard({ jwt: { ...base, introspection: { ...asked, headers: {} } } })
+expect<Equals<VerifiedToken['alg'], Algorithm | undefined>>()
+
 // @ts-expect-error: `none` is no algorithm
 createGuard({ jwt: { ...base, jwks, algorithms: ['none'] } })
 

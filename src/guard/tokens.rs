@@ -15,7 +15,8 @@ use crate::remote_keys::{RemoteKeys, RemoteState};
 use crate::revocation::{Gate, RevocationConfig, Revocations, SharedRevocations};
 use crate::rotation::Rotation;
 use crate::token::{
-    Issuer, Optionality, Signer, Source, TokenConfig, TokenError, Verified, Verifier,
+    Introspections, Issuer, Optionality, Signer, Source, TokenConfig, TokenError, Verified,
+    Verifier,
 };
 
 /// The requirement of a stack for a request's token.
@@ -173,6 +174,12 @@ impl Tokens {
         issuers.filter_map(|(i, issuer)| Some((i, issuer.name(), issuer.remote()?)))
     }
 
+    /// The issuer that is asked about tokens, with its number, and its questions.
+    pub(crate) fn introspection(&self) -> Option<(usize, &Issuer, &Arc<Introspections>)> {
+        let mut issuers = self.verifier.issuers().enumerate();
+        issuers.find_map(|(i, issuer)| Some((i, issuer, issuer.introspection()?)))
+    }
+
     /// Whether every issuer has provided keys at least once.
     #[must_use]
     pub fn has_keys(&self, now: Now) -> bool {
@@ -190,6 +197,9 @@ impl Tokens {
     pub fn close(&self) {
         for (_, _, keys) in self.remotes() {
             keys.close();
+        }
+        if let Some((.., introspection)) = self.introspection() {
+            introspection.close();
         }
     }
 

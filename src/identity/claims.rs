@@ -146,6 +146,7 @@ fn read_claims(
         key_id: None,
         alg: None,
         fingerprint,
+        text_fingerprint: None,
         confirmation: None,
     })
 }

@@ -46,6 +46,7 @@ use crate::payload::{Checked, Format, Reading};
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::stack::{RequestContext, Step};
+use crate::token::Verified;
 
 /// The result of a call of the request path.
 #[derive(Debug)]
@@ -163,7 +164,7 @@ pub(crate) fn open(ctx: &RequestContext, step: &Step) -> String {
             token.string_or_null(identity.id.as_deref());
             token.number(identity.expires_at).number(identity.issued_at);
             token.string_or_null(identity.key_id.as_deref());
-            token.string_or_null(identity.alg.map(Algorithm::name)).string(&identity.issuer);
+            token.string_or_null(alg_of(identity)).string(&identity.issuer);
             if let Some(confirmation) = &identity.confirmation {
                 token.string(confirmation.name()).string_or_null(ctx.proof_mark.as_deref());
             }
@@ -216,6 +217,13 @@ pub(crate) fn close(mut answer: String, ticket: Option<u64>, receipt: Option<u64
         push_number(&mut answer, receipt);
     }
     answer
+}
+
+/// The algorithm of a token, empty for one that its issuer was asked about; `None` for an identity
+/// that is no token.
+fn alg_of(identity: &Verified) -> Option<&'static str> {
+    let introspected = identity.text_fingerprint.map(|_| "");
+    identity.alg.map(Algorithm::name).or(introspected)
 }
 
 fn push_headers(out: &mut String, ctx: &RequestContext, refusal: Option<&Refusal>) {

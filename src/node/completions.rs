@@ -34,7 +34,7 @@ pub(crate) struct CompletionQueue {
     arrived: Mutex<Vec<(u64, StoreAnswer)>>,
     /// Whether a wake-up of the thread is already pending.
     woken: AtomicBool,
-    /// Whether a guard has requested keys of an issuer since the last `flush`.
+    /// Whether a guard has asked an issuer for keys, or about a token, since the last `flush`.
     keys_wanted: AtomicBool,
     wake: Wake,
 }
@@ -81,8 +81,8 @@ pub fn join(guard: f64, listener: f64) -> bool {
     true
 }
 
-/// Sends the commands since the last call. Returns `true` if guards of `listener` need keys of an
-/// issuer, which `keysDue` lists.
+/// Sends the commands since the last call. Returns `true` if guards of `listener` ask an issuer:
+/// `keysDue` and `introspectionDue` have the requests.
 #[napi(catch_unwind)]
 pub fn flush(listener: f64) -> bool {
     for (store, asks) in OUTBOX.take() {
@@ -124,6 +124,10 @@ pub(crate) fn ask(what: StoreAsk, queue: &Arc<CompletionQueue>, ticket: u64) {
         StoreAsk::Keys(keys) => {
             queue.keys_wanted.store(true, Ordering::Release);
             keys.wait(queue.reply(ticket), Now::read());
+        }
+        StoreAsk::Introspection(wait) => {
+            queue.keys_wanted.store(true, Ordering::Release);
+            wait.wait(queue.reply(ticket));
         }
         StoreAsk::Limits(store, question) | StoreAsk::Proof(store, question) => {
             let sink: Arc<dyn CompletionSink> = Arc::<CompletionQueue>::clone(queue);

@@ -142,11 +142,11 @@ pub fn core_id() -> String {
 }
 
 /// Builds a guard from its configuration (JSON, see `src/config/options.rs`). Returns
-/// `{guard, unknownInput, shared, fetches, rotation, refreshFor, leftOut}`: its number, members of
-/// `input` that the policy reads and no request has, whether its store is shared, whether keys have
-/// to be fetched for it, the storage of rotating signing keys (`'file'`, `'callbacks'` or null),
-/// how many seconds an unused refresh token is valid for, or null, and sentences about keys that
-/// can't be used.
+/// `{guard, unknownInput, shared, fetches, introspects, rotation, refreshFor, leftOut}`: its
+/// number, members of `input` that the policy reads and no request has, whether its store is
+/// shared, whether keys have to be fetched for it, whether an issuer is asked about tokens, the
+/// storage of rotating signing keys (`'file'`, `'callbacks'` or null), how many seconds an unused
+/// refresh token is valid for, or null, and sentences about keys that can't be used.
 #[napi(catch_unwind)]
 pub fn create_guard(env: Env, config: String) -> String {
     write((|| {
@@ -157,8 +157,9 @@ pub fn create_guard(env: Env, config: String) -> String {
         if shared && !test_clock::ahead().is_zero() {
             return Err(clock_of_shared_store());
         }
-        let fetches =
-            opened.tokens.as_ref().is_some_and(|tokens| tokens.remotes().next().is_some());
+        let tokens = opened.tokens.as_ref();
+        let fetches = tokens.is_some_and(|tokens| tokens.remotes().next().is_some());
+        let introspects = tokens.is_some_and(|tokens| tokens.introspection().is_some());
         let rotation = opened
             .tokens
             .as_ref()
@@ -169,8 +170,8 @@ pub fn create_guard(env: Env, config: String) -> String {
         let left_out = left_out(&opened);
         let guard = registry::add_guard(Arc::new(opened), owner).ok_or_else(full)?;
         Ok(json!({
-            "guard": guard, "unknownInput": unknown, "shared": shared, "fetches": fetches, "rotation": rotation,
-            "refreshFor": refresh_for, "leftOut": left_out,
+            "guard": guard, "unknownInput": unknown, "shared": shared, "fetches": fetches, "introspects": introspects,
+            "rotation": rotation, "refreshFor": refresh_for, "leftOut": left_out,
         }))
     })())
 }
@@ -316,7 +317,7 @@ pub fn health(guard: f64) -> String {
             .flat_map(|tokens| tokens.verifier.issuers())
             .map(|issuer| {
                 let status = issuer.remote().map(|keys| keys.status(now));
-                issuer_health(issuer, status.as_ref())
+                issuer_health(issuer, status.as_ref(), now)
             })
             .collect();
         Ok(json!({

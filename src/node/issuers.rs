@@ -7,10 +7,11 @@ use super::guard::{ErrorPayload, guard_of, parse, write};
 use super::tokens::tokens_of;
 use crate::clock::Now;
 use crate::guard::Tokens;
+use crate::introspection::{AskError, IntrospectionStatus};
 use crate::remote_keys::{FetchError, Fetched, OperatorWarning, RemoteState, RemoteStatus};
 use crate::token::Issuer;
 
-/// The fetches that are due: `{"fetch": [{issuer, number, url, headers}], "in": ms, "notices":
+/// The fetches that are due: `{"requests": [{issuer, number, url, headers}], "in": ms, "notices":
 /// [...]}`, where `in` is the time until the next call, `null` for never.
 #[napi(catch_unwind)]
 pub fn keys_due(guard: f64) -> String {
@@ -34,7 +35,7 @@ pub fn keys_due(guard: f64) -> String {
         // Rounded up: a caller that is slightly early would have to call again.
         let ms = wait.map(|wait| wait.as_micros().div_ceil(1000).max(1));
         let ms = ms.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX));
-        Ok(json!({ "fetch": fetches, "in": ms, "notices": notices }))
+        Ok(json!({ "requests": fetches, "in": ms, "notices": notices }))
     })())
 }
 
@@ -84,13 +85,17 @@ fn answered(
     })())
 }
 
-fn notice_of(issuer: &str, notice: &OperatorWarning) -> Value {
+pub(super) fn notice_of(issuer: &str, notice: &OperatorWarning) -> Value {
     json!({ "code": notice.code, "message": format!("the issuer '{issuer}' {}", notice.text) })
 }
 
 /// An issuer in `HealthReport` of index.d.ts.
-pub(super) fn issuer_health(issuer: &Issuer, remote: Option<&RemoteStatus>) -> Value {
+pub(super) fn issuer_health(issuer: &Issuer, remote: Option<&RemoteStatus>, now: Now) -> Value {
+    let introspection = issuer.introspection().map(|introspection| introspection.status(now));
     let state = match remote.map(|status| status.state) {
+        _ if !issuer.has_keys() && introspection.is_some_and(|status| status.is_failing) => {
+            "failing"
+        }
         _ if issuer.rotation().is_some_and(|rotation| !rotation.is_loaded()) => "not-ready",
         None | Some(RemoteState::Fresh) => "ready",
         Some(RemoteState::NotReady) => "not-ready",
@@ -105,6 +110,18 @@ pub(super) fn issuer_health(issuer: &Issuer, remote: Option<&RemoteStatus>) -> V
         "keys": issuer.key_count(),
         "age": age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
         "error": error,
+        "introspection": introspection.map(|status| introspection_health(&status)),
         "leftOut": issuer.left_out().iter().map(|key| json!({ "index": key.index, "reason": key.reason })).collect::<Vec<_>>(),
+    })
+}
+
+fn introspection_health(status: &IntrospectionStatus) -> Value {
+    let age = status.age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+    json!({
+        "state": if status.is_failing { "failing" } else { "ready" },
+        "error": status.fault.map(AskError::kind),
+        "age": age,
+        "inFlight": status.in_flight,
+        "waiting": status.waiting,
     })
 }

@@ -21,6 +21,7 @@ pub mod clients;
 pub mod completions;
 pub mod conformance;
 pub mod guard;
+pub mod introspection;
 pub mod issuers;
 pub mod limits;
 pub mod openapi;

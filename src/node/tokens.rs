@@ -314,18 +314,27 @@ fn verify(guard: f64, opened: Arc<Guard>, token: String, asks: u8) -> String {
         };
         match judged {
             Ok(verified) => Ok(Ok((verified, tokens.known(false, now)))),
-            Err(VerifyError::Pending(keys)) => Ok(Err(keys)),
+            Err(VerifyError::Pending(keys)) => Ok(Err((StoreAsk::Keys(keys), None))),
+            Err(VerifyError::Introspecting(wait)) => {
+                Ok(Err((StoreAsk::Introspection(wait.clone()), Some(wait))))
+            }
             Err(VerifyError::Denied(denial)) => Err(denial.into()),
         }
     });
     let (verified, known) = match judged {
         Ok(Ok(found)) => found,
-        Ok(Err(keys)) => {
+        Ok(Err((ask, introspection))) => {
+            let asks = if introspection.is_some() { 0 } else { asks - 1 };
             return later(
                 guard,
-                move |_| verify(guard, opened, token, asks - 1),
+                move |_| {
+                    let answer = verify(guard, opened, token, asks);
+                    // It keeps the answer of the issuer until here.
+                    drop(introspection);
+                    answer
+                },
                 move |queue, ticket| {
-                    completions::ask(StoreAsk::Keys(keys), queue, ticket);
+                    completions::ask(ask, queue, ticket);
                     Ok(())
                 },
             );

@@ -46,7 +46,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use parking_lot::{Mutex, RwLock};
 
 pub use fault::FetchError;
-pub(crate) use source::{Source, parse_stale_for, vault_issuer};
+pub(crate) use source::{RequestHeaders, Source, parse_stale_for, request_to, vault_issuer};
 
 use self::schedule::{Flight, Schedule, What};
 use crate::clock::{Now, micros};

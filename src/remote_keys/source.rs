@@ -85,21 +85,30 @@ impl Source {
             return Ok(Self::Set { url: url.into(), headers: RequestHeaders::default() });
         }
         let options = Options::read(path, value, &["url", "headers", "allowHttp"])?;
-        let text = options.require("url", "the URL of a JWK set")?;
-        let at = options.path_of("url");
-        let text = string_at(&at, text)?;
-        let url = if options.bool("allowHttp")?.unwrap_or(false) {
-            fetchable_in_private(&at, text)?
-        } else {
-            fetchable(&at, text)?
-        };
-        let headers = match options.get("headers") {
-            None => RequestHeaders::default(),
-            Some(value) if is_function(value) => RequestHeaders::default(),
-            Some(value) => request_headers(&options.path_of("headers"), value)?,
-        };
-        Ok(Self::Set { url: url.into(), headers })
+        let (url, headers) = request_to(&options, "the URL of a JWK set")?;
+        Ok(Self::Set { url, headers })
     }
+}
+
+/// Reads `url`, `headers` and `allowHttp` of a request to an issuer. The headers may be a function:
+/// the edge calls it.
+pub(crate) fn request_to(
+    options: &Options<'_>,
+    why: &str,
+) -> Result<(String, RequestHeaders), ConfigError> {
+    let at = options.path_of("url");
+    let text = string_at(&at, options.require("url", why)?)?;
+    let url = if options.bool("allowHttp")?.unwrap_or(false) {
+        fetchable_in_private(&at, text)?
+    } else {
+        fetchable(&at, text)?
+    };
+    let headers = match options.get("headers") {
+        None => RequestHeaders::default(),
+        Some(value) if is_function(value) => RequestHeaders::default(),
+        Some(value) => request_headers(&options.path_of("headers"), value)?,
+    };
+    Ok((url.into(), headers))
 }
 
 fn conflict(options: &Options<'_>, key: &str, other: &str) -> ConfigError {
@@ -171,7 +180,7 @@ pub(crate) fn vault_issuer(path: &str, text: &str) -> Result<String, ConfigError
         .suggest("write 'https://vault.example.com:8200' or 'https://vault.example.com:8200/v1/identity/oidc'"))
 }
 
-/// Checks a URL to fetch keys from: `https`, or `http` on this machine, where no network is
+/// Checks a URL to fetch from: `https`, or `http` on this machine, where no network is
 /// involved.
 pub(crate) fn fetchable(path: &str, text: &str) -> Result<Url, ConfigError> {
     let bad = |problem: &str| Err(ConfigError::invalid(path, problem));

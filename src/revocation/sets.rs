@@ -191,7 +191,9 @@ impl Sets {
     /// Whether `token` was revoked. An empty set costs a load, any other a hash and a look-up.
     pub(super) fn refuse(&self, namer: &Namer, token: &Verified) -> bool {
         let name = |kind, name: Option<&str>| name.map(|name| namer.name(kind, name));
-        self.tokens.contains_with(|| namer.token(token.fingerprint))
+        let is_named = |fingerprint| self.tokens.contains_with(|| namer.token(fingerprint));
+        is_named(token.fingerprint)
+            || token.text_fingerprint.is_some_and(is_named)
             || self.keys.refuses(|| name(Kind::Key, token.key_id.as_deref()), |()| true)
             || self.sessions.refuses(|| name(Kind::Session, token.session.as_deref()), |_| true)
             || self.subjects.refuses(

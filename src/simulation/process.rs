@@ -182,7 +182,7 @@ impl Process {
                 });
                 StoreAnswer::Judged(judged.await)
             }
-            StoreAsk::Keys(_) => panic!("no issuer is asked here"),
+            StoreAsk::Keys(_) | StoreAsk::Introspection(_) => panic!("no issuer is asked here"),
         }
     }
 

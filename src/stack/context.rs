@@ -18,7 +18,7 @@ use crate::revocation::SharedRevocations;
 use crate::shared_store::SharedStore;
 use crate::stack::Stack;
 use crate::store::StoreError;
-use crate::token::{Scheme, Verified};
+use crate::token::{IntrospectionWait, Scheme, Verified};
 
 /// Facts about a request that only JavaScript has.
 #[derive(Debug, Default)]
@@ -118,6 +118,8 @@ pub enum StoreAsk {
     Limits(Arc<SharedStore>, StoreCommand),
     /// Not a store command: ask the issuer of its token for keys.
     Keys(Arc<RemoteKeys>),
+    /// Nor this: ask the issuer of its token about the token.
+    Introspection(IntrospectionWait),
     /// Check whether its proof was used before.
     Proof(Arc<SharedStore>, StoreCommand),
 }
@@ -171,6 +173,10 @@ pub enum Suspension {
         /// Whether this was the first time.
         again: bool,
     },
+    /// Layer 4: the issuer is asked about the token.
+    Introspection(IntrospectionWait),
+    /// The same after a wait: see `src/stack/recheck.rs`.
+    IntrospectionAgain(RecheckPoint, IntrospectionWait),
 }
 
 /// The point at which the identity of a request that has waited is checked again.

@@ -96,6 +96,10 @@ impl Stack {
                 ctx.suspension = Some(Suspension::Keys { again: asking == KeyFetch::First });
                 return Ok(Some(Step::AskStore(StoreAsk::Keys(keys))));
             }
+            Err(VerifyError::Introspecting(wait)) => {
+                ctx.suspension = Some(Suspension::Introspection(wait.clone()));
+                return Ok(Some(Step::AskStore(StoreAsk::Introspection(wait))));
+            }
         };
         let bound = verified.confirmation;
         let proof = self.check_proof(tokens, request, &found, &verified, ctx)?;
@@ -112,11 +116,9 @@ impl Stack {
         self.ask_revocations(ctx, candidate)
     }
 
-    /// Whether a token that is refused counts as none. A lack of keys is no fault of the token.
+    /// Whether a token that is refused counts as none. A silent issuer is no fault of the token.
     pub(super) fn counts_as_anonymous(&self, in_cookie: bool, denial: &TokenError) -> bool {
-        in_cookie
-            && self.token == TokenRequirement::Lenient
-            && *denial != TokenError::KeysUnavailable
+        in_cookie && self.token == TokenRequirement::Lenient && !denial.is_unavailable()
     }
 
     /// Removes the cookies that a token may come in: without that, the browser would send the dead

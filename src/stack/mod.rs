@@ -189,6 +189,15 @@ impl Stack {
                 let step = self.keys_arrived(again, ctx)?;
                 self.go_on(ctx, step)
             }
+            // The wait keeps the answer until the token is verified with it.
+            (Some(Suspension::Introspection(_wait)), _) => {
+                let step = self.keys_arrived(false, ctx)?;
+                self.go_on(ctx, step)
+            }
+            (Some(Suspension::IntrospectionAgain(door, _wait)), _) => match door {
+                RecheckPoint::Policy => self.before_policy(ctx),
+                RecheckPoint::Body => self.enter(ctx, door),
+            },
             (Some(Suspension::Limits(pending, limiter)), StoreAnswer::Judged(answer)) => {
                 let check = limiter.finish(pending, answer, ctx.now);
                 let check = check.map_err(|error| not_counted_by(&limiter, error))?;

@@ -21,12 +21,12 @@
 //! 5. The replica of the revocations is always checked. A route that requires the store's own
 //!    answer asks the store again if that answer is older than [`REVOCATION_READ_TTL`]: a slow body
 //!    costs one more store command, and not one for each packet.
-//! 6. Earlier layers of the same request are checked as well ([`HostInput::earlier`]): the body may
+//! 6. An issuer is asked about its token again once its last answer is older than `cacheFor`.
+//! 7. Earlier layers of the same request are checked as well ([`HostInput::earlier`]): the body may
 //!    be read by `guard.validate()`, which reads no token.
 //!
 //! [`HostInput::earlier`]: crate::stack::HostInput::earlier
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::Stack;
@@ -38,8 +38,9 @@ use crate::guard::TokenRequirement;
 use crate::identity::HostIdentity;
 use crate::refusal::Refusal;
 use crate::request::Request;
-use crate::revocation::{SharedRevocations, stale_refusal};
+use crate::revocation::stale_refusal;
 use crate::stack::{RecheckPoint, RequestContext, Step, StoreAsk, Suspension};
+use crate::token::VerifyError;
 
 /// How long a check of token and client stays valid.
 const RECHECK_AFTER: Duration = Duration::from_millis(10);
@@ -76,9 +77,14 @@ impl Stack {
             ctx.extras.earlier.iter().map(|passed| (&*passed.stack, passed.identity.as_ref()));
         for (stack, identity) in own.into_iter().chain(earlier) {
             let again = stack.check_again(request, identity, ctx.now, known, &mut ctx.reasons)?;
-            if let Some(list) = again {
-                ctx.suspension = Some(Suspension::Again(door));
-                return Ok(Some(Step::AskStore(StoreAsk::Revocations(list))));
+            if let Some(ask) = again {
+                ctx.suspension = Some(match &ask {
+                    StoreAsk::Introspection(wait) => {
+                        Suspension::IntrospectionAgain(door, wait.clone())
+                    }
+                    _ => Suspension::Again(door),
+                });
+                return Ok(Some(Step::AskStore(ask)));
             }
         }
         ctx.rechecked_us = ctx.now.mono_us;
@@ -89,7 +95,7 @@ impl Stack {
     }
 
     /// Checks client and identity of a request once more; `identity` is what the application's
-    /// function has returned for it. `Some`: this list has to be refreshed first.
+    /// function has returned for it. `Some`: this has to be asked first.
     fn check_again(
         &self,
         request: &Request,
@@ -97,24 +103,28 @@ impl Stack {
         now: Now,
         before: Before,
         reasons: &mut Vec<String>,
-    ) -> Result<Option<Arc<SharedRevocations>>, Refusal> {
+    ) -> Result<Option<StoreAsk>, Refusal> {
         self.check_client(request, now, reasons)?;
         let tokens = self.guard.tokens.as_ref().filter(|_| self.token != TokenRequirement::Ignore);
         let Some(tokens) = tokens else { return Ok(None) };
         let (verified, scheme, in_cookie) = match credential_of(tokens, request)? {
-            Credential::Token(found) => match tokens.verifier.verify_bound(found.token, now) {
-                Err(denial)
-                    if before.is_anonymous
-                        && self.counts_as_anonymous(found.in_cookie, &denial) =>
-                {
-                    return Ok(None);
-                }
-                verified => (
-                    verified.map_err(|denial| denial.to_refusal_by(found.scheme))?,
-                    found.scheme,
-                    found.in_cookie,
-                ),
-            },
+            Credential::Token(found) => {
+                let verified = match tokens.verifier.verify_bound_again(found.token, now) {
+                    Ok(verified) => verified,
+                    Err(VerifyError::Introspecting(wait)) => {
+                        return Ok(Some(StoreAsk::Introspection(wait)));
+                    }
+                    Err(error) => {
+                        let denial = error.denial();
+                        if before.is_anonymous && self.counts_as_anonymous(found.in_cookie, &denial)
+                        {
+                            return Ok(None);
+                        }
+                        return Err(denial.to_refusal_by(found.scheme));
+                    }
+                };
+                (verified, found.scheme, found.in_cookie)
+            }
             other => match judge_again(tokens, &other, identity, now)? {
                 Some(verified) => (verified, tokens.sources.scheme(), false),
                 None => return Ok(None),
@@ -125,7 +135,7 @@ impl Stack {
         match tokens.known(self.fresh, now) {
             Known::Now => {}
             Known::After(_) if is_recent => {}
-            Known::After(list) => return Ok(Some(list)),
+            Known::After(list) => return Ok(Some(StoreAsk::Revocations(list))),
             Known::No => return Err(stale_refusal()),
         }
         match tokens.check(&verified) {

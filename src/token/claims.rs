@@ -9,6 +9,7 @@ use serde_json::{Number, Value};
 
 use crate::binding::Confirmation;
 use crate::clock::Now;
+use crate::introspection::Endpoint;
 use crate::jose::{self, DateError, Malformed};
 use crate::json::object::{Members, Shallow, read_members};
 use crate::token::denial::{ClaimError, TokenError};
@@ -16,13 +17,13 @@ use crate::token::issuer::Issuer;
 
 /// The times of a token in microseconds since the epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Times {
+pub(crate) struct Times {
     /// 0 without `iat`, so that every revocation of the subject is about the token.
-    pub(super) issued_us: u64,
-    pub(super) expires_us: u64,
+    pub(crate) issued_us: u64,
+    pub(crate) expires_us: u64,
     /// Whether the token has an `iat`.
-    pub(super) has_iat: bool,
-    pub(super) not_before_us: Option<u64>,
+    pub(crate) has_iat: bool,
+    pub(crate) not_before_us: Option<u64>,
 }
 
 /// The registered claims after the checks.
@@ -51,6 +52,63 @@ pub(super) fn read(text: &str) -> Result<Members<'_>, TokenError> {
 /// Checks everything about the claims except the current time.
 pub(super) fn check(config: &Issuer, claims: &Members<'_>) -> Result<Registered, TokenError> {
     let iss = check_issuer(config, claims)?;
+    check_with(config, claims, iss, || times(config, claims))
+}
+
+/// As [`check`], for the answer of an introspection endpoint (RFC 7662 section 2.2), which may lack
+/// claims that a JWT must have.
+///
+/// 1. `iss` may be missing by option.
+/// 2. Without `exp`, the token ends `maxLifetime` after its `iat`. If both are missing, which takes
+///    an option, it ends `maxLifetime` after the answer, and the next answer decides anew.
+/// 3. `token_type` must fit the token's binding. An endpoint may call a refresh token active, and
+///    only its `token_type` differs, or is missing. It may be missing by option.
+pub(super) fn check_answer(
+    config: &Issuer,
+    endpoint: &Endpoint,
+    claims: &Members<'_>,
+    now: Now,
+) -> Result<Registered, TokenError> {
+    let iss = match claims.get("iss") {
+        None if !endpoint.needs_iss => None,
+        _ => check_issuer(config, claims)?,
+    };
+    let registered = check_with(config, claims, iss, || {
+        if claims.get("exp").is_some() {
+            return times(config, claims);
+        }
+        let not_before_us =
+            claims.get("nbf").map(|value| numeric_date("nbf", value)).transpose()?;
+        let issued_us = issued_us(config, claims)?;
+        let from_us = issued_us.unwrap_or(now.unix_us);
+        Ok(Times {
+            issued_us: issued_us.unwrap_or(0),
+            expires_us: from_us.saturating_add(config.max_lifetime_us),
+            has_iat: issued_us.is_some(),
+            not_before_us,
+        })
+    })?;
+    let is_bound = registered.confirmation.is_some_and(|bound| bound.key.is_some());
+    match claims.get("token_type") {
+        None if !endpoint.needs_token_type => {}
+        None => return Err(TokenError::Claims(ClaimError::Missing("token_type"))),
+        Some(Shallow::Text(kind)) => {
+            let wanted = if is_bound { "DPoP" } else { "Bearer" };
+            if !kind.eq_ignore_ascii_case(wanted) {
+                return Err(TokenError::Type);
+            }
+        }
+        Some(_) => return Err(self::kind("token_type")),
+    }
+    Ok(registered)
+}
+
+fn check_with(
+    config: &Issuer,
+    claims: &Members<'_>,
+    iss: Option<String>,
+    times: impl FnOnce() -> Result<Times, TokenError>,
+) -> Result<Registered, TokenError> {
     match (&config.audience, claims.get("aud")) {
         (Some(audience), _) => {
             check_audience(audience, config.audience_alias.as_deref(), required(claims, "aud")?)?;
@@ -73,7 +131,7 @@ pub(super) fn check(config: &Issuer, claims: &Members<'_>) -> Result<Registered,
     });
     let (id, session) = (id?, session?);
     let confirmation = confirmation(claims)?;
-    let times = times(config, claims)?;
+    let times = times()?;
     match times.expires_us.checked_sub(times.issued_us) {
         None | Some(0) => Err(TokenError::Claims(ClaimError::Order)),
         Some(lifetime) if times.has_iat && lifetime > config.max_lifetime_us => {
@@ -102,16 +160,20 @@ fn subject(config: &Issuer, claims: &Members<'_>) -> Result<Option<String>, Toke
 fn times(config: &Issuer, claims: &Members<'_>) -> Result<Times, TokenError> {
     let expires_us = numeric_date("exp", required(claims, "exp")?)?;
     let not_before_us = claims.get("nbf").map(|value| numeric_date("nbf", value)).transpose()?;
-    let issued_us = match claims.get("iat") {
-        None if config.is_iat_optional => None,
-        _ => Some(numeric_date("iat", required(claims, "iat")?)?),
-    };
+    let issued_us = issued_us(config, claims)?;
     Ok(Times {
         issued_us: issued_us.unwrap_or(0),
         expires_us,
         has_iat: issued_us.is_some(),
         not_before_us,
     })
+}
+
+fn issued_us(config: &Issuer, claims: &Members<'_>) -> Result<Option<u64>, TokenError> {
+    match claims.get("iat") {
+        None if config.is_iat_optional => Ok(None),
+        _ => numeric_date("iat", required(claims, "iat")?).map(Some),
+    }
 }
 
 /// Reads the key or certificate that the token is bound to. The proof of it is checked elsewhere.
@@ -178,7 +240,9 @@ pub(super) fn issuer_of<'a>(
     // A tenant may have an issuer of its own beside the template, in any order.
     let of = |is_template: bool| {
         issuers.iter().find(|issuer| {
-            let takes = issuer.spiffe.is_none() && issuer.tenants.is_some() == is_template;
+            let takes = issuer.spiffe.is_none()
+                && issuer.tenants.is_some() == is_template
+                && issuer.keys.verify_any();
             takes && issuer.is_named(name)
         })
     };

@@ -11,6 +11,7 @@ use crate::keys::seal::SealKey;
 use crate::session;
 use crate::session::RefreshConfig;
 use crate::token::cache::Cache;
+use crate::token::introspected::Introspections;
 use crate::token::issuer::{self, Issuer};
 use crate::token::presentation::TokenSources;
 use crate::token::resource::ProtectedResource;
@@ -112,6 +113,15 @@ impl TokenConfig {
         })
     }
 
+    /// The issuer that is asked about tokens, and whether about all of them.
+    pub(super) fn introspecting(&self) -> Option<(&Arc<Issuer>, &Arc<Introspections>, bool)> {
+        let found =
+            self.issuers.iter().find_map(|issuer| Some((issuer, issuer.introspection.as_ref()?)));
+        let (issuer, introspection) = found?;
+        let is_alone = self.issuers.len() == 1 && !issuer.has_keys();
+        Some((issuer, introspection, is_alone))
+    }
+
     /// For a guard whose identities are no tokens: no issuer, and no place to look for a token.
     #[must_use]
     pub fn without_issuers() -> Self {
@@ -180,6 +190,16 @@ fn several(
                 "can be the issuer of tokens of another one in the list",
             )
             .suggest("let no template with {tenantid} cover the name of another issuer"));
+        }
+        if issuer.introspection.is_some()
+            && issuers.iter().any(|other| other.introspection.is_some())
+        {
+            return Err(ConfigError::new(
+                ConfigCode::ConflictingOptions,
+                own.path_of("introspection"),
+                "is there twice: an opaque token does not say whom to ask",
+            )
+            .suggest("ask one issuer, and verify the JWTs of the others with their keys"));
         }
         issuers.push(Arc::new(issuer));
     }

@@ -38,12 +38,17 @@ pub fn credentials(value: &str) -> Result<(Scheme, &str), TokenError> {
     };
     // RFC 9110 section 11.4: one or more spaces.
     let token = token.trim_start_matches(' ');
-    let body = token.trim_end_matches('=');
-    let allowed = |byte: u8| TOKEN68.get(usize::from(byte)).is_some_and(|allowed| *allowed);
-    if body.is_empty() || !body.bytes().all(allowed) {
+    if !is_token68(token) {
         return Err(TokenError::Malformed(Malformed::Credentials));
     }
     Ok((scheme, token))
+}
+
+/// Whether a text has the form of a bearer token (RFC 6750 section 2.1, `b64token`).
+pub(super) fn is_token68(text: &str) -> bool {
+    let body = text.trim_end_matches('=');
+    let allowed = |byte: u8| TOKEN68.get(usize::from(byte)).is_some_and(|allowed| *allowed);
+    !body.is_empty() && body.bytes().all(allowed)
 }
 
 /// The bytes that are allowed in front of the padding.

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::binding::{ALGORITHMS, ProofError};
+use crate::introspection::Unavailable;
 use crate::jose::Malformed;
 use crate::refusal::Refusal;
 use crate::token::credentials::Scheme;
@@ -45,6 +46,11 @@ pub enum TokenError {
     Revoked,
     /// The keys of its issuer are not loaded yet or too old, so the token cannot be verified.
     KeysUnavailable,
+    /// It is not active according to its issuer, or not one of its tokens.
+    Inactive,
+    /// It is unknown whether it is active: its issuer gives no clear answer, or too many requests
+    /// wait for one.
+    IntrospectionUnavailable(Unavailable),
     /// More than one token came, for example in the header and in a cookie, or in two cookies of
     /// one name.
     Ambiguous,
@@ -87,6 +93,12 @@ pub enum ClaimError {
 }
 
 impl TokenError {
+    /// Whether it is unknown if the token is good. That is no fault of the token.
+    #[must_use]
+    pub const fn is_unavailable(&self) -> bool {
+        matches!(self, Self::KeysUnavailable | Self::IntrospectionUnavailable(_))
+    }
+
     /// The stable code, e.g. `token_expired`.
     #[must_use]
     pub const fn code(&self) -> &'static str {
@@ -142,6 +154,8 @@ impl TokenError {
             Self::Lifetime => "lifetime_over_max",
             Self::Proof(fault) => fault.reason(),
             Self::Certificate => "certificate_mismatch",
+            Self::IntrospectionUnavailable(Unavailable::Failing) => "introspection_failing",
+            Self::IntrospectionUnavailable(Unavailable::Busy) => "introspection_busy",
             other => other.code(),
         })
     }
@@ -165,6 +179,8 @@ impl TokenError {
             Self::Lifetime => (401, "token_lifetime", INVALID),
             Self::Revoked => (401, "token_revoked", INVALID),
             Self::KeysUnavailable => (503, "issuer_unavailable", None),
+            Self::Inactive => (401, "token_inactive", INVALID),
+            Self::IntrospectionUnavailable(_) => (503, "introspection_unavailable", None),
             Self::Ambiguous => (400, "token_ambiguous", Some("invalid_request")),
             Self::Bound | Self::Certificate => (401, "token_bound", INVALID),
             Self::Unbound => (401, "token_unbound", INVALID),
@@ -189,6 +205,10 @@ impl TokenError {
             Self::Lifetime => "the token lives longer than is allowed",
             Self::Revoked => "the token was revoked",
             Self::KeysUnavailable => "the keys of the token's issuer are not known at the moment",
+            Self::Inactive => "the token is not active",
+            Self::IntrospectionUnavailable(_) => {
+                "nobody can say at the moment whether the token is active, try again soon"
+            }
             Self::Ambiguous => "send one token in one place",
             Self::Bound => "the token is bound to a key of its bearer, which nothing proves here",
             Self::Certificate => "the token is bound to another client certificate than this",
@@ -292,6 +312,7 @@ mod tests {
             TokenError::Claims(ClaimError::Milliseconds("exp")),
             TokenError::Claims(ClaimError::Kind("aud")),
             TokenError::Algorithm,
+            TokenError::Inactive,
             TokenError::Ambiguous,
             TokenError::Bound,
             TokenError::Certificate,

@@ -9,6 +9,7 @@ use crate::clock::MAX_TOLERANCE;
 use crate::clock::micros;
 use crate::config::options::Options;
 use crate::error::{ConfigCode, ConfigError};
+use crate::introspection::{Endpoint, Introspection};
 use crate::keys::LeftOut;
 use crate::keys::algorithm::{Algorithm, Family};
 use crate::keys::key_options::{SetOrigin, algorithm_at, keys, plain_text, secret_key};
@@ -16,13 +17,14 @@ use crate::keys::ring::KeyRing;
 use crate::remote_keys::{RemoteKeys, Source, parse_stale_for};
 use crate::rotation::{Rotation, RotationConfig};
 use crate::token::config::{MAX_MAX_LIFETIME, bare_typ};
+use crate::token::introspected::Introspections;
 use crate::token::issuer_keys::IssuerKeys;
 use crate::token::required::{RequiredClaim, check_binding};
 use crate::token::spiffe::TrustDomain;
 use crate::token::tenants::Tenants;
 
 /// Options that must be set for each issuer separately.
-pub(super) const OF_ONE: [&str; 14] = [
+pub(super) const OF_ONE: [&str; 15] = [
     "issuer",
     "audience",
     "claims",
@@ -37,9 +39,10 @@ pub(super) const OF_ONE: [&str; 14] = [
     "preset",
     "staleFor",
     "rotation",
+    "introspection",
 ];
 /// All options of an issuer.
-pub(super) const KNOWN: [&str; 18] = [
+pub(super) const KNOWN: [&str; 19] = [
     "issuer",
     "audience",
     "claims",
@@ -54,6 +57,7 @@ pub(super) const KNOWN: [&str; 18] = [
     "preset",
     "staleFor",
     "rotation",
+    "introspection",
     "algorithms",
     "typ",
     "clockTolerance",
@@ -81,14 +85,16 @@ const DEFAULT_MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// - `staleFor`: duration from 10 m to 24 h, default 1 h: how long keys from a URL are used while
 ///   it gives none
 /// - `rotation`: keys that are made here, see [`RotationConfig`]
+/// - `introspection`: how the issuer is asked about opaque tokens, see [`Endpoint`]
 /// - `algorithms`: list: no key may have another algorithm
 /// - `typ`: string: the `typ` that a header must have. Without it: none, `JWT` or `at+jwt`
 /// - `clockTolerance`: duration up to 60 s, default 10 s
 /// - `maxLifetime`: duration from 1 s to 366 d, default 24 h: `exp - iat` is at most that
 ///
 /// There must be a key: one or more of `secret`, `keys` and a set in `jwks`, or a URL in `jwks`, or
-/// `discovery`; or `rotation`. Beside a URL or `discovery` only a `secret` may stand: an
-/// issuer that changes from one to the other signs with both for a while.
+/// `discovery`; or `rotation`; or `introspection`, which may stand beside keys too. Beside a URL or
+/// `discovery` only a `secret` may stand: an issuer that changes from one to the other signs with
+/// both for a while.
 #[derive(Debug)]
 #[expect(clippy::struct_field_names, reason = "the fields are called as the options are")]
 pub struct Issuer {
@@ -104,6 +110,8 @@ pub struct Issuer {
     pub(super) is_iat_optional: bool,
     pub(super) is_lenient_subject: bool,
     pub(super) keys: IssuerKeys,
+    /// How it is asked about tokens.
+    pub(super) introspection: Option<Arc<Introspections>>,
     /// The keys of a set in the options that can't be used.
     left_out: Vec<LeftOut>,
     /// Lower case, without `application/`. Issued tokens have it as their `typ`.
@@ -157,8 +165,13 @@ impl Issuer {
             allowed = Some(svid_algorithms(&listed.path_of("algorithms"), allowed)?);
         }
         let set = if spiffe.is_some() { SetOrigin::Bundle } else { SetOrigin::Public };
+        let introspection = introspection(options, tenants.is_some())?;
         let discovers = preset == Some(Preset::Vault);
         let (keys, left_out) = match Source::parse(options, &issuer, discovers)? {
+            None if introspection.is_some() && !has_keys(options) => {
+                check_keyless(options)?;
+                (IssuerKeys::Introspected, Vec::new())
+            }
             None => {
                 if options.has("staleFor") {
                     return Err(options
@@ -216,6 +229,7 @@ impl Issuer {
                 .one_of("subject", &[("strict", false), ("lenient", true)])?
                 .unwrap_or(false),
             keys,
+            introspection,
             left_out,
             typ,
             tolerance_us: micros(tolerance.unwrap_or(DEFAULT_TOLERANCE)),
@@ -281,9 +295,20 @@ impl Issuer {
     #[must_use]
     pub fn remote(&self) -> Option<&Arc<RemoteKeys>> {
         match &self.keys {
-            IssuerKeys::Fixed(_) | IssuerKeys::Rotating(..) => None,
+            IssuerKeys::Fixed(_) | IssuerKeys::Rotating(..) | IssuerKeys::Introspected => None,
             IssuerKeys::Remote(remote, _) => Some(remote),
         }
+    }
+
+    /// How it is asked about tokens; `None` if it is not.
+    pub(crate) const fn introspection(&self) -> Option<&Arc<Introspections>> {
+        self.introspection.as_ref()
+    }
+
+    /// Whether it has keys, or may get some.
+    #[must_use]
+    pub const fn has_keys(&self) -> bool {
+        self.keys.verify_any()
     }
 
     /// The rotating keys, if the issuer has them.
@@ -299,6 +324,7 @@ impl Issuer {
             IssuerKeys::Fixed(ring) => ring.len(),
             IssuerKeys::Remote(remote, secret) => remote.key_count() + secret.len(),
             IssuerKeys::Rotating(rotation, ring) => rotation.len() + ring.len(),
+            IssuerKeys::Introspected => 0,
         }
     }
 }
@@ -323,6 +349,50 @@ fn check_conflicts(
 
 fn conflict(options: &Options<'_>, key: &str, problem: &str) -> ConfigError {
     ConfigError::new(ConfigCode::ConflictingOptions, options.path_of(key), problem)
+}
+
+/// The option `introspection`.
+fn introspection(
+    options: &Options<'_>,
+    is_template: bool,
+) -> Result<Option<Arc<Introspections>>, ConfigError> {
+    let Some(endpoint) = Endpoint::parse(options)? else { return Ok(None) };
+    if is_template {
+        let problem = "asks one issuer, and `issuer` is a template";
+        return Err(conflict(options, "introspection", problem)
+            .suggest("write an issuer for each tenant in `jwt.issuers`"));
+    }
+    if let Some(key) = ["preset", "rotation"].into_iter().find(|key| options.has(key)) {
+        let problem = "is for tokens that have a signature, and `introspection` asks their issuer";
+        return Err(conflict(options, key, problem).suggest("leave one of them out"));
+    }
+    if endpoint.takes_jwts && has_keys(options) {
+        return Err(conflict(
+            options,
+            "introspection.jwts",
+            "asks about tokens that the keys of this issuer verify",
+        )
+        .suggest("leave one of them out"));
+    }
+    let introspection = Introspection::new(endpoint).map_err(|_| {
+        options.invalid("introspection", "needs random numbers, and the system gives none")
+    })?;
+    Ok(Some(Arc::new(introspection)))
+}
+
+fn has_keys(options: &Options<'_>) -> bool {
+    ["secret", "keys", "jwks", "discovery"].into_iter().any(|key| options.has(key))
+}
+
+/// Options about keys and signatures, where an issuer has none.
+fn check_keyless(options: &Options<'_>) -> Result<(), ConfigError> {
+    match ["staleFor", "algorithms", "typ"].into_iter().find(|key| options.has(key)) {
+        None => Ok(()),
+        Some(key) => {
+            let problem = "is about keys, and this issuer has none: it is asked about its tokens";
+            Err(conflict(options, key, problem).suggest("leave it out"))
+        }
+    }
 }
 
 /// The keys of the options and, with `rotation`, the rotating keys.

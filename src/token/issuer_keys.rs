@@ -20,6 +20,8 @@ pub(crate) enum IssuerKeys {
     Remote(Arc<RemoteKeys>, KeyRing),
     /// Rotating keys that this guard creates, plus the keys of the options.
     Rotating(Arc<Rotation>, KeyRing),
+    /// None: the issuer is asked about each token.
+    Introspected,
 }
 
 impl IssuerKeys {
@@ -45,6 +47,7 @@ impl IssuerKeys {
             Self::Rotating(rotation, ring) => {
                 Ok(rotated(rotation, ring, header, now.unix_seconds())?)
             }
+            Self::Introspected => Err(KeyError::Unknown.into()),
         }
     }
 
@@ -52,7 +55,7 @@ impl IssuerKeys {
     /// for too long.
     pub(crate) fn are_current(&self, now: Now) -> bool {
         match self {
-            Self::Fixed(_) | Self::Rotating(..) => true,
+            Self::Fixed(_) | Self::Rotating(..) | Self::Introspected => true,
             Self::Remote(remote, _) => remote.is_usable(now),
         }
     }
@@ -95,8 +98,13 @@ impl IssuerKeys {
     fn fixed(&self) -> Option<&KeyRing> {
         match self {
             Self::Fixed(ring) | Self::Rotating(_, ring) => Some(ring),
-            Self::Remote(..) => None,
+            Self::Remote(..) | Self::Introspected => None,
         }
+    }
+
+    /// Whether it verifies tokens at all.
+    pub(crate) const fn verify_any(&self) -> bool {
+        !matches!(self, Self::Introspected)
     }
 }
 

@@ -16,6 +16,9 @@
 //! 5. The signature is verified.
 //! 6. Only then `claims` checks the claims, which `json` reads.
 //!
+//! An opaque token has no signature to verify: `introspected` asks its issuer instead, and checks
+//! the answer as it checks claims.
+//!
 //! # The part of the crate `jsonwebtoken`
 //!
 //! It reads PEM and JWK keys, derives public from private keys, and signs. It does not verify
@@ -45,6 +48,7 @@ mod credentials;
 mod demands;
 mod denial;
 mod fuzz;
+mod introspected;
 mod issue;
 mod issuer;
 mod issuer_keys;
@@ -64,6 +68,8 @@ pub use credentials::{Scheme, credentials};
 pub use demands::{RequirementError, Requirements};
 pub use denial::{ClaimError, TokenError};
 pub use fuzz::fuzz_token;
+pub use introspected::IntrospectionWait;
+pub(crate) use introspected::Introspections;
 pub use issue::{IssueError, IssueOptions, Issued, Signer};
 pub use issuer::Issuer;
 #[cfg(test)]

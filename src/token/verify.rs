@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::binding::Confirmation;
 use crate::clock::Now;
+use crate::introspection::Unavailable;
 use crate::jose::{Compact, MAX_TOKEN_SIZE, Malformed};
 use crate::json::object;
 use crate::keys::KeyError;
@@ -19,6 +20,7 @@ use crate::token::cache::Entry;
 use crate::token::claims::{self, Registered, Times};
 use crate::token::config::{TokenConfig, bare_typ};
 use crate::token::denial::TokenError;
+use crate::token::introspected::{self, IntrospectionWait};
 use crate::token::issuer::Issuer;
 use crate::token::presentation::TokenSources;
 use crate::token::resource::ProtectedResource;
@@ -48,7 +50,7 @@ impl Fingerprint {
         Self::of(b"identity\0", &format!("{claim}\0{value}"))
     }
 
-    fn of_signing_input(signing_input: &str) -> Self {
+    pub(super) fn of_signing_input(signing_input: &str) -> Self {
         Self::of(b"jws\0", signing_input)
     }
 
@@ -120,14 +122,18 @@ pub struct Verified {
     pub session: Option<String>,
     /// `iat` in seconds, rounded down; 0 without one.
     pub issued_at: u64,
-    /// `exp` in seconds, rounded up; 0 without one, which only an identity that is no JWT may lack.
+    /// `exp` in seconds, rounded up; 0 without one, which only an identity that is no token may
+    /// lack. For an introspected token without `exp`, the end that `maxLifetime` sets.
     pub expires_at: u64,
     /// The `kid` of the key that verified it, as configured.
     pub key_id: Option<Arc<str>>,
-    /// The algorithm of that key; `None` for an identity that is no JWT.
+    /// The algorithm of that key; `None` for an identity that is no JWT, and for a token that its
+    /// issuer was asked about.
     pub alg: Option<Algorithm>,
     /// The fingerprint that revokes the token.
     pub fingerprint: Fingerprint,
+    /// The fingerprint of its text, if its issuer was asked about it: either revokes it.
+    pub text_fingerprint: Option<Fingerprint>,
     /// The key or certificate that it is bound to; `None` for a plain bearer token.
     pub confirmation: Option<Confirmation>,
 }
@@ -150,6 +156,8 @@ pub enum VerifyError {
     Denied(TokenError),
     /// The token may be good: a fetch of its issuer's keys is in flight.
     Pending(Arc<RemoteKeys>),
+    /// The token may be good: its issuer is being asked.
+    Introspecting(IntrospectionWait),
 }
 
 impl VerifyError {
@@ -159,6 +167,7 @@ impl VerifyError {
         match self {
             Self::Denied(denial) => denial,
             Self::Pending(_) => TokenError::KeysUnavailable,
+            Self::Introspecting(_) => TokenError::IntrospectionUnavailable(Unavailable::Failing),
         }
     }
 }
@@ -242,11 +251,19 @@ impl Verifier {
     /// As [`Self::verify`], but also accepts bound tokens. The caller must check
     /// [`Verified::confirmation`].
     pub fn verify_bound(&self, token: &str, now: Now) -> Result<Arc<Verified>, TokenError> {
-        self.judge(token, now, false).map_err(VerifyError::denial)
+        self.judge(token, now, Asking::Nobody).map_err(VerifyError::denial)
+    }
+
+    /// As [`Self::verify_bound`], for a token that was verified a while ago: the last answer of an
+    /// issuer about it may be too old, so the result may be [`VerifyError::Introspecting`].
+    pub fn verify_bound_again(&self, token: &str, now: Now) -> Result<Arc<Verified>, VerifyError> {
+        self.judge(token, now, Asking::AboutToken)
     }
 
     /// As [`Self::verify`], but returns [`VerifyError::Pending`] if a fetch of the key is in flight
-    /// or this token starts one. Then wait with [`RemoteKeys::wait`] and call again.
+    /// or this token starts one. Then wait with [`RemoteKeys::wait`] and call again. For
+    /// [`VerifyError::Introspecting`], wait with [`IntrospectionWait::wait`] and call
+    /// [`Self::verify`].
     pub fn verify_or_wait(&self, token: &str, now: Now) -> Result<Arc<Verified>, VerifyError> {
         Ok(reject_bound(self.verify_bound_or_wait(token, now)?)?)
     }
@@ -257,15 +274,15 @@ impl Verifier {
         token: &str,
         now: Now,
     ) -> Result<Arc<Verified>, VerifyError> {
-        self.judge(token, now, true)
+        self.judge(token, now, Asking::Any)
     }
 
-    fn judge(
-        &self,
-        token: &str,
-        now: Now,
-        may_fetch_keys: bool,
-    ) -> Result<Arc<Verified>, VerifyError> {
+    fn judge(&self, token: &str, now: Now, asking: Asking) -> Result<Arc<Verified>, VerifyError> {
+        if let Some((issuer, introspections)) = introspected::issuer_of(&self.config, token) {
+            let may_ask = asking != Asking::Nobody;
+            let max_bytes = self.config.presentation.max_token_bytes;
+            return introspected::verify(issuer, introspections, token, max_bytes, now, may_ask);
+        }
         if let Some(known) = self.config.cache.as_ref().and_then(|cache| cache.get(token))
             // An expired key may have a successor of the same name: then the token is verified
             // again.
@@ -275,7 +292,7 @@ impl Verifier {
             claims::check_time(&known.issuer, &known.times, now)?;
             return Ok(Arc::clone(&known.verified));
         }
-        let found = self.verify_at_any_time(token, now, may_fetch_keys)?;
+        let found = self.verify_at_any_time(token, now, asking == Asking::Any)?;
         claims::check_time(&found.issuer, &found.times, now)?;
         let verified = Arc::new(found.verified);
         if let Some(cache) = &self.config.cache {
@@ -298,8 +315,15 @@ impl Verifier {
         }
     }
 
-    /// As [`Self::revocable`], for a token only.
+    /// As [`Self::revocable`], for a token only. No issuer is asked about it.
     pub fn revocable_token(&self, token: &str, now: Now) -> Result<Revocable, TokenError> {
+        if let Some((issuer, _)) = introspected::issuer_of(&self.config, token) {
+            return Ok(Revocable {
+                fingerprint: introspected::fingerprint(token),
+                expires_at: None,
+                issuer: Some(Arc::clone(&issuer.issuer)),
+            });
+        }
         let found = self.verify_at_any_time(token, now, false).map_err(VerifyError::denial)?;
         Ok(Revocable {
             fingerprint: found.verified.fingerprint,
@@ -355,6 +379,16 @@ impl Verifier {
     }
 }
 
+/// Which questions to an issuer the verification of a token may begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asking {
+    Nobody,
+    /// For an answer about the token.
+    AboutToken,
+    /// For keys, too.
+    Any,
+}
+
 /// Checks the signature and the `typ`, and returns the key of `issuer` that made the signature.
 fn verify_signature(
     issuer: &Issuer,
@@ -405,6 +439,7 @@ fn identity(
         key_id: key.kid.clone(),
         alg: Some(key.algorithm),
         fingerprint,
+        text_fingerprint: None,
         confirmation,
         claims: Claims::new(text),
     }
@@ -473,7 +508,7 @@ fn holds_refresh_token(text: &str) -> bool {
 }
 
 /// Three segments, where the first is a header or starts like one.
-fn looks_like_token(text: &str) -> bool {
+pub(super) fn looks_like_token(text: &str) -> bool {
     text.split('.').count() == 3
         && (text.starts_with("eyJ") || Compact::read(text, MAX_TOKEN_SIZE).is_ok())
 }

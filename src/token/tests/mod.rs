@@ -8,6 +8,7 @@ mod cached;
 mod claims;
 mod config;
 mod demands;
+mod introspection;
 mod issue;
 mod issuers;
 mod presentation;
