@@ -11,9 +11,9 @@ const require = createRequire(import.meta.url)
 export const CLASSES = [
   ['path', 'the text of a path that two routers read differently is refused (docs/guides/openapi.md)', (it) => ['malformed_path', 'unknown_route'].includes(it.own.code)],
   ['no body', 'the other side answers 415 to a request without the body that the operation need not have', (it) => !refuses(it) && it.their.status === 415 && it.request.body === undefined],
-  ['route', 'the other side does not find the operation: a name of a parameter has a hyphen, or a less literal path comes first', (it) => !refuses(it) && it.their.status === 404],
+  ['route', 'the other side does not find the operation: a name of a parameter has a hyphen, a less literal path comes first, or two paths differ in names of parameters alone', (it) => !refuses(it) && [404, 405].includes(it.their.status)],
   ['style', 'the other side does not read lists in headers and cookies', (it) => !refuses(it) && it.their.message?.startsWith("Parameter 'style' has incorrect value")],
-  ['default', 'the other side fills in defaults of a body, and refuses one that does not match its own schema', (it) => !refuses(it) && it.their.errors.length > 0 && it.their.errors.every((error) => isAbsent(it.request.body, error.path))],
+  ['default', 'the other side fills in defaults of a body before it checks `required`, and refuses one that does not match its own schema', (it) => !refuses(it) && it.their.errors.length > 0 && it.their.errors.every((error) => isAbsent(it.request.body, error.path)) || it.hasDefault && refuses(it) && it.own.errors.every((error) => error.in === 'body' && error.code === 'required')],
   ['json', 'a JSON text that parsers read differently is refused: keys such as `$ref` or `a.b`, numbers that are not held exactly', (it) => ['operator_key', 'unsafe_number', 'forbidden_key', 'forbidden_character'].includes(it.own.code)],
   ['repeated', 'a single value that comes twice is refused, and not taken for a list', (it) => it.own.code === 'duplicate_key'],
   ['size', 'a body or query over the limits of `payload` is refused', (it) => it.own.status === 413 || ['too_deep', 'too_many_nodes', 'too_many_keys'].includes(it.own.code)],
@@ -41,7 +41,8 @@ const onlyTheirs = (it, word) => !refuses(it) && it.their.errors.length > 0 && i
 /**
  * Compares the verdicts over `requests` requests for a document.
  *
- * @returns {Promise<{ requests: number, accepted: number, unjudged: number, reason?: string, differences: object[] }>}
+ * @returns {Promise<{ requests: number, accepted: number, unjudged: number, reason?: string,
+ * differences: object[] }>}
  *   `unjudged` counts requests that the other side could not judge, for `reason`
  */
 export async function compare(createGuard, doc, options, { requests, seed = 1 }) {
@@ -80,7 +81,7 @@ async function judge(doc, targets, maker, { own, their, requests }) {
     const about = text.get(target)
     const difference = {
       request, own: mine, their: other,
-      hasIntegerFormat: /"format":"u?int\d+"/.test(about), hasDiscriminator: about.includes('"discriminator"'), hasNullable: about.includes('"nullable"')
+      hasIntegerFormat: /"format":"u?int\d+"/.test(about), hasDiscriminator: about.includes('"discriminator"'), hasNullable: about.includes('"nullable"'), hasDefault: about.includes('"default"')
     }
     difference.class = CLASSES.find(([, , test]) => test(difference))?.[0] ?? 'unexplained'
     result.differences.push(difference)

@@ -64,7 +64,10 @@ export class Requests {
     this.random = seeded(seed)
   }
 
-  /** One request, broken in one place where `broken` is set: `{ method, path, headers, body, change }`. */
+  /**
+   * One request, broken in one place where `broken` is set: `{ method, path, headers, body,
+   * change }`.
+   */
   make(target, broken) {
     const { parameters, operation, method } = target
     const media = this.#mediaOf(operation)

@@ -1,7 +1,9 @@
-//! `discriminator` (`OpenAPI` 3.1.1 section 4.8.25): the value of one property names the schema that
+//! `discriminator` (`OpenAPI` 3.1.1 section 4.8.25): the value of one property names the schema
+//! that
 //! an object must match.
 //!
-//! It stops a wrong body that passes as another branch: `{ "petType": "Cat" }` with the members of a
+//! It stops a wrong body that passes as another branch: `{ "petType": "Cat" }` with the members
+//! of a
 //! dog is valid against `oneOf`, since it is a valid dog where the branches do not constrain
 //! `petType`. And it accepts what is right: an object that matches two branches is invalid against
 //! `oneOf`, although its property names one of them.
@@ -36,7 +38,8 @@ struct Branch<'d> {
     has_object: bool,
 }
 
-/// Replaces the `oneOf` or `anyOf` of `out`, the converted form of the schema `map` at `pointer`, by
+/// Replaces the `oneOf` or `anyOf` of `out`, the converted form of the schema `map` at `pointer`,
+/// by
 /// the choice that its discriminator `value` makes. Without these keywords it has no effect on
 /// validity (section 4.8.25.2).
 pub(crate) fn apply<'d>(

@@ -1,4 +1,5 @@
-//! Compiles the schemas of a document once, so that a schema that can't be used is reported when the
+//! Compiles the schemas of a document once, so that a schema that can't be used is reported when
+//! the
 //! guard is built.
 //!
 //! The compiler reports one fault. The keyword at fault is then removed and the schema is compiled

@@ -9,13 +9,16 @@
 //!   enforced, mapped by an option, or an error when the guard is built. Nothing is ignored
 //!   silently.
 //! - a request that is checked by another operation's rules: the path is the canonical one of
-//!   [`crate::request`], literal segments come before templates, and a request that fits two templates
+//!   [`crate::request`], literal segments come before templates, and a request that fits two
+//!   templates
 //!   alike is refused
 //!
 //! [`Api::read`] reads a document once and checks all of it. Inside, `document` handles versions
 //! and references, `convert` converts schemas to JSON Schema 2020-12, `operation` reads parameters,
-//! bodies, answers and `security`, `judge` compiles all schemas, and `route` finds the operation of a
-//! request. Every fault is collected, and reading goes on behind it, so that all are reported at once.
+//! bodies, answers and `security`, `judge` compiles all schemas, and `route` finds the operation
+//! of a
+//! request. Every fault is collected, and reading goes on behind it, so that all are reported at
+//! once.
 
 mod api;
 mod body;
