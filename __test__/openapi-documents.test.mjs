@@ -2,7 +2,6 @@
 
 import test from 'node:test'
 import assert from 'node:assert/strict'
-import http from 'node:http'
 import { createGuard } from 'keepstone'
 import { json, serve } from './helpers/http.mjs'
 
@@ -37,7 +36,7 @@ test('all faults of a document are thrown at once, and without their operations 
   assert.deepEqual(faults.find((fault) => fault.pointer.endsWith('pattern')).operations, ['PUT /c'])
   const api = load({ skip: faults.flatMap((fault) => fault.operations) })
   assert.deepEqual(api.operations, [{ method: 'POST', path: '/fine' }])
-  await serve(http.createServer((req, res) => api.handler(req, res, () => res.end('reached'))), async (send) => {
+  await serve((req, res) => api.handler(req, res, () => res.end('reached')), async (send) => {
     assert.equal((await send(json({ a: 'x' }, { path: '/fine' }))).status, 200)
     assert.equal((await send(json({ a: 1 }, { path: '/fine' }))).status, 422)
     assert.equal((await send({ path: '/a' })).json.code, 'unknown_route')
@@ -87,7 +86,7 @@ test('parameters and forms are read in every style that has one reading, and ref
     }
   }
   const api = guard.fromOpenApi(doc)
-  await serve(http.createServer((req, res) => api.handler(req, res, () => res.end(JSON.stringify(api.valid(req))))), async (send) => {
+  await serve((req, res) => api.handler(req, res, () => res.end(JSON.stringify(api.valid(req)))), async (send) => {
     for (const [path, part, expected] of [
       ['/deep?filter[status]=open&filter[ids][]=1&filter[ids][]=2', 'query', { filter: { status: 'open', ids: [1, 2] } }],
       ['/deep?filter%5Bids%5D=1&filter%5Bids%5D=2', 'query', { filter: { ids: [1, 2] } }],
