@@ -549,17 +549,25 @@ fn has_query(query: &str, leaf: &Leaf) -> bool {
     })
 }
 
-/// Refuses a path that is equal to another one and has the same method.
+/// Refuses a path that is equal to another one, unless only names of parameters and methods differ.
 fn refuse_double(route: &Route, others: &[&Route], faults: &Faults) {
     for other in others {
         if route.template.query != other.template.query {
             continue;
         }
-        let methods = |(method, _): &&(String, Option<usize>)| {
-            other.operations.iter().any(|(known, number)| known == method && number.is_some())
+        let live = |route: &Route| {
+            let live = route.operations.iter().filter(|(_, number)| number.is_some());
+            live.map(|(method, _)| method.clone()).collect::<Vec<String>>()
         };
-        let mut own = route.operations.iter().filter(|(_, number)| number.is_some());
-        if !own.any(|operation| methods(&operation)) {
+        let (own, others) = (live(route), live(other));
+        let (a, b) = (&route.template, &other.template);
+        let clashes = if a.written == b.written && a.slash == b.slash {
+            own.iter().any(|method| others.contains(method))
+        } else {
+            // A strict router tells them apart, also for the `HEAD` of a `GET`.
+            !own.is_empty() && !others.is_empty()
+        };
+        if !clashes {
             continue;
         }
         let problem = format!(
