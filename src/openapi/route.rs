@@ -70,14 +70,29 @@ enum Fit {
     Exact,
     /// It matches in some routers: ASCII case or a slash at the end differs, or the value has a
     /// barred character.
-    Doubtful,
+    Doubtful(u8),
     /// It does not match as sent.
     No,
 }
 
+/// The reasons of a doubt: case, or a slash at the end; a barred character.
+const LETTERS: u8 = 1;
+const BARRED: u8 = 2;
+
+impl Fit {
+    /// Whether a router may match here that does not match where these doubts are.
+    fn escapes(self, doubts: u8) -> bool {
+        match self {
+            Self::Exact => true,
+            Self::Doubtful(own) => doubts & !own != 0,
+            Self::No => false,
+        }
+    }
+}
+
 impl Written {
     fn fit(&self, raw: &str) -> Fit {
-        let exact = |same: bool| if same { Fit::Exact } else { Fit::Doubtful };
+        let exact = |same: bool| if same { Fit::Exact } else { Fit::Doubtful(LETTERS) };
         let Some(behind) = &self.behind else {
             let folded = raw.eq_ignore_ascii_case(&self.before);
             return if folded { exact(raw == self.before) } else { Fit::No };
@@ -85,7 +100,12 @@ impl Written {
         let Some(value) = inner(raw, &self.before, behind) else { return Fit::No };
         let barred = |c: char| self.barred.contains(c.to_ascii_lowercase());
         let same = raw.starts_with(&self.before) && raw.ends_with(behind.as_str());
-        exact(same && !value.contains(barred))
+        match (same, value.contains(barred)) {
+            (true, false) => Fit::Exact,
+            (same, has_barred) => {
+                Fit::Doubtful(if same { 0 } else { LETTERS } | if has_barred { BARRED } else { 0 })
+            }
+        }
     }
 
     /// The text after its parameter, or the whole literal.
@@ -450,8 +470,9 @@ struct Search<'r, 's, 'm> {
 struct Taken<'r, 's> {
     leaf: &'r Leaf,
     values: Vec<&'s str>,
-    /// The segments with [`Fit::Doubtful`]; the index after the last segment means the end.
-    doubts: Vec<usize>,
+    /// The segments with [`Fit::Doubtful`]; the index after the last segment means the
+    /// end. With the reasons of each.
+    doubts: Vec<(usize, u8)>,
     /// The paths of which neither is the more literal one.
     crosses: &'r [usize],
 }
@@ -491,18 +512,20 @@ impl<'r, 's> Search<'r, 's, '_> {
     fn arrive(&mut self, node: &'r Node) -> bool {
         let Some(leaf) = self.leaf(node) else { return false };
         let fit = |(written, raw): (&Written, &&str)| written.fit(raw);
-        let end = if leaf.slash == self.slash { Fit::Exact } else { Fit::Doubtful };
+        let end = if leaf.slash == self.slash { Fit::Exact } else { Fit::Doubtful(LETTERS) };
         let mut fits = leaf.written.iter().zip(self.raw).map(fit).chain([end]).enumerate();
         if let Some(first) = &self.first {
             self.crossing |= node.routes.iter().any(|route| first.crosses.contains(route));
-            self.unclear = fits.any(|(at, fit)| fit == Fit::Exact && first.doubts.contains(&at));
+            let doubt = |at| first.doubts.iter().find(|(known, _)| *known == at);
+            self.unclear =
+                fits.any(|(at, fit)| doubt(at).is_some_and(|(_, doubts)| fit.escapes(*doubts)));
             return self.unclear || self.crossing;
         }
         let mut doubts = Vec::new();
         for (at, fit) in fits {
             match fit {
                 Fit::Exact => {}
-                Fit::Doubtful => doubts.push(at),
+                Fit::Doubtful(why) => doubts.push((at, why)),
                 Fit::No => {
                     self.unclear = true;
                     return true;
