@@ -173,6 +173,7 @@ declare namespace guard {
 
   export import OpenApiDocument = openapi.OpenApiDocument
   export import OpenApiOptions = openapi.OpenApiOptions
+  export import OpenApiTolerance = openapi.OpenApiTolerance
   export import SecurityFunction = openapi.SecurityFunction
   export import SecurityDemand = openapi.SecurityDemand
   export import OpenApiGuard = openapi.OpenApiGuard
@@ -237,6 +238,7 @@ declare namespace guard {
   export import GuardError = errors.GuardError
   export import GuardErrorCode = errors.GuardErrorCode
   export import ConfigErrorCode = errors.ConfigErrorCode
+  export import DocumentFault = errors.DocumentFault
   export import TokenErrorCode = errors.TokenErrorCode
   export import OperationErrorCode = errors.OperationErrorCode
 

@@ -343,7 +343,7 @@ test('what is wrong with a document is said where it stands, when the guard is b
   fails(petstore, {}, 'ERR_INVALID_OPENAPI', 'paths./pets/{petId}.delete.security.0.key', /`key`/)
   fails(petstore, { security: petstoreOptions.security }, 'ERR_INVALID_OPENAPI', 'paths./pets/{petId}/photo.put.requestBody.content.image/png', /unreadable/)
   fails(changed((doc) => { doc.components.schemas.Parent.properties.name.pattern = '(a)\\1' }), petstoreOptions, 'ERR_INVALID_SCHEMA', 'components.schemas.Parent.properties.name.pattern', /linear/)
-  fails(changed((doc) => { doc.components.parameters.Limit.schema.default = 0 }), petstoreOptions, 'ERR_INVALID_SCHEMA', 'paths./pets.get.parameters', /default for `limit`/)
+  fails(changed((doc) => { doc.components.parameters.Limit.schema.default = 0 }), petstoreOptions, 'ERR_INVALID_SCHEMA', 'components.parameters.Limit.schema.default', /default for `limit`/)
   fails(changed((doc) => { doc.paths['/pets'].get.parameters[0] = { $ref: '#/components/parameters/Limits' } }), petstoreOptions, 'ERR_INVALID_OPENAPI', 'paths./pets.get.parameters.0.$ref', /leads nowhere/)
   fails(petstore, { ...petstoreOptions, unkown: 'pass' }, 'ERR_UNKNOWN_OPTION', 'options.unkown', /did you mean `unknown`/)
   fails(petstore, null, 'ERR_INVALID_OPTION', 'options', /object/)

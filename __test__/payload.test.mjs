@@ -6,6 +6,7 @@ import net from 'node:net'
 import { gzipSync } from 'node:zlib'
 import { z } from 'zod'
 import Type from 'typebox'
+import * as v from 'valibot'
 import { createGuard } from 'keepstone'
 import { expresses, json, serve } from './helpers/http.mjs'
 import { CreateUserSchema, goodUser } from './helpers/articles.mjs'
@@ -175,12 +176,33 @@ test('zod: a type that JSON has no word for is refused when the route is built',
   assert.throws(() => guard.validate({ body: z.object({ when: z.date() }) }), (error) => error.code === 'ERR_INVALID_SCHEMA' && error.path === 'body')
 })
 
-test('zod: an asynchronous schema fails closed', async () => {
+test('zod and valibot: asynchronous checks are awaited, and decide', async () => {
   const guard = createGuard({ rateLimit: false })
-  const schema = z.object({ a: z.string().refine(async () => true) })
+  const free = async (name) => {
+    await new Promise((resolve) => setTimeout(resolve, 5))
+    if (name === 'broken') throw new Error('s3cret')
+    return name !== 'taken'
+  }
   const app = express()
-  app.post('/', ...guard.securityStack({ body: schema }), (req, res) => res.send('passed'))
-  await serve(app, async (send) => assert.equal((await send(json({ a: 'x' }))).status, 500))
+  app.post('/zod', ...guard.securityStack({ body: z.object({ name: z.string().refine(free), n: z.number().default(1) }) }), (req, res) => res.json(req.body))
+  app.post('/valibot', guard.validate({ body: v.objectAsync({ name: v.pipeAsync(v.string(), v.checkAsync(free)) }) }), (req, res) => res.json(req.body))
+  const query = guard.validate({ query: z.object({ name: z.string().refine(free).transform((name) => name.toUpperCase()) }) })
+  app.get('/query', query, (req, res) => res.json(query.valid(req).query))
+  app.use((error, req, res, next) => res.status(599).end(error.message, next))
+  await serve(app, async (send) => {
+    for (const path of ['/zod', '/valibot']) {
+      const fine = await send(json({ name: 'ada' }, { path }))
+      assert.deepEqual([fine.status, fine.json.name], [200, 'ada'], fine.text)
+      const taken = await send(json({ name: 'taken' }, { path }))
+      assert.deepEqual([taken.status, taken.json.errors[0].pointer], [422, '#/name'], taken.text)
+      const wrong = await send(json({ name: 5 }, { path }))
+      assert.equal(wrong.status, 422)
+      const broken = await send(json({ name: 'broken' }, { path }))
+      assert.deepEqual([broken.status, broken.text.includes('s3cret')], [500, false])
+    }
+    assert.deepEqual((await send({ path: '/query?name=ada' })).json, { name: 'ADA' })
+    assert.equal((await send({ path: '/query?name=taken' })).status, 422)
+  })
 })
 
 test('TypeBox: CreateUserSchema accepts and refuses as written', async () => {

@@ -52,7 +52,8 @@ test('the operation whose rules are asked is the one whose handler runs, or the 
       seen.requests += 1
       const found = native.openApiFind(document.api, method, url, '')
       if (found[0] === 'x') {
-        assert.equal(found.split('\n')[1], '400')
+        // 404: two operations fit, and neither is the more literal one.
+        assert.ok(['400', '404'].includes(found.split('\n')[1]))
         seen.refused += 1
         continue
       }

@@ -342,13 +342,43 @@ function buildConversation(owner, options, layer) {
       else delete valid.body // a part without a schema is not called valid
       if (librarySchemas.length > 0) {
         const problem = checkLibrarySchemas(librarySchemas, valid)
-        if (problem !== null) return refuse(ctx, 422, 'validation_failed', problem)
-        if (checksBody) req.body = valid.body
+        if (problem instanceof Promise) return passLater(ctx, valid, problem)
+        return passChecked(ctx, valid, problem)
       }
-      if (keepsValid) {
-        state.valid ??= new Map()
-        state.valid.set(conversation, valid)
-      }
+    }
+    return finish(ctx, valid)
+  }
+
+  // The checks of a library's schemas are over.
+  function passChecked(ctx, valid, problem) {
+    if (problem !== null) return refuse(ctx, 422, 'validation_failed', problem)
+    if (checksBody) ctx.req.body = valid.body
+    return finish(ctx, valid)
+  }
+
+  // An asynchronous check of a library's schema is awaited. Errors of the next handler must
+  // propagate, and not reject the promise.
+  function passLater(ctx, valid, problem) {
+    const resume = (run) => setImmediate(() => attempt(ctx, () => !ctx.isOver() && run()))
+    problem.then(
+      (settled) => resume(() => {
+        const passed = passChecked(ctx, valid, settled)
+        // Meanwhile the token may have expired or been revoked: later layers verify it again.
+        ctx.state.waited = true
+        return passed
+      }),
+      (error) => resume(() => {
+        throw error
+      })
+    )
+    return false
+  }
+
+  function finish(ctx, valid) {
+    const { state } = ctx
+    if (keepsValid) {
+      state.valid ??= new Map()
+      state.valid.set(conversation, valid)
     }
     if (isAskedAgain) state.pass(conversation, ctx.identity)
     state.waited = false

@@ -5,15 +5,22 @@
  * a heading for each.
  */
 class GuardError extends Error {
-  constructor(message, { code, status, path, suggestion, reason, cause } = {}) {
+  constructor(message, { code, status, path, suggestion, faults, reason, cause } = {}) {
     super(message, cause === undefined ? undefined : { cause })
     this.name = 'GuardError'
     this.code = code
     if (status !== undefined) this.status = status
     if (path !== undefined) this.path = path
     if (suggestion !== undefined) this.suggestion = suggestion
+    // Not enumerable: the message lists them already, and so would the print of an uncaught error.
+    if (faults !== undefined) Object.defineProperty(this, 'faults', { value: faults.map(faultOf) })
     if (reason !== undefined) this.reason = reason
   }
+}
+
+/** A fault of a document without the members that it does not have. */
+function faultOf({ suggestion, pointer, ...fault }) {
+  return Object.freeze({ ...fault, pointer: pointer ?? '', ...(suggestion === null ? {} : { suggestion }) })
 }
 
 /** Unwraps an answer of the core, except answers to requests: `{"ok": ...}` or `{"error": ...}`. */

@@ -12,7 +12,7 @@ const { problemOf } = require('./problem.js')
 const { functionsOf } = require('./schemas/functions.js')
 const { fromStandard, ofOutput } = require('./schemas/standard.js')
 const { fromValibot } = require('./schemas/valibot.js')
-const { fromZod } = require('./schemas/zod.js')
+const { fromZod, validateOfZod } = require('./schemas/zod.js')
 
 const PARTS = ['body', 'query', 'params', 'headers', 'cookies']
 // Paths of schemas in the options of a route.
@@ -74,7 +74,7 @@ function takeSchemas(options, own) {
     }
     const { json, exact } = convert(part, schema, standard)
     rest[part] = json
-    if (!exact) librarySchemas.push([part, ofLibrary(part, standard)])
+    if (!exact) librarySchemas.push([part, ofLibrary(part, schema, standard)])
   }
   if (rest.response !== null && typeof rest.response === 'object' && !Array.isArray(rest.response)) {
     rest.response = Object.fromEntries(Object.entries(rest.response).map(([status, schema]) => [status, takeResponse(status, schema)]))
@@ -141,16 +141,16 @@ function takeResponse(status, schema) {
   }
 }
 
-function ofLibrary(part, standard) {
+function ofLibrary(part, schema, standard) {
+  const validate = standard.vendor === 'zod' && schema._zod !== undefined ? validateOfZod(schema, standard) : (value) => standard.validate(value)
   return (value, report) => {
-    const result = standard.validate(value)
-    if (typeof result?.then === 'function') {
-      Promise.resolve(result).then(undefined, () => {}) // it is refused already: its rejection must not end the process
-      throw new GuardError(`the schema of \`${part}\` is asynchronous; do such checks in the handler`, {
-        code: 'ERR_INVALID_SCHEMA',
-        path: part
-      })
-    }
+    const result = validate(value)
+    // An asynchronous refinement. A rejection is a 500, as an exception is.
+    if (typeof result?.then === 'function') return Promise.resolve(result).then((settled) => take(settled, value, report))
+    return take(result, value, report)
+  }
+
+  function take(result, value, report) {
     if (result === null || typeof result !== 'object') {
       throw new GuardError(`the schema of \`${part}\` has returned no result; its \`validate\` must return { value } or { issues }`, {
         code: 'ERR_INVALID_SCHEMA',
@@ -172,15 +172,16 @@ function ofLibrary(part, standard) {
 
 /**
  * Runs the checks after the core's and puts their output into `valid`. Returns null, or the problem
- * document of a 422 in the core's format.
+ * document of a 422 in the core's format; a promise of it if a check is asynchronous.
  */
 function checkLibrarySchemas(librarySchemas, valid) {
   const errors = []
   let truncated = false
   let bytes = 0
   let wrong = false
+  const waits = []
   for (const [part, check] of librarySchemas) {
-    valid[part] = check(valid[part], (path, code, detail) => {
+    const value = check(valid[part], (path, code, detail) => {
       wrong = true
       if (truncated) return
       const error = describe(part, path, code, detail)
@@ -188,10 +189,15 @@ function checkLibrarySchemas(librarySchemas, valid) {
       if (errors.length === MAX_ERRORS || bytes > MAX_BYTES) truncated = true
       else errors.push(error)
     })
+    if (value instanceof Promise) waits.push(value.then((settled) => void (valid[part] = settled)))
+    else valid[part] = value
   }
-  if (!wrong) return null
-  const problem = JSON.parse(problemOf(422, 'validation_failed', 'the request does not match the schema'))
-  return JSON.stringify({ ...problem, errors, truncated })
+  const problem = () => {
+    if (!wrong) return null
+    const base = JSON.parse(problemOf(422, 'validation_failed', 'the request does not match the schema'))
+    return JSON.stringify({ ...base, errors, truncated })
+  }
+  return waits.length === 0 ? problem() : Promise.all(waits).then(problem)
 }
 
 function describe(part, path, code, detail) {

@@ -58,13 +58,43 @@ pub struct ConfigError {
     path: String,
     problem: String,
     suggestion: Option<String>,
+    /// Boxed, so that results stay small.
+    in_document: Option<Box<InDocument>>,
 }
+
+/// The part of an error about a document.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct InDocument {
+    pointer: Option<String>,
+    operations: Vec<String>,
+    faults: Vec<ConfigError>,
+}
+
+/// The maximum number of faults in the text of one error.
+const SHOWN: usize = 50;
 
 impl ConfigError {
     /// `path` is the option in the user's notation (`cors.origins[0]`). `problem` continues the
     /// sentence that it starts (`must not end with a slash`).
     pub fn new(code: ConfigCode, path: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { code, path: path.into(), problem: problem.into(), suggestion: None }
+        Self {
+            code,
+            path: path.into(),
+            problem: problem.into(),
+            suggestion: None,
+            in_document: None,
+        }
+    }
+
+    /// All faults of one document as one error: that of the first, with the others listed. `None`
+    /// without faults.
+    #[must_use]
+    pub fn all(faults: Vec<Self>) -> Option<Self> {
+        let mut first = faults.first()?.clone();
+        if faults.len() > 1 {
+            first.document().faults = faults;
+        }
+        Some(first)
     }
 
     /// A value that can't be used: [`ConfigCode::InvalidOption`].
@@ -77,6 +107,42 @@ impl ConfigError {
     pub fn suggest(mut self, suggestion: impl Into<String>) -> Self {
         self.suggestion = Some(suggestion.into());
         self
+    }
+
+    /// Adds the location in a document, as a JSON Pointer (RFC 6901).
+    #[must_use]
+    pub fn at_pointer(mut self, pointer: impl Into<String>) -> Self {
+        self.document().pointer = Some(pointer.into());
+        self
+    }
+
+    /// Adds the operations of a document that can't be used for this reason.
+    #[must_use]
+    pub fn in_operations(mut self, operations: Vec<String>) -> Self {
+        self.document().operations = operations;
+        self
+    }
+
+    /// The location in a document, as a JSON Pointer, if the error is about one.
+    #[must_use]
+    pub fn pointer(&self) -> Option<&str> {
+        self.in_document.as_ref()?.pointer.as_deref()
+    }
+
+    /// The operations of a document that can't be used for this reason, as `METHOD /path`.
+    #[must_use]
+    pub fn operations(&self) -> &[String] {
+        self.in_document.as_ref().map_or(&[], |part| &part.operations)
+    }
+
+    /// All faults, if there are several.
+    #[must_use]
+    pub fn faults(&self) -> &[Self] {
+        self.in_document.as_ref().map_or(&[], |part| &part.faults)
+    }
+
+    fn document(&mut self) -> &mut InDocument {
+        self.in_document.get_or_insert_default()
     }
 
     /// The stable code.
@@ -106,6 +172,15 @@ impl ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let faults = self.faults();
+        if !faults.is_empty() {
+            write!(f, "the document has {} faults:", faults.len())?;
+            for fault in faults.iter().take(SHOWN) {
+                write!(f, "\n  {fault}")?;
+            }
+            let more = faults.len().saturating_sub(SHOWN);
+            return if more > 0 { write!(f, "\n  and {more} more") } else { Ok(()) };
+        }
         write!(f, "`{}` {}", self.path, self.problem)?;
         if let Some(suggestion) = &self.suggestion {
             write!(f, "; {suggestion}")?;

@@ -15,8 +15,29 @@ export declare class GuardError extends Error {
   readonly path?: string
   /** The value to write instead, if there is a suggestion. */
   readonly suggestion?: string
+  /** Every fault of an OpenAPI document, if the error is about one. */
+  readonly faults?: readonly DocumentFault[]
   /** Why a token is refused, in one word for the operator, e.g. `claim_missing:aud`. */
   readonly reason?: string
+}
+
+/** One fault of an OpenAPI document. */
+export interface DocumentFault {
+  /** `ERR_INVALID_OPENAPI`, or `ERR_INVALID_SCHEMA` for a schema that can't be compiled. */
+  readonly code: ConfigErrorCode
+  /** The place in the document: `paths./users.post.requestBody`. */
+  readonly path: string
+  /** The same place as a JSON Pointer (RFC 6901): `/paths/~1users/post/requestBody`. */
+  readonly pointer: string
+  /** What is wrong there. */
+  readonly problem: string
+  /** What to write instead, if there is a suggestion. */
+  readonly suggestion?: string
+  /**
+   * The operations that can't be used for this reason, as `METHOD /path`. With all of them in the
+   * option `skip`, the rest of the document loads.
+   */
+  readonly operations: readonly string[]
 }
 
 /** Every code of a {@link GuardError}. */

@@ -37,9 +37,10 @@ export interface OpenApiOptions {
   readonly unknown?: 'pass' | 'refuse'
   /**
    * The handling of bodies and parameters in formats that are not read (`multipart/form-data`,
-   * `deepObject`, objects as parameters or in forms): an error when the guard is built, or they
-   * pass to the application unchecked while everything else of the operation is checked. A query
-   * with such a parameter is not checked at all.
+   * `text/plain`, parameters whose members are objects outside of `deepObject`): an error when the
+   * guard is built, or they pass to the application unchecked while everything else of the
+   * operation
+   * is checked. A query with such a parameter is not checked at all.
    * @default 'refuse'
    */
   readonly unreadable?: 'refuse' | 'pass'
@@ -62,6 +63,23 @@ export interface OpenApiOptions {
    */
   readonly ignoreFormats?: readonly string[]
   /**
+   * Patterns that are not checked, as the document writes them. A pattern that is invalid, or can't
+   * be checked in linear time, is an error unless it is named here.
+   */
+  readonly ignorePatterns?: readonly string[]
+  /**
+   * Operations that are left out, by `operationId` or `METHOD /path`. Their faults are ignored. A
+   * request for one of them is handled as `unknown` defines: with `'pass'` it reaches the
+   * application unchecked, without `security` too. A name that no operation has is an error.
+   */
+  readonly skip?: readonly string[]
+  /**
+   * Exceptions from the specification that the document needs, by name. Each is an error otherwise.
+   *
+   * @default []
+   */
+  readonly tolerate?: readonly OpenApiTolerance[]
+  /**
    * The check of each security scheme, by its name. Bearer tokens, OAuth 2 and OpenID Connect need
    * no entry: they are tokens of the guard. API keys, other HTTP schemes and mutual TLS need one.
    * `'token'`: a token that the guard verifies. `false`: it is checked elsewhere, and nothing is
@@ -69,6 +87,39 @@ export interface OpenApiOptions {
    */
   readonly security?: { readonly [scheme: string]: SecurityFunction | 'token' | false }
 }
+
+/**
+ * An exception from the specification.
+ *
+ * - `'unknown-fields'`: fields that OpenAPI does not define are ignored, so a misspelt one is not
+ *   found.
+ * - `'unknown-keywords'`: the same for keywords of schemas.
+ * - `'nullable'`: `nullable: true` accepts `null` wherever it stands: in 3.1, beside `$ref`,
+ *   without
+ *   `type`, beside an `enum` without `null`.
+ * - `'ref-siblings'`: keywords beside `$ref` in 3.0 are ignored, as 3.0 defines it. `readOnly` and
+ *   `writeOnly` there are not enforced.
+ * - `'path-queries'`: a query at the end of a path (`/messages?beta=true`) selects the operation
+ *   among
+ *   those of the same path.
+ * - `'path-fragments'`: a fragment at the end of a path is cut off. Of operations that are the same
+ *   then, the one without a fragment counts, or the first one.
+ * - `'path-parameters'`: a parameter of a path that is not described is not checked, one that the
+ *   path
+ *   does not have is ignored, and `required: true` may be absent.
+ * - `'operation-ids'`: the second operation of one `operationId` is known by its method and path.
+ * - `'defaults'`: a default that does not match its own schema is not filled in.
+ */
+export type OpenApiTolerance =
+  | 'unknown-fields'
+  | 'unknown-keywords'
+  | 'nullable'
+  | 'ref-siblings'
+  | 'path-queries'
+  | 'path-fragments'
+  | 'path-parameters'
+  | 'operation-ids'
+  | 'defaults'
 
 /**
  * Returns whether a request meets a security scheme. Only `true`, or a promise of it, accepts the

@@ -128,7 +128,7 @@ export const CALLS = [
   ['AuthorizeOptions', 'policy', (options) => open.authorize(options), [{ query: policy.query }]],
   ['RouteDemands', '', (options) => open.require(options), [{ fresh: true, scope: ['read'], role: ['admin'], claims: { acr: ['a', true], n: 1 }, maxAge: '10m' }]],
   ['OpenApiOptions', 'options', (options) => open.fromOpenApi(document, options), [
-    { basePath: '/v1', unknown: 'refuse', unreadable: 'pass', undeclared: 'accept', responses: 'fail', ignoreFormats: ['x'], security: { key: () => true, other: false } }
+    { basePath: '/v1', unknown: 'refuse', unreadable: 'pass', undeclared: 'accept', responses: 'fail', ignoreFormats: ['x'], ignorePatterns: ['x'], skip: [], tolerate: ['nullable'], security: { key: () => true, other: false } }
   ]],
   ['LimitChange', 'policy', (options) => open.limits.set(options), [
     { name: 'a', limit: 6, window: '2s', burst: 3, tiers: { pro: { limit: 20, window: '30s', burst: 10 } } }, { name: 'b', concurrent: 6, tiers: { pro: { concurrent: 9 } } }

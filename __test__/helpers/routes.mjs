@@ -63,7 +63,7 @@ export function routesOf({ chance, below, pick }, onlyLiterals = false) {
  * before GET.
  */
 export function inOrder(routes) {
-  const rank = (segment) => (segment.includes('{') ? 2000 - segment.replace(/\{.*?\}/, '').length : 0)
+  const rank = (segment) => (segment.includes('{') ? 2000 - decodeURIComponent(segment.replace(/\{.*?\}/, '')).length : 0)
   const ranks = ({ path }) => path.replace(/\/$/, '').split('/').map(rank)
   const order = (a, b) => {
     const [left, right] = [ranks(a), ranks(b)]

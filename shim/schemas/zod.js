@@ -219,4 +219,39 @@ function readTuple(def, gate) {
   }
 }
 
-module.exports = { fromZod }
+/**
+ * The check of a zod schema. `~standard.validate` calls an asynchronous function twice, and drops
+ * the
+ * first promise: if that rejects, Node ends the process. So a schema that calls functions runs in
+ * the
+ * mode that keeps promises; it is still synchronous where none of its functions is asynchronous.
+ */
+function validateOfZod(schema, standard) {
+  if (!callsFunctions(schema, new Set())) return (value) => standard.validate(value)
+  return (value) => {
+    const run = schema._zod.run({ value, issues: [] }, { async: true })
+    if (!(run instanceof Promise)) return run.issues.length === 0 ? { value: run.value } : standard.validate(value)
+    return run.then((done) => (done.issues.length === 0 ? { value: done.value } : explain(schema, value)))
+  }
+}
+
+async function explain(schema, value) {
+  const { error, data } = await schema.safeParseAsync(value)
+  return error === undefined ? { value: data } : { issues: error.issues }
+}
+
+/**
+ * Whether a function stands anywhere in a schema's definition; a few that are never asynchronous,
+ * too.
+ */
+function callsFunctions(value, seen) {
+  if (typeof value === 'function') return true
+  if (value === null || typeof value !== 'object' || seen.has(value)) return false
+  seen.add(value)
+  if (value._zod !== undefined) return callsFunctions(value._zod.def, seen)
+  const prototype = Object.getPrototypeOf(value)
+  const isData = prototype !== null && prototype !== Object.prototype && !Array.isArray(value)
+  return !isData && Object.values(value).some((member) => callsFunctions(member, seen))
+}
+
+module.exports = { fromZod, validateOfZod }

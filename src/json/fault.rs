@@ -45,6 +45,8 @@ pub enum FaultCode {
     BracketedKey,
     /// A form whose percent-encoding is broken or hides bytes that are not UTF-8.
     MalformedForm,
+    /// A parameter that is not written in its style.
+    MalformedParameter,
 }
 
 impl FaultCode {
@@ -64,6 +66,7 @@ impl FaultCode {
             Self::UnsafeNumber => "unsafe_number",
             Self::BracketedKey => "bracketed_key",
             Self::MalformedForm => "malformed_form",
+            Self::MalformedParameter => "malformed_parameter",
         }
     }
 
@@ -80,9 +83,10 @@ impl FaultCode {
             Self::TooManyKeys => "has too many keys",
             Self::UnsafeNumber => "is a number that can't be held exactly; send it as a string",
             Self::BracketedKey => {
-                "is a name with brackets; only `name[]` is read, where `name` is a list"
+                "is a name with brackets that the schema does not declare as a list or object"
             }
             Self::MalformedForm => "is not percent-encoded UTF-8",
+            Self::MalformedParameter => "is not written in the style of this parameter",
         }
     }
 }

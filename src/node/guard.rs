@@ -47,8 +47,25 @@ impl From<ConfigError> for ErrorPayload {
         if let Some(suggestion) = error.suggestion() {
             fields.insert("suggestion".into(), suggestion.into());
         }
+        let all =
+            if error.faults().is_empty() { std::slice::from_ref(&error) } else { error.faults() };
+        if all.iter().any(|fault| fault.pointer().is_some()) {
+            fields.insert("faults".into(), all.iter().map(fault).collect());
+        }
         Self(Value::Object(fields))
     }
+}
+
+/// One fault of a document.
+fn fault(error: &ConfigError) -> Value {
+    json!({
+        "code": error.code().as_str(),
+        "path": error.path(),
+        "pointer": error.pointer(),
+        "problem": error.problem(),
+        "suggestion": error.suggestion(),
+        "operations": error.operations(),
+    })
 }
 
 impl From<LimitError> for ErrorPayload {

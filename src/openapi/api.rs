@@ -1,21 +1,22 @@
 //! A whole API, read from its `OpenAPI` document.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
 use super::body::BodyKind;
 use super::config::OpenApiConfig;
-use super::convert::{Converter, Definition, definition_name};
-use super::document::{Document, shown};
+use super::convert::{Converter, Definition};
+use super::document::{Document, Faults, fault};
+use super::judge::{Judge, compose};
 use super::operation::{Operation, Operations};
 use super::parameter::Part;
 use super::route::{Found, Router};
 use super::security::judge_names;
 use crate::config::options::nearest;
-use crate::error::{ConfigCode, ConfigError};
-use crate::guard::{Guard, Layers};
+use crate::error::ConfigError;
+use crate::guard::Guard;
 use crate::net::TrustedProxies;
 use crate::refusal::Refusal;
 use crate::request::{Request, decode_segment};
@@ -61,7 +62,7 @@ impl Api {
     /// would compile them.
     ///
     /// # Errors
-    /// The first fault, with its place in the document as the path:
+    /// A wrong option, or all faults of the document, each with its place as the path:
     /// `paths./users.post.requestBody`.
     pub fn read(
         guard: &Arc<Guard>,
@@ -69,9 +70,10 @@ impl Api {
         options: &Value,
     ) -> Result<Self, ConfigError> {
         let config = OpenApiConfig::parse(options)?;
-        let document = Document::read(document)?;
+        let faults = Faults::default();
+        let document = Document::read(document, &config, &faults)?;
         judge_names(document, &config)?;
-        let mut converter = Converter::new(document, &config.ignored_formats);
+        let mut converter = Converter::new(document, guard.schema_rules.keywords());
         let mut all = Operations {
             document,
             config: &config,
@@ -84,37 +86,35 @@ impl Api {
             read: Vec::new(),
             routes: Vec::new(),
             bases: Vec::new(),
+            unskipped: Vec::new(),
         };
         all.read_all()?;
-        let Operations { read: operations, routes, bases, .. } = all;
-        let router = Router::build(&routes)?;
-        let mut by_name = HashMap::new();
-        for (number, operation) in operations.iter().enumerate() {
-            by_name.insert(format!("{} {}", operation.method, operation.path), number);
-        }
-        for (number, operation) in operations.iter().enumerate() {
-            if let Some(id) = &operation.id {
-                by_name.insert(id.clone(), number);
-            }
-        }
+        let Operations { read: mut operations, routes, bases, .. } = all;
+        let router = Router::build(&routes, &faults);
+        let mut definitions = converter.finish(&operations);
         let segments = |base: &String| {
             base.split('/')
                 .skip(1)
                 .map(|raw| decode_segment(raw).unwrap_or_default().to_ascii_lowercase())
                 .collect()
         };
-        let api = Self {
-            by_name,
-            definitions: converter.finish()?,
-            dialect: document.dialect.map(str::to_owned),
+        let dialect = document.dialect.map(str::to_owned);
+        let judge = Judge { document, guard, dialect: dialect.as_deref() };
+        judge.all(&mut operations, &mut definitions);
+        faults.finish()?;
+        if operations.is_empty() {
+            return Err(fault("/paths", "has no operation, so nothing would be guarded"));
+        }
+        Ok(Self {
+            by_name: by_name(&operations),
+            definitions,
+            dialect,
             router,
             bases: bases.iter().map(segments).collect(),
             refuses_unknown: config.refuse_unknown,
             on_response: config.responses,
             operations,
-        };
-        api.judge(guard)?;
-        Ok(api)
+        })
     }
 
     /// All operations; the index is an operation's number.
@@ -167,12 +167,19 @@ impl Api {
         }
         let segments: Vec<&str> = request.segments().collect();
         let raw: Vec<&str> = request.raw_segments().collect();
-        match self.router.find(method, &segments, &raw, request.ends_with_slash()) {
+        let slash = request.ends_with_slash();
+        match self.router.find(method, &segments, &raw, slash, request.query()) {
             Found::Unclear => Match::Refused(Refusal::new(
                 400,
                 "malformed_path",
                 "the path is not written as the document has it, and routers read it differently",
             )),
+            Found::Crossing => Match::Refused(Refusal::new(
+                404,
+                "unknown_route",
+                "two operations of this API have this path, and neither is the more literal one",
+            )),
+            Found::LeftOut => Match::Unknown,
             Found::Operation { operation, names, values } => Match::Operation {
                 operation,
                 params: names
@@ -207,7 +214,7 @@ impl Api {
         let operation = self.operations.get(operation)?;
         let mut out = Map::new();
         for (location, part) in operation.parts() {
-            out.insert(location.into(), self.compose(part));
+            out.insert(location.into(), compose(part, &self.definitions, self.dialect.as_deref()));
         }
         let body = match body {
             None => None,
@@ -215,7 +222,10 @@ impl Api {
         };
         match body.and_then(|body| Some((body.kind, body.part.as_ref()?))) {
             Some((kind, part)) => {
-                out.insert("body".into(), self.compose(part));
+                out.insert(
+                    "body".into(),
+                    compose(part, &self.definitions, self.dialect.as_deref()),
+                );
                 out.insert("payload".into(), types_of(kind));
             }
             None => {
@@ -224,114 +234,34 @@ impl Api {
         }
         if let Some(on) = self.on_response.filter(|_| !operation.responses.is_empty()) {
             let responses = operation.responses.iter();
-            let responses =
-                responses.map(|(status, part)| (status.clone(), self.compose(part))).collect();
+            let responses = responses
+                .map(|(status, part)| {
+                    (status.clone(), compose(part, &self.definitions, self.dialect.as_deref()))
+                })
+                .collect();
             out.insert("response".into(), Value::Object(responses));
             out.insert("onResponse".into(), on.into());
         }
         Some(Value::Object(out))
     }
+}
 
-    /// Compiles every schema once, however many operations use it.
-    fn judge(&self, guard: &Arc<Guard>) -> Result<(), ConfigError> {
-        let mut judged = HashSet::new();
-        for operation in &self.operations {
-            let bodies = operation.bodies.iter();
-            let bodies = bodies.filter_map(|body| Some(("body", body.kind, body.part.as_ref()?)));
-            let parts = operation.parts().map(|(location, part)| (location, BodyKind::Json, part));
-            for (location, kind, part) in parts.chain(bodies) {
-                if !judged.insert((location, kind, part.schema.to_string())) {
-                    continue;
-                }
-                let mut route = Map::new();
-                route.insert(location.into(), self.compose(part));
-                route.insert("payload".into(), types_of(kind));
-                guard
-                    .stack(&Value::Object(route), Layers::Payload)
-                    .map_err(|error| self.placed(part, &error))?;
-            }
-            for (_, part) in &operation.responses {
-                if !judged.insert(("response", BodyKind::Json, part.schema.to_string())) {
-                    continue;
-                }
-                let route = json!({ "response": { "default": self.compose(part) } });
-                guard.stack(&route, Layers::Payload).map_err(|error| self.placed(part, &error))?;
-            }
-        }
-        Ok(())
+/// The numbers of all operations by their names.
+fn by_name(operations: &[Operation]) -> HashMap<String, usize> {
+    let mut by_name = HashMap::new();
+    for (number, operation) in operations.iter().enumerate() {
+        by_name.insert(operation.name(), number);
     }
-
-    /// A self-contained schema.
-    fn compose(&self, part: &Part) -> Value {
-        let Value::Object(schema) = &part.schema else { return part.schema.clone() };
-        let mut schema = schema.clone();
-        if let Some(dialect) = &self.dialect {
-            schema.insert("$schema".into(), dialect.as_str().into());
-        }
-        let mut wanted = part.refs.clone();
-        let mut open: Vec<usize> = wanted.iter().copied().collect();
-        while let Some(number) = open.pop() {
-            let refs = self.definitions.get(number).map(|definition| &definition.refs);
-            for next in refs.into_iter().flatten() {
-                if wanted.insert(*next) {
-                    open.push(*next);
-                }
-            }
-        }
-        if !wanted.is_empty() {
-            schema.insert("$defs".into(), self.definitions_of(&wanted));
-        }
-        Value::Object(schema)
-    }
-
-    fn definitions_of(&self, wanted: &BTreeSet<usize>) -> Value {
-        let named = wanted.iter().filter_map(|number| {
-            Some((definition_name(*number), self.definitions.get(*number)?.schema.clone()))
-        });
-        Value::Object(named.collect())
-    }
-
-    /// Translates the path of a compiler's error to the place in the document.
-    fn placed(&self, part: &Part, error: &ConfigError) -> ConfigError {
-        let problem = error.problem();
-        let (pointer, problem) = problem
-            .strip_prefix("can't be used: #")
-            .map_or(("", problem), |rest| rest.split_once(' ').unwrap_or((rest, "")));
-        let pointer = decode_segment(pointer).unwrap_or_default();
-        let placed = ConfigError::new(
-            ConfigCode::InvalidSchema,
-            shown(&self.origin(part, &pointer)),
-            problem,
-        );
-        match error.suggestion() {
-            Some(suggestion) => placed.suggest(suggestion),
-            None => placed,
+    for (number, operation) in operations.iter().enumerate() {
+        if let Some(id) = &operation.id {
+            by_name.insert(id.clone(), number);
         }
     }
-
-    fn origin(&self, part: &Part, pointer: &str) -> String {
-        if let Some(rest) = pointer.strip_prefix("/$defs/s") {
-            let (number, rest) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-            let number = number.parse().ok();
-            if let Some(definition) = number.and_then(|number: usize| self.definitions.get(number))
-            {
-                return format!("{}{rest}", definition.pointer);
-            }
-        }
-        let longest = part
-            .places
-            .iter()
-            .filter_map(|(prefix, origin)| {
-                let rest = pointer.strip_prefix(prefix.as_str())?;
-                (rest.is_empty() || rest.starts_with('/')).then_some((prefix.len(), origin, rest))
-            })
-            .max_by_key(|(length, _, _)| *length);
-        longest.map_or_else(String::new, |(_, origin, rest)| format!("{origin}{rest}"))
-    }
+    by_name
 }
 
 /// The option `payload` for a kind of body.
-fn types_of(kind: BodyKind) -> Value {
+pub(super) fn types_of(kind: BodyKind) -> Value {
     match kind {
         BodyKind::Form => json!({ "types": ["form"] }),
         BodyKind::Json | BodyKind::Unread => json!({ "types": ["json"] }),
@@ -350,6 +280,17 @@ impl Operation {
         ]
         .into_iter()
         .filter_map(|(location, part)| Some((location, part.as_ref()?)))
+    }
+
+    /// All schemas of its requests.
+    pub(crate) fn requests(&self) -> impl Iterator<Item = &Part> {
+        let bodies = self.bodies.iter().filter_map(|body| body.part.as_ref());
+        self.parts().map(|(_, part)| part).chain(bodies)
+    }
+
+    /// Its method and path.
+    pub(crate) fn name(&self) -> String {
+        format!("{} {}", self.method, self.path)
     }
 
     /// The media types of its body, and the way in which each is read.

@@ -6,11 +6,12 @@ use serde_json::{Map, Value};
 
 use super::config::{OpenApiConfig, Undeclared};
 use super::convert::{Converter, Way};
-use super::document::{At, Document, boolean, child, fault, known_fields, object};
+use super::document::{At, Document, boolean, child, fault, object, text};
 use super::kinds::Kinds;
-use super::parameter::Part;
+use super::parameter::{Form, Part};
 use crate::error::ConfigError;
 use crate::net::is_token;
+use crate::payload::STYLE;
 
 /// The media type of forms (URL Standard section 5).
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -44,7 +45,7 @@ pub(crate) fn read<'d>(
 ) -> Result<(Vec<Body>, bool), ConfigError> {
     let at = document.resolve(at)?;
     let map = object(&at.pointer, at.value, "a request body")?;
-    known_fields(&at.pointer, map, &["description", "content", "required"])?;
+    document.known_fields(&at.pointer, map, &["description", "content", "required"]);
     let required = boolean(&at.pointer, map, "required")?.unwrap_or(false);
     let place = child(&at.pointer, "content");
     let Some(content) = map.get("content") else {
@@ -52,38 +53,20 @@ pub(crate) fn read<'d>(
     };
     let content = object(&place, content, "media types with what they hold")?;
     let mut bodies: Vec<Body> = Vec::new();
+    let mut has_fault = false;
     for (name, value) in content {
         let here = child(&place, name);
-        let Some((media, kind)) = media(name) else {
-            return Err(fault(&here, "is no media type").suggest("write 'application/json'"));
+        let read = body(document, &here, name, value, config, converter);
+        let Some(body) = document.note(read) else {
+            has_fault = true;
+            continue;
         };
-        if bodies.iter().any(|body| body.media == media) {
-            return Err(fault(&here, "is there twice, but for case and parameters"));
+        if bodies.iter().any(|known| known.media == body.media) {
+            document.faults.add(fault(&here, "is there twice, but for case and parameters"));
         }
-        let map = object(&here, value, "what the media type holds")?;
-        known_fields(&here, map, &["schema", "example", "examples", "encoding"])?;
-        let part = match kind {
-            BodyKind::Json | BodyKind::Form => Some(part(&here, map, config, converter)?),
-            BodyKind::Unread => None,
-        };
-        let unread = match kind {
-            BodyKind::Json => None,
-            BodyKind::Form => no_form(document, map),
-            BodyKind::Unread => Some("is a media type that is not read"),
-        };
-        bodies.push(match unread {
-            None => Body { media, kind, part },
-            Some(_) if config.pass_unreadable => {
-                Body { media, kind: BodyKind::Unread, part: None }
-            }
-            Some(why) => {
-                return Err(fault(&here, why).suggest(
-                    "set `unreadable: 'pass'`, which leaves bodies of this type to the application, unchecked",
-                ));
-            }
-        });
+        bodies.push(body);
     }
-    if bodies.is_empty() {
+    if bodies.is_empty() && !has_fault {
         return Err(fault(&place, "must name at least one media type"));
     }
     // The most specific comes first: `application/json` before `application/*` before `*/*`.
@@ -91,14 +74,112 @@ pub(crate) fn read<'d>(
     Ok((bodies, required))
 }
 
-/// The reason why a form can't be read. Its members must be texts, or lists of texts, under their
-/// own names.
-fn no_form<'d>(document: Document<'d>, map: &'d Map<String, Value>) -> Option<&'static str> {
-    let encoding = map.get("encoding").and_then(Value::as_object);
-    if encoding.is_some_and(|encoding| !encoding.is_empty()) {
-        return Some("is a form with an `encoding`, which is not read");
+/// Reads one media type.
+fn body<'d>(
+    document: Document<'d>,
+    here: &str,
+    name: &str,
+    value: &'d Value,
+    config: &OpenApiConfig,
+    converter: &mut Converter<'d>,
+) -> Result<Body, ConfigError> {
+    let Some((media, kind)) = media(name) else {
+        return Err(fault(here, "is no media type").suggest("write 'application/json'"));
+    };
+    let map = object(here, value, "what the media type holds")?;
+    document.known_fields(here, map, &["schema", "example", "examples", "encoding"]);
+    let read = match kind {
+        BodyKind::Json => Ok(Vec::new()),
+        BodyKind::Form => form(document, here, map)?,
+        BodyKind::Unread => Err("is a media type that is not read"),
+    };
+    match read {
+        Ok(marks) => {
+            let mut part = part(here, map, config, converter)?;
+            mark(&mut part.schema, marks);
+            Ok(Body { media, kind, part: Some(part) })
+        }
+        Err(_) if config.pass_unreadable => Ok(Body { media, kind: BodyKind::Unread, part: None }),
+        Err(why) => Err(fault(here, why).suggest(
+            "set `unreadable: 'pass'`, which leaves bodies of this type to the application, unchecked",
+        )),
     }
-    Kinds(document).no_form(map.get("schema")?)
+}
+
+/// The members of a form that do not come as one text or a repeated name, each with the value of
+/// `x-text-style`.
+type Marks<'d> = Vec<(&'d str, &'static str)>;
+
+/// Reads how the members of a form come, by its `encoding` (`OpenAPI` 3.1.1 section 4.8.15). An
+/// inner
+/// error is the reason why the form can't be read.
+fn form<'d>(
+    document: Document<'d>,
+    here: &str,
+    map: &'d Map<String, Value>,
+) -> Result<Result<Marks<'d>, &'static str>, ConfigError> {
+    const FIELDS: &[&str] = &["contentType", "headers", "style", "explode", "allowReserved"];
+    let Some(schema) = map.get("schema") else { return Ok(Ok(Vec::new())) };
+    let of = Kinds(document);
+    let mut kinds = BTreeSet::new();
+    of.kinds(schema, &mut kinds);
+    if !kinds.is_empty() && !kinds.contains("object") {
+        return Ok(Err("is no object, as a form is"));
+    }
+    let place = child(here, "encoding");
+    let mut marks = Vec::new();
+    let none = Map::new();
+    for (name, member) in of.members(schema) {
+        let encoding = match map.get("encoding").and_then(|encoding| encoding.get(name)) {
+            None => &none,
+            Some(value) => object(&child(&place, name), value, "how a member is written")?,
+        };
+        let at = child(&place, name);
+        document.known_fields(&at, encoding, FIELDS);
+        let style = text(&at, encoding, "style")?;
+        let explode = boolean(&at, encoding, "explode")?;
+        let content = text(&at, encoding, "contentType")?;
+        if style.is_none() && explode.is_none() && content.and_then(media).is_some_and(is_json) {
+            marks.push((name, "json"));
+            continue;
+        }
+        let is_default = style.is_none() && explode.is_none();
+        let style = style.unwrap_or("form");
+        let form = Form { location: "query", style, explode: explode.unwrap_or(style == "form") };
+        match form.mark(of, member) {
+            Ok(None) => {}
+            Ok(Some("spread" | "pairs")) if is_default => {
+                return Ok(Err(
+                    "has a member that may be an object, and no `encoding` with a `style` or `contentType` for it",
+                ));
+            }
+            Ok(Some(mark)) => marks.push((name, mark)),
+            Err(_) => {
+                return Ok(Err(
+                    "has a member that is an object or a list with elements that have no unique form",
+                ));
+            }
+        }
+    }
+    Ok(Ok(marks))
+}
+
+fn is_json((_, kind): (String, BodyKind)) -> bool {
+    kind == BodyKind::Json
+}
+
+/// Writes the marks beside the schemas of the members.
+fn mark(schema: &mut Value, marks: Marks<'_>) {
+    let Value::Object(schema) = schema else { return };
+    for (name, mark) in marks {
+        let properties = schema.entry("properties").or_insert_with(|| Value::Object(Map::new()));
+        let member = properties
+            .as_object_mut()
+            .map(|all| all.entry(name).or_insert_with(|| Value::Object(Map::new())));
+        if let Some(Value::Object(member)) = member {
+            member.insert(STYLE.into(), mark.into());
+        }
+    }
 }
 
 fn part<'d>(

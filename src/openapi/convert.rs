@@ -15,14 +15,18 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde_json::{Map, Value, json};
 
-use super::document::{At, Document, Version, child, dialect_of, fault, list};
-use super::keywords::{ANNOTATIONS, Keep, V30, is_extension, keep};
-use crate::config::options::{describe, nearest};
+use super::config::Tolerance;
+use super::discriminator;
+use super::document::{At, Document, Version, child, dialect_of, fault};
+use super::endless::endless;
+use super::judge::users_of;
+use super::keywords::{Keep, is_extension, keep};
+use super::operation::Operation;
+use super::version_30::{exclusive, types, unknown};
+use crate::config::options::describe;
 use crate::error::ConfigError;
-
-/// The extension by which a parameter is marked as a list in one text: its elements are separated
-/// by `','`.
-pub(crate) const SPLIT: &str = "x-split";
+use crate::payload::STYLE;
+use crate::schema::is_keyword;
 
 /// The maximum nesting of a schema in the document, without references.
 const MAX_DEPTH: u32 = 64;
@@ -63,7 +67,7 @@ pub(crate) struct Definition {
 #[derive(Debug)]
 pub(crate) struct Converter<'d> {
     document: Document<'d>,
-    ignored_formats: &'d [String],
+    own_keywords: &'d [Box<str>],
     definitions: Vec<Definition>,
     numbers: HashMap<(String, Way), usize>,
     /// The direction of the current schema.
@@ -72,16 +76,28 @@ pub(crate) struct Converter<'d> {
     refs: BTreeSet<usize>,
 }
 
+/// One keyword of a schema, in its surroundings.
+#[derive(Clone, Copy)]
+struct Keyword<'k, 'd> {
+    here: &'k str,
+    key: &'k str,
+    value: &'d Value,
+    map: &'d Map<String, Value>,
+    unsent: &'k BTreeSet<&'d str>,
+    depth: u32,
+}
+
 /// The name of a definition.
 pub(crate) fn definition_name(number: usize) -> String {
     format!("s{number}")
 }
 
 impl<'d> Converter<'d> {
-    pub(crate) fn new(document: Document<'d>, ignored_formats: &'d [String]) -> Self {
+    /// `own_keywords` are those of the guard that the application has added.
+    pub(crate) fn new(document: Document<'d>, own_keywords: &'d [Box<str>]) -> Self {
         Self {
             document,
-            ignored_formats,
+            own_keywords,
             definitions: Vec::new(),
             numbers: HashMap::new(),
             way: Way::In,
@@ -101,21 +117,31 @@ impl<'d> Converter<'d> {
         Ok((schema, std::mem::take(&mut self.refs)))
     }
 
-    /// Converts all recorded targets.
-    pub(crate) fn finish(mut self) -> Result<Vec<Definition>, ConfigError> {
+    /// Converts all recorded targets, which these operations refer to.
+    pub(crate) fn finish(mut self, operations: &[Operation]) -> Vec<Definition> {
+        let faults = self.document.faults;
+        let mut found = Vec::new();
         let mut next = 0;
         while let Some(definition) = self.definitions.get(next) {
             let (pointer, way) = (definition.pointer.clone(), definition.way);
-            let at = self.document.at(&pointer).ok_or_else(|| fault(&pointer, "leads nowhere"))?;
-            let (schema, refs) = self.convert(&at, way)?;
-            if let Some(definition) = self.definitions.get_mut(next) {
+            let before = faults.take();
+            let at = self.document.at(&pointer).ok_or_else(|| fault(&pointer, "leads nowhere"));
+            let converted = at.and_then(|at| self.convert(&at, way));
+            let converted = self.document.note(converted);
+            found.extend(faults.replace(before).into_iter().map(|fault| (next, fault)));
+            if let (Some(definition), Some((schema, refs))) =
+                (self.definitions.get_mut(next), converted)
+            {
                 definition.schema = schema;
                 definition.refs = refs;
             }
             next += 1;
         }
-        refuse_endless(&self.definitions)?;
-        Ok(self.definitions)
+        found.extend(endless(&mut self.definitions));
+        for (number, fault) in found {
+            faults.add_in(fault, users_of(operations, &self.definitions, number));
+        }
+        self.definitions
     }
 
     /// `unsent` has the names of properties that an enclosing schema of the same object marks for
@@ -140,68 +166,149 @@ impl<'d> Converter<'d> {
         };
         let mut out = Map::new();
         if let Some(reference) = map.get("$ref") {
-            out.insert("$ref".into(), self.reference(&child(pointer, "$ref"), reference)?);
+            let here = child(pointer, "$ref");
+            let target = self.reference(&here, reference, depth);
+            if let Some(target) = self.document.note(target) {
+                out.insert("$ref".into(), target);
+            }
             if self.document.version == Version::V30 {
-                nothing_beside_ref(pointer, map, self.way)?;
-                return Ok(Value::Object(out));
+                self.beside_ref(pointer, map);
+                return Ok(self.nullable(map, Value::Object(out)));
             }
         }
         let mut unsent = unsent.clone();
         self.collect_unsent(map, &mut unsent, 0);
         for (key, value) in map {
             let here = child(pointer, key);
-            match keep(self.document.version, key) {
-                Some(Keep::Nothing) => {}
-                Some(Keep::Refused) => {
-                    return Err(fault(
-                        &here,
-                        "can't be used: it would change what references mean",
-                    )
-                    .suggest("give the schema a name in components.schemas, and refer to that"));
-                }
-                // Processed last, since it adds to other keywords.
-                Some(Keep::Special) if key == "format" => {}
-                Some(Keep::Special) => {
-                    self.special(&here, key, value, map, &unsent, &mut out, depth)?;
-                }
-                Some(Keep::Schema) => {
-                    let schema = self.one_or_more(&here, key, value, depth)?;
-                    out.insert(key.clone(), schema);
-                }
-                Some(Keep::List) => {
-                    let mut schemas = Vec::new();
-                    for (i, schema) in list(pointer, map, key)?.iter().enumerate() {
-                        let here = child(&here, &i.to_string());
-                        let around = if key == "prefixItems" { &BTreeSet::new() } else { &unsent };
-                        schemas.push(self.schema(&here, schema, around, depth + 1)?);
-                    }
-                    out.insert(key.clone(), Value::Array(schemas));
-                }
-                Some(Keep::Map) => {
-                    let schemas = self.members(&here, value, depth)?;
-                    out.insert(key.clone(), schemas);
-                }
-                Some(Keep::AsIs) if self.is_exclusive(map, key) => {}
-                Some(Keep::AsIs) => {
-                    out.insert(key.clone(), value.clone());
-                }
-                // The values of sanitizers and similar keywords are strings or booleans; other
-                // extensions are for other tools.
-                None if is_extension(key) => {
-                    if key != SPLIT && (value.is_string() || value.is_boolean()) {
-                        out.insert(key.clone(), value.clone());
-                    }
-                }
-                None if self.document.version == Version::V31 => {
-                    out.insert(key.clone(), value.clone());
-                }
-                None => return Err(unknown_in_30(&here, key)),
-            }
+            let keyword = Keyword { here: &here, key, value, map, unsent: &unsent, depth };
+            let converted = self.keyword(&keyword, &mut out);
+            self.document.note(converted);
         }
+        // Processed last, since they add to other keywords.
         if let Some(format) = map.get("format") {
-            self.format(&child(pointer, "format"), format, &mut out)?;
+            let converted = self.format(&child(pointer, "format"), format, &mut out);
+            self.document.note(converted);
         }
-        Ok(Value::Object(out))
+        if let Some(value) = map.get("discriminator") {
+            let converted = discriminator::apply(self.document, pointer, value, map, &mut out);
+            self.document.note(converted);
+        }
+        Ok(self.nullable(map, Value::Object(out)))
+    }
+
+    /// Converts one keyword, and adds the result to `out`.
+    fn keyword(
+        &mut self,
+        keyword: &Keyword<'_, 'd>,
+        out: &mut Map<String, Value>,
+    ) -> Result<(), ConfigError> {
+        let Keyword { here, key, value, map, unsent, depth } = *keyword;
+        match keep(self.document.version, key) {
+            Some(Keep::Nothing) => {}
+            Some(Keep::Refused) => {
+                return Err(fault(here, "can't be used: it would change what references mean")
+                    .suggest("give the schema a name in components.schemas, and refer to that"));
+            }
+            Some(Keep::Special) => self.special(keyword, out)?,
+            Some(Keep::Schema) => {
+                let schema = self.one_or_more(here, key, value, depth)?;
+                out.insert(key.to_owned(), schema);
+            }
+            Some(Keep::List) => {
+                let Value::Array(schemas) = value else {
+                    return Err(fault(here, "must be a list of schemas"));
+                };
+                let around = if key == "prefixItems" { &BTreeSet::new() } else { unsent };
+                let converted = schemas.iter().enumerate().map(|(i, schema)| {
+                    let here = child(here, &i.to_string());
+                    let schema = self.schema(&here, schema, around, depth + 1);
+                    self.document.note(schema).unwrap_or(Value::Bool(true))
+                });
+                let converted = converted.collect();
+                out.insert(key.to_owned(), Value::Array(converted));
+            }
+            Some(Keep::Map) => {
+                let schemas = self.members(here, value, depth)?;
+                out.insert(key.to_owned(), schemas);
+            }
+            Some(Keep::AsIs) if self.is_exclusive(map, key) => {}
+            Some(Keep::AsIs) if key == "pattern" && self.ignores_pattern(value) => {}
+            Some(Keep::AsIs) => {
+                out.insert(key.to_owned(), value.clone());
+            }
+            // The values of sanitizers and similar keywords are strings or booleans; other
+            // extensions are for other tools.
+            None if is_extension(key) => {
+                if key != STYLE && (value.is_string() || value.is_boolean()) {
+                    out.insert(key.to_owned(), value.clone());
+                }
+            }
+            None if self.document.version == Version::V31 => {
+                let is_ignored = key == "pattern" && self.ignores_pattern(value)
+                    || self.document.tolerates(Tolerance::UnknownKeywords)
+                        && !is_keyword(key)
+                        && !self.own_keywords.iter().any(|own| **own == *key);
+                if !is_ignored {
+                    out.insert(key.to_owned(), value.clone());
+                }
+            }
+            None if self.document.tolerates(Tolerance::UnknownKeywords) => {}
+            None => return Err(unknown(here, key)),
+        }
+        Ok(())
+    }
+
+    /// Version 3.0 ignores every keyword beside `$ref`. Only keywords that do not affect validity
+    /// are
+    /// accepted there.
+    fn beside_ref(&self, pointer: &str, map: &Map<String, Value>) {
+        if self.document.tolerates(Tolerance::RefSiblings) {
+            return;
+        }
+        let other_only = self.way.other_only();
+        for key in map.keys() {
+            let harmless =
+                matches!(keep(Version::V30, key), Some(Keep::Nothing)) && key != other_only;
+            let read = key == "nullable" && self.document.tolerates(Tolerance::Nullable);
+            if harmless || read || key == "$ref" || key == "default" || is_extension(key) {
+                continue;
+            }
+            let problem = "is ignored beside `$ref` in OpenAPI 3.0, and would check nothing";
+            let advice = if key == "nullable" {
+                "write anyOf: [{ $ref: … }, { type: 'object', nullable: true, enum: [null] }], or set `tolerate: ['nullable']`, which reads it there"
+            } else {
+                "write allOf: [{ $ref: … }] and keep it beside that, or set `tolerate: ['ref-siblings']`, which ignores it"
+            };
+            self.document.faults.add(fault(&child(pointer, key), problem).suggest(advice));
+        }
+    }
+
+    fn ignores_pattern(&self, pattern: &Value) -> bool {
+        let ignored = &self.document.config.ignored_patterns;
+        pattern.as_str().is_some_and(|pattern| ignored.iter().any(|ignored| ignored == pattern))
+    }
+
+    /// With `tolerate: ['nullable']`, a schema that also accepts `null` if it has `nullable: true`.
+    fn nullable(&self, map: &Map<String, Value>, mut schema: Value) -> Value {
+        if map.get("nullable") != Some(&Value::Bool(true))
+            || !self.document.tolerates(Tolerance::Nullable)
+        {
+            return schema;
+        }
+        let is_plain =
+            |key: &str| !["enum", "const", "$ref", "allOf", "anyOf", "oneOf", "not"].contains(&key);
+        if let Value::Object(out) = &mut schema
+            && out.keys().all(|key| is_plain(key))
+            && let Some(kinds) = out.get_mut("type")
+        {
+            match kinds {
+                Value::Array(kinds) if kinds.contains(&json!("null")) => {}
+                Value::Array(kinds) => kinds.push(json!("null")),
+                kind => *kind = json!([kind.clone(), "null"]),
+            }
+            return schema;
+        }
+        json!({ "anyOf": [schema, { "type": "null" }] })
     }
 
     /// Whether the keyword beside a limit of 3.0 makes it exclusive.
@@ -214,7 +321,12 @@ impl<'d> Converter<'d> {
         self.document.version == Version::V30 && map.get(beside) == Some(&Value::Bool(true))
     }
 
-    fn reference(&mut self, pointer: &str, reference: &Value) -> Result<Value, ConfigError> {
+    fn reference(
+        &mut self,
+        pointer: &str,
+        reference: &Value,
+        _depth: u32,
+    ) -> Result<Value, ConfigError> {
         let Some(target) = self.document.target(pointer, reference)? else {
             // A URI of a document that is registered at the guard. If it is not, the compiler
             // reports it.
@@ -234,20 +346,15 @@ impl<'d> Converter<'d> {
         Ok(Value::String(format!("#/$defs/{}", definition_name(number))))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one keyword in its surroundings")]
     fn special(
         &mut self,
-        here: &str,
-        key: &str,
-        value: &'d Value,
-        map: &'d Map<String, Value>,
-        unsent: &BTreeSet<&'d str>,
+        keyword: &Keyword<'_, 'd>,
         out: &mut Map<String, Value>,
-        depth: u32,
     ) -> Result<(), ConfigError> {
+        let Keyword { here, key, value, map, unsent, depth } = *keyword;
         match key {
             "type" => {
-                let kind = type_in_30(here, value)?;
+                let kind = types(here, value)?;
                 let kinds = if map.get("nullable") == Some(&Value::Bool(true)) {
                     json!([kind, "null"])
                 } else {
@@ -255,14 +362,19 @@ impl<'d> Converter<'d> {
                 };
                 out.insert("type".into(), kinds);
             }
-            "nullable" if self.document.version == Version::V31 => {
-                return Err(fault(here, "is no keyword of OpenAPI 3.1 and would check nothing")
-                    .suggest("write `type: ['string', 'null']`"));
-            }
             "nullable" if !value.is_boolean() => {
                 return Err(fault(here, "must be true or false"));
             }
-            "exclusiveMinimum" | "exclusiveMaximum" => exclusive_in_30(here, key, value, map, out)?,
+            "nullable"
+                if self.document.version == Version::V31
+                    && !self.document.tolerates(Tolerance::Nullable) =>
+            {
+                return Err(fault(here, "is no keyword of OpenAPI 3.1 and would check nothing")
+                    .suggest(
+                        "write `type: ['string', 'null']`, or set `tolerate: ['nullable']`, which reads it as in 3.0",
+                    ));
+            }
+            "exclusiveMinimum" | "exclusiveMaximum" => exclusive(here, key, value, map, out)?,
             "required" => {
                 let Value::Array(names) = value else {
                     return Err(fault(here, "must be a list of names")
@@ -282,7 +394,8 @@ impl<'d> Converter<'d> {
                 let mut converted = Map::new();
                 for (name, property) in properties {
                     let here = child(here, name);
-                    let schema = self.schema(&here, property, &BTreeSet::new(), depth + 1)?;
+                    let schema = self.schema(&here, property, &BTreeSet::new(), depth + 1);
+                    let schema = self.document.note(schema).unwrap_or(Value::Bool(true));
                     let schema =
                         if self.is_unsent(property, 0) { Value::Bool(false) } else { schema };
                     converted.insert(name.clone(), schema);
@@ -328,7 +441,8 @@ impl<'d> Converter<'d> {
             let schema = if schema.is_array() {
                 schema.clone()
             } else {
-                self.schema(&child(here, name), schema, &BTreeSet::new(), depth + 1)?
+                let schema = self.schema(&child(here, name), schema, &BTreeSet::new(), depth + 1);
+                self.document.note(schema).unwrap_or(Value::Bool(true))
             };
             out.insert(name.clone(), schema);
         }
@@ -344,7 +458,7 @@ impl<'d> Converter<'d> {
         out: &mut Map<String, Value>,
     ) -> Result<(), ConfigError> {
         let Some(name) = value.as_str() else { return Err(fault(here, "must be a string")) };
-        if self.ignored_formats.iter().any(|ignored| ignored == name) {
+        if self.document.config.ignored_formats.iter().any(|ignored| ignored == name) {
             return Ok(());
         }
         let (low, high) = match name {
@@ -424,99 +538,6 @@ impl<'d> Converter<'d> {
     }
 }
 
-/// Refuses a schema that refers to itself for the same value: its check would never end. A schema
-/// that refers to itself for a part of the value, such as a tree, ends with the value.
-fn refuse_endless(definitions: &[Definition]) -> Result<(), ConfigError> {
-    #[derive(Clone, Copy, PartialEq)]
-    enum Seen {
-        No,
-        Open,
-        Done,
-    }
-    let next: Vec<Vec<usize>> = definitions
-        .iter()
-        .map(|definition| {
-            let mut numbers = Vec::new();
-            same_value(&definition.schema, &mut numbers);
-            numbers
-        })
-        .collect();
-    let mut seen = vec![Seen::No; definitions.len()];
-    for start in 0..definitions.len() {
-        // Not recursive: a chain may be as long as the document.
-        let mut open = vec![(start, 0)];
-        while let Some((at, step)) = open.last_mut() {
-            let Some(state) = seen.get_mut(*at) else { break };
-            if *step == 0 && *state != Seen::No {
-                let is_open = *state == Seen::Open;
-                if is_open && let Some(definition) = definitions.get(*at) {
-                    let problem = "refers to itself for the same value, which never ends";
-                    return Err(fault(&definition.pointer, problem));
-                }
-                open.pop();
-                continue;
-            }
-            *state = Seen::Open;
-            let to = next.get(*at).and_then(|numbers| numbers.get(*step)).copied();
-            *step += 1;
-            if let Some(to) = to {
-                open.push((to, 0));
-            } else {
-                *state = Seen::Done;
-                open.pop();
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The definitions that a schema applies to the same value.
-fn same_value(schema: &Value, numbers: &mut Vec<usize>) {
-    let Value::Object(map) = schema else { return };
-    for (key, value) in map {
-        match (key.as_str(), value) {
-            ("$ref", Value::String(name)) => {
-                let number = name.strip_prefix("#/$defs/s");
-                numbers.extend(number.and_then(|number| number.parse::<usize>().ok()));
-            }
-            ("allOf" | "anyOf" | "oneOf", Value::Array(schemas)) => {
-                for schema in schemas {
-                    same_value(schema, numbers);
-                }
-            }
-            ("dependentSchemas" | "dependencies", Value::Object(schemas)) => {
-                for schema in schemas.values() {
-                    same_value(schema, numbers);
-                }
-            }
-            ("not" | "if" | "then" | "else", schema) => same_value(schema, numbers),
-            _ => {}
-        }
-    }
-}
-
-/// Version 3.0 ignores every keyword beside `$ref`. Only keywords that do not affect validity are
-/// accepted there.
-fn nothing_beside_ref(
-    pointer: &str,
-    map: &Map<String, Value>,
-    way: Way,
-) -> Result<(), ConfigError> {
-    let says = |key: &&String| {
-        let harmless =
-            matches!(keep(Version::V30, key), Some(Keep::Nothing)) && *key != way.other_only();
-        !(harmless || *key == "$ref" || *key == "default" || is_extension(key))
-    };
-    match map.keys().find(says) {
-        None => Ok(()),
-        Some(key) => {
-            let problem = "is ignored beside `$ref` in OpenAPI 3.0, and would check nothing";
-            Err(fault(&child(pointer, key), problem)
-                .suggest("write allOf: [{ $ref: … }] and keep it beside that"))
-        }
-    }
-}
-
 /// Base64 as in RFC 4648 section 4, padded.
 const BASE64: &str = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$";
 
@@ -526,60 +547,5 @@ fn limit(out: &mut Map<String, Value>, key: &str, limit: i64, is_looser: fn(f64,
     let own = out.get(key).and_then(Value::as_f64).filter(|own| !is_looser(*own, limit as f64));
     if own.is_none() {
         out.insert(key.into(), limit.into());
-    }
-}
-
-fn type_in_30(here: &str, value: &Value) -> Result<Value, ConfigError> {
-    const TYPES: &[&str] = &["array", "boolean", "integer", "number", "object", "string"];
-    match value.as_str() {
-        Some(name) if TYPES.contains(&name) => Ok(value.clone()),
-        Some("null") => Err(fault(here, "must not be 'null' in OpenAPI 3.0")
-            .suggest("write `nullable: true` beside the type")),
-        Some(name) => {
-            let error = fault(here, "is no type");
-            Err(match nearest(name, TYPES) {
-                Some(name) => error.suggest(format!("did you mean '{name}'?")),
-                None => {
-                    error.suggest("the types are array, boolean, integer, number, object, string")
-                }
-            })
-        }
-        None => Err(fault(here, "must be one type in OpenAPI 3.0")
-            .suggest("write `nullable: true` beside it, or anyOf, or make it a document of 3.1")),
-    }
-}
-
-/// The boolean of 3.0, which makes the limit beside it exclusive. In 3.1 it is a limit of its own.
-fn exclusive_in_30(
-    here: &str,
-    key: &str,
-    value: &Value,
-    map: &Map<String, Value>,
-    out: &mut Map<String, Value>,
-) -> Result<(), ConfigError> {
-    let inclusive = if key == "exclusiveMinimum" { "minimum" } else { "maximum" };
-    match (value, map.get(inclusive)) {
-        (Value::Bool(false), _) => {}
-        (Value::Bool(true), Some(limit)) => {
-            out.insert(key.into(), limit.clone());
-        }
-        (Value::Bool(true), None) => {
-            return Err(fault(here, format!("checks nothing without `{inclusive}` beside it")));
-        }
-        _ => {
-            return Err(fault(here, "must be true or false in OpenAPI 3.0")
-                .suggest(format!("write `{inclusive}` with the limit and `{key}: true`")));
-        }
-    }
-    Ok(())
-}
-
-fn unknown_in_30(here: &str, key: &str) -> ConfigError {
-    let names = V30.iter().map(|(name, _)| *name).chain(ANNOTATIONS.iter().copied());
-    let names: Vec<&str> = names.collect();
-    let error = fault(here, "is no keyword of OpenAPI 3.0 and would check nothing");
-    match nearest(key, &names) {
-        Some(name) => error.suggest(format!("did you mean `{name}`?")),
-        None => error.suggest("write it with the keywords of 3.0, or make it a document of 3.1"),
     }
 }

@@ -1,7 +1,10 @@
 //! A document as a whole: its version, its references, and pointers into it.
 
+use std::cell::RefCell;
+
 use serde_json::{Map, Value};
 
+use super::config::{OpenApiConfig, Tolerance};
 use super::keywords::is_extension;
 use crate::config::options::{describe, nearest};
 use crate::error::{ConfigCode, ConfigError};
@@ -14,9 +17,80 @@ pub(crate) enum Version {
     V31,
 }
 
+/// The faults of a document so far. Reading goes on behind each of them, so that all are reported
+/// at once.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    found: RefCell<Vec<ConfigError>>,
+    /// The operation that is being read, as `METHOD /path`.
+    operation: RefCell<Option<String>>,
+}
+
+/// The maximum number of faults that are collected.
+const MAX_FAULTS: usize = 1000;
+
+impl Faults {
+    /// Adds a fault, with the operation that is being read.
+    pub(crate) fn add(&self, fault: ConfigError) {
+        let operations = self.operation.borrow().iter().cloned().collect();
+        self.add_in(fault, operations);
+    }
+
+    /// Adds a fault, with the operations that have it. A place that many operations share counts
+    /// once.
+    pub(crate) fn add_in(&self, fault: ConfigError, operations: Vec<String>) {
+        let mut found = self.found.borrow_mut();
+        let same = |known: &&mut ConfigError| {
+            known.path() == fault.path() && known.problem() == fault.problem()
+        };
+        if let Some(known) = found.iter_mut().find(same) {
+            let mut all = known.operations().to_vec();
+            all.extend(
+                operations.into_iter().filter(|operation| !known.operations().contains(operation)),
+            );
+            *known = known.clone().in_operations(all);
+        } else if found.len() < MAX_FAULTS {
+            found.push(if fault.operations().is_empty() {
+                fault.in_operations(operations)
+            } else {
+                fault
+            });
+        }
+    }
+
+    /// Sets the operation that is being read.
+    pub(crate) fn enter(&self, operation: Option<String>) {
+        *self.operation.borrow_mut() = operation;
+    }
+
+    /// Takes all faults out.
+    pub(crate) fn take(&self) -> Vec<ConfigError> {
+        self.found.take()
+    }
+
+    /// Puts these faults in, and takes the others out.
+    pub(crate) fn replace(&self, faults: Vec<ConfigError>) -> Vec<ConfigError> {
+        self.found.replace(faults)
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.found.borrow().len() >= MAX_FAULTS
+    }
+
+    /// All faults as one error.
+    pub(crate) fn finish(&self) -> Result<(), ConfigError> {
+        match ConfigError::all(self.found.take()) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+}
+
 /// A document, with its version and the dialect of its schemas.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Document<'d> {
+    pub(crate) config: &'d OpenApiConfig,
+    pub(crate) faults: &'d Faults,
     pub(crate) root: &'d Map<String, Value>,
     pub(crate) value: &'d Value,
     pub(crate) version: Version,
@@ -48,7 +122,11 @@ const ROOT: &[&str] = &[
 ];
 
 impl<'d> Document<'d> {
-    pub(crate) fn read(value: &'d Value) -> Result<Self, ConfigError> {
+    pub(crate) fn read(
+        value: &'d Value,
+        config: &'d OpenApiConfig,
+        faults: &'d Faults,
+    ) -> Result<Self, ConfigError> {
         let Value::Object(root) = value else {
             let problem =
                 format!("must be an OpenAPI document as an object, not {}", describe(value));
@@ -56,17 +134,48 @@ impl<'d> Document<'d> {
                 .suggest("parse it first, with JSON.parse or a YAML parser"));
         };
         let version = version(root)?;
-        known_fields("", root, ROOT)?;
         let dialect = root.get("jsonSchemaDialect");
         let dialect = match (dialect, version) {
             (None, _) => None,
             (Some(_), Version::V30) => {
-                return Err(fault("/jsonSchemaDialect", "is no field of OpenAPI 3.0")
-                    .suggest("leave it out, or write `openapi: '3.1.1'`"));
+                let error = fault("/jsonSchemaDialect", "is no field of OpenAPI 3.0");
+                faults.add(error.suggest("leave it out, or write `openapi: '3.1.1'`"));
+                None
             }
             (Some(uri), Version::V31) => dialect_of("/jsonSchemaDialect", uri)?,
         };
-        Ok(Self { root, value, version, dialect })
+        let document = Self { config, faults, root, value, version, dialect };
+        document.known_fields("", root, ROOT);
+        Ok(document)
+    }
+
+    /// The value of a result; a fault is collected.
+    pub(crate) fn note<T>(&self, result: Result<T, ConfigError>) -> Option<T> {
+        result.map_err(|fault| self.faults.add(fault)).ok()
+    }
+
+    /// Whether an option names this exception from the specification.
+    pub(crate) fn tolerates(&self, exception: Tolerance) -> bool {
+        self.config.tolerated.contains(&exception)
+    }
+
+    /// Reports the fields that the specification does not define there: with a misspelt field, a
+    /// rule would not be enforced.
+    pub(crate) fn known_fields(&self, pointer: &str, map: &Map<String, Value>, known: &[&str]) {
+        if self.tolerates(Tolerance::UnknownFields) {
+            return;
+        }
+        for key in map.keys().filter(|key| !is_extension(key)) {
+            if !known.contains(&key.as_str()) {
+                let error = fault(&child(pointer, key), "is no field of OpenAPI here");
+                self.faults.add(match nearest(key, known) {
+                    Some(name) => error.suggest(format!("did you mean `{name}`?")),
+                    None => error.suggest(
+                        "leave it out, begin its name with `x-`, or set `tolerate: ['unknown-fields']`, which ignores it",
+                    ),
+                });
+            }
+        }
     }
 
     pub(crate) fn at(&self, pointer: &str) -> Option<At<'d>> {
@@ -159,7 +268,7 @@ pub(crate) fn dialect_of<'d>(
 
 /// An error about a place in the document: `paths./users.post.requestBody`.
 pub(crate) fn fault(pointer: &str, problem: impl Into<String>) -> ConfigError {
-    ConfigError::new(ConfigCode::InvalidOpenApi, shown(pointer), problem)
+    ConfigError::new(ConfigCode::InvalidOpenApi, shown(pointer), problem).at_pointer(pointer)
 }
 
 /// A pointer in the form that errors use.
@@ -221,25 +330,6 @@ pub(crate) fn list<'d>(
         Some(Value::Array(items)) => Ok(items),
         Some(_) => Err(fault(&child(pointer, key), "must be a list")),
     }
-}
-
-/// Refuses a field that the specification does not define there: with a misspelt field, a rule
-/// would not be enforced.
-pub(crate) fn known_fields(
-    pointer: &str,
-    map: &Map<String, Value>,
-    known: &[&str],
-) -> Result<(), ConfigError> {
-    for key in map.keys().filter(|key| !is_extension(key)) {
-        if !known.contains(&key.as_str()) {
-            let error = fault(&child(pointer, key), "is no field of OpenAPI here");
-            return Err(match nearest(key, known) {
-                Some(name) => error.suggest(format!("did you mean `{name}`?")),
-                None => error.suggest("a field of your own starts with `x-`"),
-            });
-        }
-    }
-    Ok(())
 }
 
 /// Whether `text` is a scheme by RFC 3986 section 3.1.

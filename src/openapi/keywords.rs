@@ -32,6 +32,7 @@ pub(crate) const ANNOTATIONS: &[&str] = &[
     "example",
     "examples",
     "deprecated",
+    // What it chooses, `discriminator.rs` adds.
     "discriminator",
     "readOnly",
     "writeOnly",

@@ -11,36 +11,26 @@ use super::document::Document;
 pub(crate) struct Kinds<'d>(pub(crate) Document<'d>);
 
 impl<'d> Kinds<'d> {
-    /// The reason why a form (`application/x-www-form-urlencoded`) can't be read into a schema;
-    /// `None` if it can.
-    pub(crate) fn no_form(self, schema: &'d Value) -> Option<&'static str> {
-        let mut kinds = BTreeSet::new();
-        self.kinds(schema, &mut kinds);
-        if !kinds.is_empty() && !kinds.contains("object") {
-            return Some("is no object, as a form is");
-        }
-        let mut members = Vec::new();
-        self.members(schema, &mut members);
-        members.into_iter().find_map(|member| self.no_text(member))
-    }
-
-    /// The reason why a schema's values have no unique form as text, or as a list of texts.
-    fn no_text(self, schema: &'d Value) -> Option<&'static str> {
-        let mut kinds = BTreeSet::new();
-        self.kinds(schema, &mut kinds);
-        if kinds.contains("object") {
-            return Some("has a member that may be an object");
-        }
-        let mut items = BTreeSet::new();
-        self.item_kinds(schema, &mut items);
-        (items.contains("object") || items.contains("array"))
-            .then_some("has a list whose elements may be objects or lists")
-    }
-
-    fn members(self, schema: &'d Value, found: &mut Vec<&'d Value>) {
+    /// The members of an object, with their schemas.
+    pub(crate) fn members(self, schema: &'d Value) -> Vec<(&'d str, &'d Value)> {
+        let mut found = Vec::new();
         self.each_in_place(schema, &mut |schema| {
             let properties = schema.get("properties").and_then(Value::as_object);
-            found.extend(properties.into_iter().flat_map(|map| map.values()));
+            found.extend(properties.into_iter().flatten().map(|(name, it)| (name.as_str(), it)));
+            true
+        });
+        found
+    }
+
+    /// The types that a schema names for the members of an object.
+    pub(crate) fn member_kinds(self, schema: &'d Value, found: &mut BTreeSet<&'d str>) {
+        for (_, member) in self.members(schema) {
+            self.kinds(member, found);
+        }
+        self.each_in_place(schema, &mut |schema| {
+            if let Some(rest) = schema.get("additionalProperties") {
+                self.kinds(rest, found);
+            }
             true
         });
     }

@@ -9,31 +9,40 @@
 //!   enforced, mapped by an option, or an error when the guard is built. Nothing is ignored
 //!   silently.
 //! - a request that is checked by another operation's rules: the path is the canonical one of
-//!   [`crate::request`], literal segments come before templates, and two ambiguous templates are
-//!   refused
+//!   [`crate::request`], literal segments come before templates, and a request that fits two
+//!   templates
+//!   alike is refused
 //!
 //! [`Api::read`] reads a document once and checks all of it. Inside, `document` handles versions
 //! and references, `convert` converts schemas to JSON Schema 2020-12, `operation` reads parameters,
-//! bodies, answers and `security`, and `route` finds the operation of a request.
+//! bodies, answers and `security`, `judge` compiles all schemas, and `route` finds the operation
+//! of a
+//! request. Every fault is collected, and reading goes on behind it, so that all are reported at
+//! once.
 
 mod api;
 mod body;
 mod config;
 mod convert;
+mod discriminator;
 mod document;
+mod endless;
 pub mod fuzz;
+mod judge;
 mod keywords;
 mod kinds;
 mod operation;
 mod parameter;
+mod relation;
 mod response;
 mod route;
 mod security;
 #[cfg(test)]
 mod tests;
+mod version_30;
 
 pub use api::{Api, Match};
 pub use body::BodyKind;
-pub use config::{OpenApiConfig, SchemeUse, Undeclared};
+pub use config::{OpenApiConfig, SchemeUse, Tolerance, Undeclared};
 pub use operation::Operation;
 pub use security::Demand;

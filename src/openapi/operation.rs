@@ -1,16 +1,21 @@
 //! The operations of a document: their inputs and their security requirements.
 
-use serde_json::{Map, Value};
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use serde_json::{Map, Value, json};
 
 use super::body::{self, Body};
-use super::config::OpenApiConfig;
+use super::config::{OpenApiConfig, Tolerance};
 use super::convert::Converter;
-use super::document::{At, Document, child, fault, known_fields, list, object, text};
+use super::document::{At, Document, child, fault, list, object, text};
 use super::parameter::{Parameters, Part, Reader, listed};
 use super::response;
-use super::route::{Route, Template};
+use super::route::{Route, Segment, Template};
 use super::security::{self, Demand, Security};
+use crate::config::options::nearest;
 use crate::error::ConfigError;
+use crate::net::percent::form_decoded;
 
 /// One operation.
 #[derive(Debug)]
@@ -105,6 +110,9 @@ const OPERATION_FIELDS: &[&str] = &[
     "servers",
 ];
 
+/// What makes two operations the same for a request: segments, query and method.
+type RouteKey = (Vec<Segment>, Vec<(String, String)>, String);
+
 /// Reads all operations, and their routes.
 pub(crate) struct Operations<'r, 'd> {
     pub(crate) document: Document<'d>,
@@ -117,21 +125,38 @@ pub(crate) struct Operations<'r, 'd> {
     pub(crate) routes: Vec<Route>,
     /// The base paths, without duplicates.
     pub(crate) bases: Vec<String>,
+    /// The names of the option `skip` that no operation has.
+    pub(crate) unskipped: Vec<&'r str>,
 }
 
 impl<'d> Operations<'_, 'd> {
     pub(crate) fn read_all(&mut self) -> Result<(), ConfigError> {
+        self.unskipped = self.config.skipped.iter().map(String::as_str).collect();
         let paths = self.document.root.get("paths");
         let paths = paths.map(|paths| object("/paths", paths, "paths with their operations"));
         for (path, item) in
             paths.transpose()?.into_iter().flatten().filter(|(path, _)| !path.starts_with("x-"))
         {
-            self.path(path, At { pointer: child("/paths", path), value: item })?;
+            let read = self.path(path, At { pointer: child("/paths", path), value: item });
+            self.document.note(read);
         }
-        if self.read.is_empty() {
-            return Err(fault("/paths", "has no operation, so nothing would be guarded"));
+        if let Some(name) = self.unskipped.first() {
+            let error = ConfigError::invalid("options.skip", "names no operation of the document");
+            let names: Vec<String> = self.routes.iter().flat_map(Route::names).collect();
+            let ids = self.read.iter().filter_map(Operation::id);
+            let names: Vec<&str> = names.iter().map(String::as_str).chain(ids).collect();
+            return Err(match nearest(name, &names) {
+                Some(name) => error.suggest(format!("did you mean '{name}'?")),
+                None => {
+                    error.suggest("give an operationId, or a method and a path: 'GET /users/{id}'")
+                }
+            });
         }
-        self.same_ids()
+        if self.document.tolerates(Tolerance::PathFragments) {
+            self.drop_fragments();
+        }
+        self.same_ids();
+        Ok(())
     }
 
     fn path(&mut self, path: &'d str, at: At<'d>) -> Result<(), ConfigError> {
@@ -148,22 +173,29 @@ impl<'d> Operations<'_, 'd> {
         }
         let at = self.document.resolve(at)?;
         let map = object(&at.pointer, at.value, "a path with its operations")?;
-        known_fields(&at.pointer, map, PATH_FIELDS)?;
+        self.document.known_fields(&at.pointer, map, PATH_FIELDS);
         let shared = listed(&at.pointer, map)?;
         // Operations of one path may have servers of their own, which give them another base path.
         let mut routes: Vec<(String, Route)> = Vec::new();
         for (key, method) in METHODS {
             let Some(value) = map.get(*key) else { continue };
             let pointer = child(&at.pointer, key);
-            let operation = object(&pointer, value, "an operation")?;
-            known_fields(&pointer, operation, OPERATION_FIELDS)?;
-            let base = self.base(&[(&pointer, operation), (&at.pointer, map)])?;
-            let template = Template::parse(&place, &base, path)?;
-            let number = self.read.len();
-            let read =
-                self.operation(path, method, pointer, operation, &shared, &template.names)?;
-            self.read.push(read);
-            let entry = ((*method).to_owned(), number);
+            self.document.faults.enter(Some(format!("{method} {path}")));
+            let is_skipped = self.skips(method, path, value);
+            let found = self.route(path, &place, &at.pointer, map, (&pointer, value));
+            // The fault of a route that can't be matched belongs to the operation.
+            let found = if is_skipped { found.ok() } else { self.document.note(found) };
+            let Some((base, template)) = found else { continue };
+            let operation = if is_skipped {
+                None
+            } else {
+                let read = self.operation(path, method, &pointer, value, &shared, &template);
+                let Some(read) = self.document.note(read) else { continue };
+                let number = self.read.len();
+                self.read.push(read);
+                Some(number)
+            };
+            let entry = ((*method).to_owned(), operation);
             if let Some((_, route)) = routes.iter_mut().find(|(known, _)| *known == base) {
                 route.operations.push(entry);
             } else {
@@ -174,54 +206,125 @@ impl<'d> Operations<'_, 'd> {
                 self.bases.push(base);
             }
         }
+        self.document.faults.enter(None);
         self.routes.extend(routes.into_iter().map(|(_, route)| route));
         Ok(())
+    }
+
+    /// The base path and the template of an operation.
+    fn route(
+        &self,
+        path: &str,
+        place: &str,
+        pointer: &str,
+        map: &'d Map<String, Value>,
+        (at, operation): (&str, &'d Value),
+    ) -> Result<(String, Template), ConfigError> {
+        let operation = object(at, operation, "an operation")?;
+        let base = self.base(&[(at, operation), (pointer, map)])?;
+        let (path, query) = self.bare(path);
+        let mut template = Template::parse(place, &base, path)?;
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let decoded = |text| form_decoded(text).map(Cow::into_owned);
+            let (Some(name), Some(value)) = (decoded(name), decoded(value)) else {
+                return Err(fault(place, "has a query that no request can have"));
+            };
+            template.query.push((name, value));
+        }
+        template.query.sort();
+        Ok((base, template))
+    }
+
+    /// A path without the query and the fragment that an option allows, and the query.
+    fn bare<'p>(&self, path: &'p str) -> (&'p str, &'p str) {
+        let mut path = path;
+        if self.document.tolerates(Tolerance::PathFragments) {
+            path = path.split('#').next().unwrap_or(path);
+        }
+        match path.split_once('?') {
+            Some(parts) if self.document.tolerates(Tolerance::PathQueries) => parts,
+            _ => (path, ""),
+        }
+    }
+
+    /// Drops the routes of paths with a fragment whose method another path has without it.
+    fn drop_fragments(&mut self) {
+        let mut known: HashSet<RouteKey> = HashSet::new();
+        let has_fragment = |route: &Route| route.pointer.contains('#');
+        self.routes.sort_by_key(has_fragment);
+        for route in &mut self.routes {
+            let Template { segments, query, .. } = &route.template;
+            route.operations.retain(|(method, _)| {
+                known.insert((segments.clone(), query.clone(), method.clone()))
+            });
+        }
+    }
+
+    /// Whether the option `skip` names an operation.
+    fn skips(&mut self, method: &str, path: &str, operation: &Value) -> bool {
+        let id = operation.get("operationId").and_then(Value::as_str);
+        let name = format!("{method} {path}");
+        let is_own = |skipped: &str| Some(skipped) == id || skipped == name;
+        self.unskipped.retain(|skipped| !is_own(skipped));
+        self.config.skipped.iter().any(|skipped| is_own(skipped))
     }
 
     fn operation(
         &mut self,
         path: &str,
         method: &'static str,
-        pointer: String,
-        map: &'d Map<String, Value>,
+        pointer: &str,
+        value: &'d Value,
         shared: &[At<'d>],
-        names: &[String],
+        template: &Template,
     ) -> Result<Operation, ConfigError> {
+        let map = object(pointer, value, "an operation")?;
+        self.document.known_fields(pointer, map, OPERATION_FIELDS);
         let at = match map.get("security") {
-            Some(value) => Some(At { pointer: child(&pointer, "security"), value }),
+            Some(value) => Some(At { pointer: child(pointer, "security"), value }),
             None => self.document.at("/security"),
         };
         let security = match at {
-            Some(at) => security::read(self.document, &at, self.config, self.tokens.is_some())?,
+            Some(at) => {
+                let read = security::read(self.document, &at, self.config, self.tokens.is_some());
+                self.document.note(read).unwrap_or_default()
+            }
             None => Security::default(),
         };
-        let own = listed(&pointer, map)?;
+        let own = self.document.note(listed(pointer, map)).unwrap_or_default();
         let mut reader =
             Reader { document: self.document, config: self.config, converter: self.converter };
         let tokens = self.tokens.as_deref().unwrap_or_default();
-        let keys = security.query_names(tokens, self.config.undeclared);
-        let parameters = reader.read(&pointer, shared, &own, names, keys)?;
+        let mut keys = security.query_names(tokens, self.config.undeclared);
+        for (name, value) in &template.query {
+            keys.insert(name.clone(), json!({ "type": "string", "const": value }));
+        }
+        let parameters = reader.read(pointer, shared, &own, &template.names, keys);
         let (bodies, body_required) = match map.get("requestBody") {
             None => (Vec::new(), false),
             Some(value) => {
-                let at = At { pointer: child(&pointer, "requestBody"), value };
-                body::read(self.document, at, self.config, self.converter)?
+                let at = At { pointer: child(pointer, "requestBody"), value };
+                let read = body::read(self.document, at, self.config, self.converter);
+                self.document.note(read).unwrap_or_default()
             }
         };
         let responses = match map.get("responses") {
             Some(value) if self.config.responses.is_some() => {
-                let at = At { pointer: child(&pointer, "responses"), value };
-                response::read(self.document, &at, self.converter)?
+                let at = At { pointer: child(pointer, "responses"), value };
+                let read = response::read(self.document, &at, self.converter);
+                self.document.note(read).unwrap_or_default()
             }
             _ => Vec::new(),
         };
-        let id = text(&pointer, map, "operationId")?.map(str::to_owned);
+        let id = self.document.note(text(pointer, map, "operationId")).flatten();
+        let id = id.map(str::to_owned);
         let path = path.to_owned();
         Ok(Operation {
             id,
             method,
             path,
-            pointer,
+            pointer: pointer.to_owned(),
             parameters,
             bodies,
             body_required,
@@ -230,17 +333,27 @@ impl<'d> Operations<'_, 'd> {
         })
     }
 
-    fn same_ids(&self) -> Result<(), ConfigError> {
-        let mut ids = std::collections::HashSet::new();
-        for operation in &self.read {
-            if let Some(id) = &operation.id
-                && !ids.insert(id)
-            {
-                let here = child(&operation.pointer, "operationId");
-                return Err(fault(&here, "is the name of another operation, too"));
+    /// Names are for `skip` and for the routes of an application, so each is one operation's. With
+    /// `tolerate: ['operation-ids']`, the second operation of a name has only its method and path.
+    fn same_ids(&mut self) {
+        let tolerated = self.document.tolerates(Tolerance::OperationIds);
+        let mut ids = HashSet::new();
+        for operation in &mut self.read {
+            let Some(id) = operation.id.clone() else { continue };
+            if ids.insert(id) {
+                continue;
             }
+            if tolerated {
+                operation.id = None;
+                continue;
+            }
+            let here = child(&operation.pointer, "operationId");
+            let name = format!("{} {}", operation.method, operation.path);
+            let error = fault(&here, "is the name of another operation, too").suggest(
+                "give it another one, or set `tolerate: ['operation-ids']`: it is then known by its method and path only",
+            );
+            self.document.faults.add_in(error, vec![name]);
         }
-        Ok(())
     }
 
     /// The base of a path: the option, or the path of the nearest `servers`.

@@ -1,21 +1,23 @@
 //! Parameters: one schema each for the query, the path, the headers and the cookies of an
 //! operation.
 //!
-//! The supported styles are those that the package's own text parser can read unambiguously: `form`
-//! in the query (lists as repeated names, or with `explode: false` with commas), `simple` in paths
-//! and headers (lists with commas), `form` in cookies. Other forms (`deepObject`, `matrix`,
-//! objects, JSON in `content`) are an error, or are not checked with `unreadable: 'pass'`.
+//! Every style (`OpenAPI` 3.1.1 section 4.8.12) is read where it has one meaning. What has none
+//! is an
+//! error, or is not checked with `unreadable: 'pass'`: an object in an object or a list, except by
+//! `deepObject`; a list in several cookies; media types other than JSON in `content`.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::config::{OpenApiConfig, Undeclared};
-use super::convert::{Converter, SPLIT, Way};
-use super::document::{At, Document, boolean, child, fault, known_fields, list, object, text};
+use super::body::{BodyKind, media};
+use super::config::{OpenApiConfig, Tolerance, Undeclared};
+use super::convert::{Converter, Way};
+use super::document::{At, Document, Version, boolean, child, fault, list, object, text};
 use super::kinds::Kinds;
 use crate::config::options::nearest;
 use crate::error::ConfigError;
+use crate::payload::STYLE;
 
 /// One schema, with the data to compile it and to locate a fault.
 #[derive(Debug, Clone)]
@@ -79,13 +81,14 @@ impl<'d> Reader<'_, 'd> {
         own: &[At<'d>],
         names: &[String],
         keys: Map<String, Value>,
-    ) -> Result<Parameters, ConfigError> {
-        let parameters = self.merged(shared, own)?;
+    ) -> Parameters {
+        let parameters = self.merged(shared, own);
         for name in names {
-            if !parameters.iter().any(|p| p.location == "path" && p.name == *name) {
-                return Err(fault(pointer, format!("has no path parameter for `{{{name}}}`"))
-                    .suggest(format!(
-                        "add {{ name: '{name}', in: 'path', required: true, schema }}"
+            let is_described = parameters.iter().any(|p| p.location == "path" && p.name == *name);
+            if !is_described && !self.document.tolerates(Tolerance::PathParameters) {
+                let error = fault(pointer, format!("has no path parameter for `{{{name}}}`"));
+                self.document.faults.add(error.suggest(format!(
+                        "add {{ name: '{name}', in: 'path', required: true, schema }}, or set `tolerate: ['path-parameters']`, which leaves it unchecked"
                     )));
             }
         }
@@ -98,12 +101,16 @@ impl<'d> Reader<'_, 'd> {
         query.properties = keys;
         for parameter in &parameters {
             let here = &parameter.at.pointer;
-            let property = match self.property(parameter)? {
+            let property = self.property(parameter);
+            let Some(property) = self.document.note(property) else { continue };
+            let property = match property {
                 Ok(property) => Some(property),
                 Err(Unreadable(why)) if !self.config.pass_unreadable => {
-                    return Err(fault(here, format!("can't be read: {why}")).suggest(
-                        "write it with style `form` or `simple` and no objects, or set `unreadable: 'pass'`, which leaves it unchecked",
-                    ));
+                    let error = fault(here, format!("can't be read: {why}"));
+                    self.document
+                        .faults
+                        .add(error.suggest("set `unreadable: 'pass'`, which leaves it unchecked"));
+                    continue;
                 }
                 Err(_) => None,
             };
@@ -111,8 +118,13 @@ impl<'d> Reader<'_, 'd> {
                 "query" => &mut query,
                 "path" => {
                     if !names.iter().any(|name| name == parameter.name) {
-                        let problem = format!("is not in the path: `{{{}}}`", parameter.name);
-                        return Err(fault(here, problem));
+                        if !self.document.tolerates(Tolerance::PathParameters) {
+                            let problem = format!("is not in the path: `{{{}}}`", parameter.name);
+                            self.document.faults.add(fault(here, problem).suggest(
+                                "leave it out, or set `tolerate: ['path-parameters']`, which ignores it",
+                            ));
+                        }
+                        continue;
                     }
                     &mut params
                 }
@@ -128,40 +140,43 @@ impl<'d> Reader<'_, 'd> {
         }
         // A query without declared names is closed like any other.
         let open = self.config.undeclared == Undeclared::Accept;
-        Ok(Parameters {
+        Parameters {
             query: query_is_read.then(|| query.into_part(open)),
             params: (!params.properties.is_empty()).then(|| params.into_part(false)),
             headers: (!headers.properties.is_empty()).then(|| headers.into_part(false)),
             cookies: (!cookies.properties.is_empty()).then(|| cookies.into_part(false)),
-        })
+        }
     }
 
     /// The operation's own parameters, and those of the path that it does not override.
-    fn merged(&self, shared: &[At<'d>], own: &[At<'d>]) -> Result<Vec<Parameter<'d>>, ConfigError> {
+    fn merged(&self, shared: &[At<'d>], own: &[At<'d>]) -> Vec<Parameter<'d>> {
         let read = |list: &[At<'d>]| {
             let mut parameters: Vec<Parameter<'d>> = Vec::new();
             for at in list {
-                let Some(parameter) = self.parameter(at)? else { continue };
+                let read = self.document.note(self.parameter(at)).flatten();
+                let Some(parameter) = read else { continue };
                 if parameters.iter().any(|known| known.is(&parameter)) {
-                    return Err(fault(&at.pointer, "is there twice, by name and place"));
+                    let error = fault(&at.pointer, "is there twice, by name and place");
+                    self.document.faults.add(error);
+                    continue;
                 }
                 parameters.push(parameter);
             }
-            Ok(parameters)
+            parameters
         };
-        let mut merged = read(own)?;
-        for parameter in read(shared)? {
+        let mut merged = read(own);
+        for parameter in read(shared) {
             if !merged.iter().any(|known| known.is(&parameter)) {
                 merged.push(parameter);
             }
         }
-        Ok(merged)
+        merged
     }
 
     fn parameter(&self, at: &At<'d>) -> Result<Option<Parameter<'d>>, ConfigError> {
         let at = self.document.resolve(at.clone())?;
         let map = object(&at.pointer, at.value, "a parameter")?;
-        known_fields(&at.pointer, map, FIELDS)?;
+        self.document.known_fields(&at.pointer, map, FIELDS);
         let missing = |key: &str| fault(&child(&at.pointer, key), "must be there");
         let name = text(&at.pointer, map, "name")?.ok_or_else(|| missing("name"))?;
         let location = text(&at.pointer, map, "in")?.ok_or_else(|| missing("in"))?;
@@ -175,7 +190,12 @@ impl<'d> Reader<'_, 'd> {
         }
         let required = boolean(&at.pointer, map, "required")?.unwrap_or(false);
         if *location == "path" && !required {
-            return Err(fault(&child(&at.pointer, "required"), "must be true in the path"));
+            let error = fault(&child(&at.pointer, "required"), "must be true in the path");
+            if !self.document.tolerates(Tolerance::PathParameters) {
+                return Err(
+                    error.suggest("write `required: true`, or set `tolerate: ['path-parameters']`")
+                );
+            }
         }
         // Other fields of the operation define these headers: `content` and `security`.
         let ignored = ["accept", "content-type", "authorization"];
@@ -193,54 +213,67 @@ impl<'d> Reader<'_, 'd> {
     ) -> Result<Result<(Value, BTreeSet<usize>), Unreadable>, ConfigError> {
         let (map, pointer) = (parameter.map, &parameter.at.pointer);
         let style = style(parameter)?;
-        let Some(schema) = map.get("schema") else {
-            if map.contains_key("content") {
-                return Ok(Err(Unreadable("it has `content` and no `schema`")));
-            }
-            return Err(fault(pointer, "must have a `schema`"));
-        };
-        if map.contains_key("content") {
-            return Err(fault(pointer, "has a `schema` and `content`, of which there may be one"));
-        }
-        let at = At { pointer: child(pointer, "schema"), value: schema };
-        let (mut converted, refs) = self.converter.convert(&at, Way::In)?;
-        let of = Kinds(self.document);
-        let mut kinds = BTreeSet::new();
-        of.kinds(schema, &mut kinds);
-        if kinds.contains("object") {
-            return Ok(Err(Unreadable("it may be an object")));
-        }
         let explode = boolean(pointer, map, "explode")?.unwrap_or(style == "form");
-        let is_list = kinds.contains("array");
-        if is_list {
-            let mut items = BTreeSet::new();
-            of.item_kinds(schema, &mut items);
-            if items.contains("object") || items.contains("array") {
-                return Ok(Err(Unreadable("its elements may be objects or lists")));
+        let (at, mark) = match (map.get("schema"), map.get("content")) {
+            (None, None) => return Err(fault(pointer, "must have a `schema`")),
+            (Some(_), Some(_)) => {
+                let problem = "has a `schema` and `content`, of which there may be one";
+                return Err(fault(pointer, problem));
             }
-        }
-        let split = match (parameter.location, style) {
-            ("query", "form") => is_list && !explode,
-            ("path" | "header", "simple") => is_list,
-            ("cookie", "form") if !(is_list && explode) => is_list,
-            ("cookie", "form") => {
-                return Ok(Err(Unreadable("a list in a cookie needs `explode: false`")));
+            (Some(schema), None) => {
+                let at = At { pointer: child(pointer, "schema"), value: schema };
+                let form = Form { location: parameter.location, style, explode };
+                (at, form.mark(Kinds(self.document), schema))
             }
-            _ => return Ok(Err(Unreadable("its style is not read"))),
+            (None, Some(content)) => match self.content(&child(pointer, "content"), content)? {
+                Ok(at) => (at, Ok(Some("json"))),
+                Err(unreadable) => return Ok(Err(unreadable)),
+            },
+        };
+        let (mut converted, refs) = self.converter.convert(&at, Way::In)?;
+        let mark = match mark {
+            Ok(mark) => mark,
+            Err(why) => return Ok(Err(Unreadable(why))),
         };
         if converted == Value::Bool(true) {
             converted = json!({});
         }
         if let Value::Object(property) = &mut converted {
-            if split {
-                property.insert(SPLIT.into(), ",".into());
+            if let Some(mark) = mark {
+                property.insert(STYLE.into(), mark.into());
             }
             // Defaults are filled in only from the property itself, not from a reference.
-            if let Some(default) = self.default_of(schema, 0) {
+            if let Some(default) = self.default_of(at.value, 0) {
                 property.entry("default").or_insert_with(|| default.clone());
             }
         }
         Ok(Ok((converted, refs)))
+    }
+
+    /// The schema of a parameter that is a JSON text.
+    fn content(
+        &self,
+        place: &str,
+        content: &'d Value,
+    ) -> Result<Result<At<'d>, Unreadable>, ConfigError> {
+        const ANY: &Value = &Value::Bool(true);
+        let content = object(place, content, "one media type with what it holds")?;
+        let (Some((name, value)), 1) = (content.iter().next(), content.len()) else {
+            return Err(fault(place, "must have one media type"));
+        };
+        let here = child(place, name);
+        let map = object(&here, value, "what the media type holds")?;
+        self.document.known_fields(&here, map, &["schema", "example", "examples", "encoding"]);
+        if !matches!(media(name), Some((_, BodyKind::Json))) {
+            return Ok(Err(Unreadable("its `content` is no JSON")));
+        }
+        match map.get("schema") {
+            Some(value) => Ok(Ok(At { pointer: child(&here, "schema"), value })),
+            None if self.document.version == Version::V31 => {
+                Ok(Ok(At { pointer: here, value: ANY }))
+            }
+            None => Err(fault(&here, "must have a `schema`")),
+        }
     }
 
     fn default_of(&self, schema: &'d Value, depth: u32) -> Option<&'d Value> {
@@ -284,6 +317,66 @@ fn style<'d>(parameter: &Parameter<'d>) -> Result<&'d str, ConfigError> {
                 Some(name) => error.suggest(format!("did you mean '{name}'?")),
                 None => error.suggest("write 'form' or 'simple'"),
             })
+        }
+    }
+}
+
+/// The form in which a value comes as text.
+pub(crate) struct Form<'f> {
+    pub(crate) location: &'f str,
+    pub(crate) style: &'f str,
+    pub(crate) explode: bool,
+}
+
+impl Form<'_> {
+    /// The value of `x-text-style` for a schema; nothing for a single value or a repeated name. An
+    /// error is the reason why there is no unique reading.
+    pub(crate) fn mark<'d>(
+        &self,
+        of: Kinds<'d>,
+        schema: &'d Value,
+    ) -> Result<Option<&'static str>, &'static str> {
+        let mut kinds = BTreeSet::new();
+        of.kinds(schema, &mut kinds);
+        let (is_object, is_list) = (kinds.contains("object"), kinds.contains("array"));
+        if kinds.is_empty() && self.style == "deepObject" {
+            return Err("its schema names no type");
+        }
+        if !is_object && !is_list && !matches!(self.style, "label" | "matrix") {
+            return Ok(None);
+        }
+        if self.style == "deepObject" && self.location == "query" {
+            return Ok(Some("brackets"));
+        }
+        if is_object && is_list {
+            return Err("it may be an object or a list");
+        }
+        let mut inner = BTreeSet::new();
+        if is_object {
+            of.member_kinds(schema, &mut inner);
+        } else {
+            of.item_kinds(schema, &mut inner);
+        }
+        let spreads = is_object && self.style == "form" && self.location == "query" && self.explode;
+        if inner.contains("object") || inner.contains("array") && !spreads {
+            return Err("its members or elements may be objects or lists");
+        }
+        let explode = self.explode;
+        match (self.location, self.style) {
+            ("query", "form") if is_object => Ok(Some(if explode { "spread" } else { "pairs" })),
+            ("query", "form" | "spaceDelimited" | "pipeDelimited") if explode && is_list => {
+                Ok(None)
+            }
+            ("query" | "cookie", "form") if is_list && !explode => Ok(Some(",")),
+            ("query", "spaceDelimited") if is_list => Ok(Some(" ")),
+            ("query", "pipeDelimited") if is_list => Ok(Some("|")),
+            ("cookie", "form") if !explode => Ok(Some("pairs")),
+            ("cookie", "form") => Err("a list or object in a cookie needs `explode: false`"),
+            ("path" | "header", "simple") if is_list => Ok(Some(",")),
+            ("path" | "header", "simple") => Ok(Some(if explode { "assigned" } else { "pairs" })),
+            ("path", "label") => Ok(Some(if explode { "label*" } else { "label" })),
+            ("path", "matrix") => Ok(Some(if explode { "matrix*" } else { "matrix" })),
+            _ => Err("its style is not one for this place and type"),
         }
     }
 }

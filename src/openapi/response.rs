@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::body::{BodyKind, media};
 use super::convert::{Converter, Way};
-use super::document::{At, Document, child, fault, known_fields, object};
+use super::document::{At, Document, child, fault, object};
 use super::parameter::Part;
 use crate::error::ConfigError;
 
@@ -22,9 +22,10 @@ pub(crate) fn read<'d>(
     let mut has_schema = false;
     for (status, value) in map.iter().filter(|(status, _)| !status.starts_with("x-")) {
         let place = child(&at.pointer, status);
-        let is_judged = judge_status(&place, status)?;
-        let response = document.resolve(At { pointer: place, value })?;
-        let part = part(&response, converter)?;
+        let Some(is_judged) = document.note(judge_status(&place, status)) else { continue };
+        let response = document.resolve(At { pointer: place, value });
+        let part = response.and_then(|response| part(document, &response, converter));
+        let Some(part) = document.note(part) else { continue };
         has_schema |= part.is_some() && is_judged;
         if is_judged {
             parts.push((status.clone(), part.unwrap_or_else(anything)));
@@ -52,9 +53,13 @@ fn judge_status(place: &str, status: &str) -> Result<bool, ConfigError> {
 }
 
 /// The schema of the JSON in one answer, for all of its media types.
-fn part<'d>(at: &At<'d>, converter: &mut Converter<'d>) -> Result<Option<Part>, ConfigError> {
+fn part<'d>(
+    document: Document<'d>,
+    at: &At<'d>,
+    converter: &mut Converter<'d>,
+) -> Result<Option<Part>, ConfigError> {
     let map = object(&at.pointer, at.value, "an answer")?;
-    known_fields(&at.pointer, map, &["description", "headers", "content", "links"])?;
+    document.known_fields(&at.pointer, map, &["description", "headers", "content", "links"]);
     let Some(content) = map.get("content") else { return Ok(None) };
     let place = child(&at.pointer, "content");
     let content = object(&place, content, "media types with what they hold")?;
@@ -65,7 +70,7 @@ fn part<'d>(at: &At<'d>, converter: &mut Converter<'d>) -> Result<Option<Part>, 
             return Err(fault(&here, "is no media type").suggest("write 'application/json'"));
         };
         let map = object(&here, value, "what the media type holds")?;
-        known_fields(&here, map, &["schema", "example", "examples", "encoding"])?;
+        document.known_fields(&here, map, &["schema", "example", "examples", "encoding"]);
         if kind != BodyKind::Json {
             continue;
         }

@@ -3,9 +3,10 @@
 //!
 //! At each position from the left, a literal segment comes before a template; a template with text
 //! around it (`{id}:cancel`) comes between the two. If a path has no operation for the method, less
-//! literal paths are tried. Two templates of which neither is more literal are refused: the
-//! application's own router may choose the other one, and the rules of a wrong operation would
-//! apply.
+//! literal paths are tried. A request that fits two templates of which neither is more literal is
+//! refused ([`Found::Crossing`]): the application's own router may choose the other one, and the
+//! rules
+//! of a wrong operation would apply.
 //!
 //! Routers compare literal text in different ways: as sent (Express) or decoded, with or without
 //! case. The applied rules must be those of the handler that runs:
@@ -20,8 +21,10 @@
 
 use std::collections::HashMap;
 
-use super::document::{fault, shown};
+use super::document::{Faults, fault, shown};
+use super::relation::{Relation, are_crossing, inner, relation};
 use crate::error::ConfigError;
+use crate::net::percent::form_decoded;
 use crate::request::sendable;
 
 /// One segment of a template.
@@ -45,6 +48,8 @@ pub(crate) struct Template {
     slash: bool,
     /// The names of its parameters, in order.
     pub(crate) names: Vec<String>,
+    /// The names and values that the query must have, sorted.
+    pub(crate) query: Vec<(String, String)>,
 }
 
 /// A segment as written in the document. Express compares it in this form.
@@ -65,14 +70,29 @@ enum Fit {
     Exact,
     /// It matches in some routers: ASCII case or a slash at the end differs, or the value has a
     /// barred character.
-    Doubtful,
+    Doubtful(u8),
     /// It does not match as sent.
     No,
 }
 
+/// The reasons of a doubt: case, or a slash at the end; a barred character.
+const LETTERS: u8 = 1;
+const BARRED: u8 = 2;
+
+impl Fit {
+    /// Whether a router may match here that does not match where these doubts are.
+    fn escapes(self, doubts: u8) -> bool {
+        match self {
+            Self::Exact => true,
+            Self::Doubtful(own) => doubts & !own != 0,
+            Self::No => false,
+        }
+    }
+}
+
 impl Written {
     fn fit(&self, raw: &str) -> Fit {
-        let exact = |same: bool| if same { Fit::Exact } else { Fit::Doubtful };
+        let exact = |same: bool| if same { Fit::Exact } else { Fit::Doubtful(LETTERS) };
         let Some(behind) = &self.behind else {
             let folded = raw.eq_ignore_ascii_case(&self.before);
             return if folded { exact(raw == self.before) } else { Fit::No };
@@ -80,7 +100,12 @@ impl Written {
         let Some(value) = inner(raw, &self.before, behind) else { return Fit::No };
         let barred = |c: char| self.barred.contains(c.to_ascii_lowercase());
         let same = raw.starts_with(&self.before) && raw.ends_with(behind.as_str());
-        exact(same && !value.contains(barred))
+        match (same, value.contains(barred)) {
+            (true, false) => Fit::Exact,
+            (same, has_barred) => {
+                Fit::Doubtful(if same { 0 } else { LETTERS } | if has_barred { BARRED } else { 0 })
+            }
+        }
     }
 
     /// The text after its parameter, or the whole literal.
@@ -94,6 +119,10 @@ impl Written {
 pub(crate) enum Found<'r, 's> {
     /// The operation, with the values of the parameters in the order of their names.
     Operation { operation: usize, names: &'r [String], values: Vec<&'s str> },
+    /// An operation that is left out.
+    LeftOut,
+    /// Two operations fit the path, and neither is the more literal one.
+    Crossing,
     /// The path exists, but only with these methods.
     OtherMethods(Vec<&'r str>),
     /// Nothing.
@@ -108,18 +137,25 @@ struct Node {
     /// The longest text comes first.
     affixes: Vec<(String, String, usize)>,
     any: Option<usize>,
-    /// The number of the path that ends here, and its written form.
-    route: Option<usize>,
-    written: Vec<Written>,
-    slash: bool,
+    /// The numbers of the paths that end here.
+    routes: Vec<usize>,
+    /// The numbers of the paths that fit some of its requests, and are neither more nor less
+    /// literal.
+    crosses: Vec<usize>,
     leaf: Vec<Leaf>,
 }
 
 #[derive(Debug)]
 struct Leaf {
     method: String,
-    operation: usize,
+    /// `None` for an operation that is left out.
+    operation: Option<usize>,
     names: Vec<String>,
+    /// The names and values that the query must have.
+    query: Vec<(String, String)>,
+    /// The path as written in the document.
+    written: Vec<Written>,
+    slash: bool,
 }
 
 /// The paths of a document as a tree of segments.
@@ -134,8 +170,19 @@ pub(crate) struct Route {
     pub(crate) template: Template,
     /// The pointer to the path.
     pub(crate) pointer: String,
-    /// Upper-case methods with the numbers of their operations.
-    pub(crate) operations: Vec<(String, usize)>,
+    /// Upper-case methods with the numbers of their operations; `None` for an operation that is
+    /// left
+    /// out.
+    pub(crate) operations: Vec<(String, Option<usize>)>,
+}
+
+impl Route {
+    /// Its operations, as `METHOD /path`.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let path = shown(&self.pointer);
+        let path = path.strip_prefix("paths.").unwrap_or(&path);
+        self.operations.iter().map(|(method, _)| format!("{method} {path}")).collect()
+    }
 }
 
 impl Template {
@@ -145,14 +192,25 @@ impl Template {
             return Err(fault(pointer, "is no path: it must begin with a slash"));
         }
         if path.contains(['?', '#']) {
-            return Err(fault(pointer, "is no path: it has a query or a fragment")
-                .suggest("describe the query as parameters"));
+            let (what, advice) = if path.contains('?') {
+                (
+                    "a query",
+                    "describe the query as parameters, or set `tolerate: ['path-queries']`, which selects the operation by it",
+                )
+            } else {
+                (
+                    "a fragment",
+                    "write another path, or set `tolerate: ['path-fragments']`, which cuts it off",
+                )
+            };
+            return Err(fault(pointer, format!("is no path: it has {what}")).suggest(advice));
         }
         let mut template = Self {
             segments: Vec::new(),
             written: Vec::new(),
             slash: path.ends_with('/'),
             names: Vec::new(),
+            query: Vec::new(),
         };
         // A trailing slash is not a segment: most routers ignore it.
         for path in [base, path.strip_suffix('/').unwrap_or(path)] {
@@ -233,88 +291,28 @@ fn literal(pointer: &str, raw: &str) -> Result<String, ConfigError> {
     }
 }
 
-/// The relation between two segments.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Relation {
-    /// No text matches both.
-    Apart,
-    Same,
-    /// Every text that matches the first matches the second.
-    First,
-    Second,
-    /// Some texts match both, and each also matches others.
-    Cross,
-}
-
-fn relation(first: &Segment, second: &Segment) -> Relation {
-    use Segment::{Affix, Any, Literal};
-    match (first, second) {
-        (Any, Any) => Relation::Same,
-        (_, Any) => Relation::First,
-        (Any, _) => Relation::Second,
-        (Literal(a), Literal(b)) if a == b => Relation::Same,
-        (Literal(_), Literal(_)) => Relation::Apart,
-        (Literal(text), Affix(before, behind)) => {
-            if inner(text, before, behind).is_some() {
-                Relation::First
-            } else {
-                Relation::Apart
-            }
-        }
-        (Affix(..), Literal(_)) => match relation(second, first) {
-            Relation::First => Relation::Second,
-            other => other,
-        },
-        (Affix(a, x), Affix(b, y)) => {
-            let longer = (a.starts_with(b.as_str()), x.ends_with(y.as_str()));
-            let shorter = (b.starts_with(a.as_str()), y.ends_with(x.as_str()));
-            match (longer, shorter) {
-                ((true, true), (true, true)) => Relation::Same,
-                ((true, true), _) => Relation::First,
-                (_, (true, true)) => Relation::Second,
-                _ if (longer.0 || shorter.0) && (longer.1 || shorter.1) => Relation::Cross,
-                _ => Relation::Apart,
-            }
-        }
-    }
-}
-
-/// The text between `before` and `behind`, if it is not empty.
-fn inner<'s>(text: &'s str, before: &str, behind: &str) -> Option<&'s str> {
-    let end = text.len().checked_sub(behind.len())?;
-    let start = text.get(..before.len())?;
-    let last = text.get(end..)?;
-    let inner = text.get(before.len()..end).filter(|inner| !inner.is_empty())?;
-    (start.eq_ignore_ascii_case(before) && last.eq_ignore_ascii_case(behind)).then_some(inner)
-}
-
 impl Router {
-    /// Builds the tree.
-    ///
-    /// # Errors
-    /// Two paths are equal, or both match some request and neither is more literal.
-    pub(crate) fn build(routes: &[Route]) -> Result<Self, ConfigError> {
-        let mut known: HashMap<&[Segment], &Route> = HashMap::new();
+    /// Builds the tree. Two paths that are equal and have the same method are a fault.
+    pub(crate) fn build(routes: &[Route], faults: &Faults) -> Self {
+        let mut known: HashMap<&[Segment], Vec<&Route>> = HashMap::new();
         for route in routes {
-            if let Some(other) = known.insert(&route.template.segments, route) {
-                let problem = format!(
-                    "is the same path as `{}`, since names of parameters, ASCII case and a trailing slash make no difference",
-                    shown(&other.pointer)
-                );
-                return Err(fault(&route.pointer, problem));
-            }
+            let others = known.entry(&route.template.segments).or_default();
+            refuse_double(route, others, faults);
+            others.push(route);
         }
         let mut tree = Self { nodes: vec![Node::default()] };
+        let mut ends = Vec::new();
         for (number, route) in routes.iter().enumerate() {
-            tree.insert(number, route);
+            ends.push(tree.insert(number, route));
         }
         for (number, route) in routes.iter().enumerate() {
             let mut others = Vec::new();
             tree.overlapping(0, &route.template.segments, &mut others);
-            others.sort_unstable();
-            for other in others.into_iter().filter(|other| *other > number) {
-                if let Some(other) = routes.get(other) {
-                    refuse_crossing(route, other, &known)?;
+            for other in others.into_iter().filter(|other| *other != number) {
+                let crosses = routes.get(other).is_some_and(|it| are_crossing(route, it));
+                let end = ends.get(number).and_then(|end| tree.nodes.get_mut(*end));
+                if let Some(node) = end.filter(|node| crosses && !node.crosses.contains(&other)) {
+                    node.crosses.push(other);
                 }
             }
         }
@@ -322,14 +320,15 @@ impl Router {
             node.affixes
                 .sort_by_key(|(before, behind, _)| std::cmp::Reverse(before.len() + behind.len()));
         }
-        Ok(tree)
+        tree
     }
 
-    fn insert(&mut self, number: usize, route: &Route) {
+    /// Adds a path, and returns the number of the node where it ends.
+    fn insert(&mut self, number: usize, route: &Route) -> usize {
         let mut at = 0;
         for segment in &route.template.segments {
             let next = self.nodes.len();
-            let Some(node) = self.nodes.get_mut(at) else { return };
+            let Some(node) = self.nodes.get_mut(at) else { return at };
             at = match segment {
                 Segment::Literal(text) => *node.literals.entry(text.clone()).or_insert(next),
                 Segment::Any => *node.any.get_or_insert(next),
@@ -347,22 +346,29 @@ impl Router {
             }
         }
         if let Some(node) = self.nodes.get_mut(at) {
-            node.route = Some(number);
-            node.written.clone_from(&route.template.written);
-            node.slash = route.template.slash;
+            node.routes.push(number);
             node.leaf.extend(route.operations.iter().map(|(method, operation)| Leaf {
                 method: method.clone(),
                 operation: *operation,
                 names: route.template.names.clone(),
+                query: route.template.query.clone(),
+                written: route.template.written.clone(),
+                slash: route.template.slash,
             }));
+            // The most specific comes first.
+            // One that is left out hides no other.
+            node.leaf.sort_by_key(|leaf| {
+                (std::cmp::Reverse(leaf.query.len()), leaf.operation.is_none())
+            });
         }
+        at
     }
 
     /// The paths that match some request that these segments match, too.
     fn overlapping(&self, at: usize, segments: &[Segment], found: &mut Vec<usize>) {
         let Some(node) = self.nodes.get(at) else { return };
         let Some((segment, rest)) = segments.split_first() else {
-            found.extend(node.route);
+            found.extend(&node.routes);
             return;
         };
         if let Segment::Literal(text) = segment {
@@ -396,23 +402,28 @@ impl Router {
         segments: &[&'s str],
         raw: &[&str],
         slash: bool,
+        query: &str,
     ) -> Found<'r, 's> {
         let mut search = Search {
             router: self,
             method,
+            query,
             raw,
             slash,
             values: Vec::new(),
             allowed: Vec::new(),
             first: None,
             unclear: false,
+            crossing: false,
         };
         search.walk(0, segments);
         match search.first {
             _ if search.unclear => Found::Unclear,
-            Some(Taken { leaf, values, .. }) => {
-                Found::Operation { operation: leaf.operation, names: &leaf.names, values }
-            }
+            _ if search.crossing => Found::Crossing,
+            Some(Taken { leaf, values, .. }) => match leaf.operation {
+                Some(operation) => Found::Operation { operation, names: &leaf.names, values },
+                None => Found::LeftOut,
+            },
             None if search.allowed.is_empty() => Found::Nothing,
             None => {
                 let mut allowed = search.allowed;
@@ -445,20 +456,25 @@ impl Router {
 struct Search<'r, 's, 'm> {
     router: &'r Router,
     method: &'m str,
+    query: &'m str,
     raw: &'m [&'m str],
     slash: bool,
     values: Vec<&'s str>,
     allowed: Vec<&'r str>,
     first: Option<Taken<'r, 's>>,
     unclear: bool,
+    crossing: bool,
 }
 
 /// The most literal operation that matches.
 struct Taken<'r, 's> {
     leaf: &'r Leaf,
     values: Vec<&'s str>,
-    /// The segments with [`Fit::Doubtful`]; the index after the last segment means the end.
-    doubts: Vec<usize>,
+    /// The segments with [`Fit::Doubtful`]; the index after the last segment means the
+    /// end. With the reasons of each.
+    doubts: Vec<(usize, u8)>,
+    /// The paths of which neither is the more literal one.
+    crosses: &'r [usize],
 }
 
 impl<'r, 's> Search<'r, 's, '_> {
@@ -496,35 +512,44 @@ impl<'r, 's> Search<'r, 's, '_> {
     fn arrive(&mut self, node: &'r Node) -> bool {
         let Some(leaf) = self.leaf(node) else { return false };
         let fit = |(written, raw): (&Written, &&str)| written.fit(raw);
-        let end = if node.slash == self.slash { Fit::Exact } else { Fit::Doubtful };
-        let mut fits = node.written.iter().zip(self.raw).map(fit).chain([end]).enumerate();
+        let end = if leaf.slash == self.slash { Fit::Exact } else { Fit::Doubtful(LETTERS) };
+        let mut fits = leaf.written.iter().zip(self.raw).map(fit).chain([end]).enumerate();
         if let Some(first) = &self.first {
-            self.unclear = fits.any(|(at, fit)| fit == Fit::Exact && first.doubts.contains(&at));
-            return self.unclear;
+            self.crossing |= node.routes.iter().any(|route| first.crosses.contains(route));
+            let doubt = |at| first.doubts.iter().find(|(known, _)| *known == at);
+            self.unclear =
+                fits.any(|(at, fit)| doubt(at).is_some_and(|(_, doubts)| fit.escapes(*doubts)));
+            return self.unclear || self.crossing;
         }
         let mut doubts = Vec::new();
         for (at, fit) in fits {
             match fit {
                 Fit::Exact => {}
-                Fit::Doubtful => doubts.push(at),
+                Fit::Doubtful(why) => doubts.push((at, why)),
                 Fit::No => {
                     self.unclear = true;
                     return true;
                 }
             }
         }
-        let over = doubts.is_empty();
+        let over = doubts.is_empty() && node.crosses.is_empty();
         let values = if over { std::mem::take(&mut self.values) } else { self.values.clone() };
-        self.first = Some(Taken { leaf, values, doubts });
+        self.first = Some(Taken { leaf, values, doubts, crosses: &node.crosses });
         over
     }
 
     fn leaf(&mut self, node: &'r Node) -> Option<&'r Leaf> {
-        let of = |method: &str| node.leaf.iter().find(|leaf| leaf.method == method);
+        let of = |method: &str| {
+            node.leaf.iter().find(|leaf| leaf.method == method && has_query(self.query, leaf))
+        };
         let get = || if self.method == "HEAD" { of("GET") } else { None };
         let found = of(self.method).or_else(get);
         if found.is_none() {
-            for leaf in &node.leaf {
+            // A leaf of this method has another query.
+            let others = |leaf: &&Leaf| {
+                leaf.method != self.method && !(self.method == "HEAD" && leaf.method == "GET")
+            };
+            for leaf in node.leaf.iter().filter(others) {
                 self.allowed.push(&leaf.method);
                 if leaf.method == "GET" {
                     self.allowed.push("HEAD");
@@ -535,51 +560,44 @@ impl<'r, 's> Search<'r, 's, '_> {
     }
 }
 
-/// Refuses two paths that both match some request with the same method, unless a third path decides
-/// it.
-fn refuse_crossing(
-    first: &Route,
-    second: &Route,
-    known: &HashMap<&[Segment], &Route>,
-) -> Result<(), ConfigError> {
-    let (mut firsts, mut seconds, mut crosses) = (false, false, false);
-    for (a, b) in first.template.segments.iter().zip(&second.template.segments) {
-        match relation(a, b) {
-            Relation::Apart => return Ok(()),
-            Relation::Same => {}
-            Relation::First => firsts = true,
-            Relation::Second => seconds = true,
-            Relation::Cross => crosses = true,
+/// Whether a query has each pair of an operation once, and no other value of these names.
+fn has_query(query: &str, leaf: &Leaf) -> bool {
+    leaf.query.iter().all(|(name, value)| {
+        let mut values = query.split('&').filter_map(|pair| {
+            let (own, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (form_decoded(own).as_deref() == Some(name)).then(|| form_decoded(value))
+        });
+        let first = values.next().flatten();
+        first.as_deref() == Some(value) && values.next().is_none()
+    })
+}
+
+/// Refuses a path that is equal to another one, unless only names of parameters and methods differ.
+fn refuse_double(route: &Route, others: &[&Route], faults: &Faults) {
+    for other in others {
+        if route.template.query != other.template.query {
+            continue;
         }
+        let live = |route: &Route| {
+            let live = route.operations.iter().filter(|(_, number)| number.is_some());
+            live.map(|(method, _)| method.clone()).collect::<Vec<String>>()
+        };
+        let (own, others) = (live(route), live(other));
+        let (a, b) = (&route.template, &other.template);
+        let clashes = if a.written == b.written && a.slash == b.slash {
+            own.iter().any(|method| others.contains(method))
+        } else {
+            // A strict router tells them apart, also for the `HEAD` of a `GET`.
+            !own.is_empty() && !others.is_empty()
+        };
+        if !clashes {
+            continue;
+        }
+        let problem = format!(
+            "is the same path as `{}`, since names of parameters, ASCII case and a trailing slash make no difference",
+            shown(&other.pointer)
+        );
+        let advice = "leave one of them out, with `skip` if need be";
+        faults.add_in(fault(&route.pointer, problem).suggest(advice), route.names());
     }
-    if !(crosses || firsts && seconds) {
-        return Ok(());
-    }
-    let has = |route: &Route, method: &str| {
-        route.operations.iter().any(|(own, _)| own == method || method == "HEAD" && own == "GET")
-    };
-    let mut shared = first
-        .operations
-        .iter()
-        .map(|(method, _)| method.as_str())
-        .chain(["HEAD"])
-        .filter(|method| has(first, method) && has(second, method));
-    // A path that matches exactly the requests of both decides it.
-    let between: Vec<Segment> = first
-        .template
-        .segments
-        .iter()
-        .zip(&second.template.segments)
-        .map(|(a, b)| if relation(a, b) == Relation::Second { b.clone() } else { a.clone() })
-        .collect();
-    let between = known.get(between.as_slice()).filter(|_| !crosses);
-    if shared.all(|method| between.is_some_and(|route| has(route, method))) {
-        return Ok(());
-    }
-    let problem = format!(
-        "and `{}` both fit some requests, and neither is the more literal one",
-        shown(&second.pointer)
-    );
-    let advice = "change one of them, or describe the path that fits both";
-    Err(fault(&first.pointer, problem).suggest(advice))
 }

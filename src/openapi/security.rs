@@ -8,7 +8,7 @@
 use serde_json::{Map, Value, json};
 
 use super::config::{OpenApiConfig, SchemeUse, Undeclared};
-use super::document::{At, Document, child, fault, known_fields, object, text};
+use super::document::{At, Document, child, fault, object, text};
 use crate::config::options::{did_you_mean, nearest};
 use crate::error::{ConfigCode, ConfigError};
 use crate::net::is_token;
@@ -113,38 +113,12 @@ pub(crate) fn read(
         let mut demands = Vec::new();
         for (name, scopes) in object(&here, alternative, "schemes with their scopes")? {
             let here = child(&here, name);
-            let scheme = scheme(document, &here, name, config)?;
-            let scopes = scope_list(&here, scopes)?;
-            if let Some(key) = scheme.query_key {
-                security.query_keys.push(key);
-            }
-            match scheme.use_of {
-                None => {
-                    let problem = format!(
-                        "demands the scheme `{name}` ({}), which can't be carried out here",
-                        scheme.kind
-                    );
-                    return Err(fault(&here, problem).suggest(format!(
-                        "set `security: {{ '{name}': (req) => … }}`, or 'token' if it is a token of the guard, or false if it is checked elsewhere"
-                    )));
-                }
-                Some(SchemeUse::Token) if !has_tokens => {
-                    let problem = format!(
-                        "demands a token by the scheme `{name}`, and the guard has no `jwt`"
-                    );
-                    return Err(fault(&here, problem).suggest(
-                        "give the guard `jwt`, or map the scheme with the option `security`",
-                    ));
-                }
-                Some(SchemeUse::Token) => {
-                    security.may_have_token = true;
-                    demands.push(Demand::Token { scopes });
-                }
-                Some(SchemeUse::Function) => {
-                    demands.push(Demand::Function { scheme: name.clone(), scopes });
-                }
-                Some(SchemeUse::Elsewhere) => security.may_have_token = true,
-            }
+            let met = requirement(document, &here, (name, scopes), config, has_tokens);
+            let Some((scheme, demand)) = document.note(met) else { continue };
+            security.query_keys.extend(scheme.query_key);
+            security.may_have_token |=
+                matches!(scheme.use_of, Some(SchemeUse::Token | SchemeUse::Elsewhere));
+            demands.extend(demand);
             if !security.challenges.contains(&scheme.challenge) {
                 security.challenges.push(scheme.challenge);
             }
@@ -152,6 +126,39 @@ pub(crate) fn read(
         security.alternatives.push(demands);
     }
     Ok(security)
+}
+
+/// One scheme of an alternative, and what it demands of a request.
+fn requirement(
+    document: Document<'_>,
+    here: &str,
+    (name, scopes): (&str, &Value),
+    config: &OpenApiConfig,
+    has_tokens: bool,
+) -> Result<(Scheme, Option<Demand>), ConfigError> {
+    let scheme = scheme(document, here, name, config)?;
+    let scopes = scope_list(here, scopes)?;
+    let demand = match scheme.use_of {
+        None => {
+            let problem = format!(
+                "demands the scheme `{name}` ({}), which can't be carried out here",
+                scheme.kind
+            );
+            return Err(fault(here, problem).suggest(format!(
+                "set `security: {{ '{name}': (req) => … }}`, or 'token' if it is a token of the guard, or false if it is checked elsewhere"
+            )));
+        }
+        Some(SchemeUse::Token) if !has_tokens => {
+            let problem =
+                format!("demands a token by the scheme `{name}`, and the guard has no `jwt`");
+            return Err(fault(here, problem)
+                .suggest("give the guard `jwt`, or map the scheme with the option `security`"));
+        }
+        Some(SchemeUse::Token) => Some(Demand::Token { scopes }),
+        Some(SchemeUse::Function) => Some(Demand::Function { scheme: name.to_owned(), scopes }),
+        Some(SchemeUse::Elsewhere) => None,
+    };
+    Ok((scheme, demand))
 }
 
 fn scheme(
@@ -170,7 +177,7 @@ fn scheme(
     };
     let at = document.resolve(at)?;
     let map = object(&at.pointer, at.value, "a security scheme")?;
-    known_fields(&at.pointer, map, FIELDS)?;
+    document.known_fields(&at.pointer, map, FIELDS);
     let kind = text(&at.pointer, map, "type")?.unwrap_or_default();
     let (own, challenge, kind) = match kind {
         "http" => http(&at, map)?,

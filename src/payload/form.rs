@@ -8,19 +8,23 @@
 //!
 //! - A repeated name is a list if the schema declares one, and a duplicate otherwise.
 //! - `name[]` is the explicit form of the same list; both spellings of one name are a duplicate.
+//! - `name[a]` is a member of an object, and `name[0]` an element of a list, where the schema
+//!   declares
+//!   that ([`super::tree`]).
 //! - Other brackets are refused, unless the schema declares exactly that name.
-//! - A list in one text with commas (`x-split: ','`) comes once, and without brackets.
+//! - A list or object in one text (`x-text-style`) comes once, and without brackets.
 
 use crate::net::percent::form_decoded;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::json::Limits;
 use crate::json::fault::{Fault, FaultCode, Pointer};
 use crate::json::number::is_number;
 use crate::json::tape::Document;
 use crate::json::write;
-use crate::payload::plan::{Plan, Types};
+use crate::json::{Limits, Operators};
+use crate::payload::plan::{Field, Node, Plan, Style, Types};
+use crate::payload::tree::{Spelling, Tree, brackets};
 use crate::schema::Schema;
 
 /// The members from which one JSON object is built.
@@ -30,6 +34,8 @@ pub(crate) struct Form<'s, 'q> {
     object: Writer,
     /// The values of declared lists, which may come in any order.
     lists: Vec<List<'q>>,
+    /// The objects, and the lists with brackets.
+    trees: Vec<(usize, Option<Tree<'q>>)>,
     /// The values of `name[]` without a schema. Sorted, not hashed, so an attacker can't choose
     /// collisions.
     loose: BTreeMap<String, Vec<Cow<'q, str>>>,
@@ -39,6 +45,7 @@ pub(crate) struct Form<'s, 'q> {
     left: u32,
     /// The maximum number of values.
     max_nodes: u32,
+    limits: Limits,
     /// Whether white space around the elements of a list in one text is dropped, as in a header
     /// (RFC 9110 section 5.6.1).
     pub(crate) trims: bool,
@@ -60,6 +67,8 @@ impl<'s, 'q> Form<'s, 'q> {
             max_nodes: limits.max_nodes,
             object: Writer::new(size),
             lists: Vec::new(),
+            trees: Vec::new(),
+            limits: *limits,
             loose: BTreeMap::new(),
             given: Vec::new(),
             trims: false,
@@ -77,8 +86,8 @@ impl<'s, 'q> Form<'s, 'q> {
         if !key.contains(['[', ']']) || declared(key).is_some() {
             return self.add(key, false, value);
         }
-        let Some(name) = list_name(key) else { return Err(FaultCode::BracketedKey) };
         if self.plan.is_none() {
+            let Some(name) = list_name(key) else { return Err(FaultCode::BracketedKey) };
             if let Some(values) = self.loose.get_mut(name) {
                 values.push(value);
                 return Ok(());
@@ -87,25 +96,84 @@ impl<'s, 'q> Form<'s, 'q> {
             self.loose.insert(name.to_owned(), vec![value]);
             return Ok(());
         }
-        if declared(name).is_some_and(|(_, field)| field.is_list() && !field.split) {
-            return self.add(name, true, value);
+        let (name, path) = brackets(key).ok_or(FaultCode::BracketedKey)?;
+        match declared(name) {
+            Some((at, field)) if field.has_brackets() => self.nested(at, field, &path, value),
+            Some((_, field)) if path == [""] && field.is_list() && field.style == Style::Plain => {
+                self.add(name, true, value)
+            }
+            _ => Err(FaultCode::BracketedKey),
         }
-        Err(FaultCode::BracketedKey)
+    }
+
+    /// Adds a value below a field.
+    fn nested(
+        &mut self,
+        at: usize,
+        field: &Field,
+        path: &[&str],
+        value: Cow<'q, str>,
+    ) -> Result<(), FaultCode> {
+        self.count()?;
+        let known = self.trees.iter().position(|(known, _)| *known == at);
+        let known = known.unwrap_or_else(|| {
+            self.trees.push((at, None));
+            self.trees.len() - 1
+        });
+        match self.trees.get_mut(known) {
+            Some((_, slot)) => Tree::insert(slot, Some(&field.inner), path, value),
+            None => Ok(()),
+        }
+    }
+
+    /// Adds an object or list that comes in one text. Returns the value if it comes otherwise.
+    fn styled(
+        &mut self,
+        at: usize,
+        field: &Field,
+        value: Cow<'q, str>,
+    ) -> Result<Option<Cow<'q, str>>, FaultCode> {
+        let most = usize::try_from(self.max_nodes).unwrap_or(usize::MAX);
+        let tree = if field.style == Style::Json {
+            // Only a text that is one JSON value is written into the object.
+            let limits = Limits { operators: Operators::Allow, ..self.limits };
+            limits.with_text(&value, None, |_, _| ()).map_err(|fault| fault.code)?;
+            Tree::Json(value)
+        } else {
+            match Tree::styled(field, &value, self.trims, most) {
+                Some(tree) => tree?,
+                None => return Ok(Some(value)),
+            }
+        };
+        if self.trees.iter().any(|(known, _)| *known == at) {
+            return Err(FaultCode::DuplicateKey);
+        }
+        self.count()?;
+        self.trees.push((at, Some(tree)));
+        Ok(None)
     }
 
     fn add(&mut self, key: &str, bracketed: bool, value: Cow<'q, str>) -> Result<(), FaultCode> {
         let Some((at, field)) = self.plan.and_then(|plan| plan.find(key)) else {
+            let spread = self.plan.and_then(|plan| plan.spread(key));
+            if let Some((at, field)) = spread {
+                return self.nested(at, field, &[key], value);
+            }
             self.count()?;
             // An undeclared member is a string; a closed schema refuses it. The parser refuses a
             // second one.
             self.object.scalar(key, &value, Types::default());
             return Ok(());
         };
-        if field.split {
+        if field.has_brackets() {
+            return self.nested(at, field, &[], value);
+        }
+        let Some(value) = self.styled(at, field, value)? else { return Ok(()) };
+        if let Style::Split(separator) = field.style {
             if self.lists.iter().any(|list| list.field == at) {
                 return Err(FaultCode::DuplicateKey);
             }
-            let values = elements(&value, self.trims, self.max_nodes);
+            let values = elements(&value, separator, self.trims, self.max_nodes);
             self.lists.push(List { field: at, bracketed, values });
             return Ok(());
         }
@@ -140,6 +208,11 @@ impl<'s, 'q> Form<'s, 'q> {
         }
         let fields = self.plan.map(|plan| plan.fields.as_slice()).unwrap_or_default();
         for (at, field) in fields.iter().enumerate() {
+            let tree = self.trees.iter().find(|(known, _)| *known == at);
+            if let Some((_, Some(tree))) = tree {
+                self.object.tree(&field.name, tree, &field.inner);
+                continue;
+            }
             let list = self.lists.iter().find(|list| list.field == at);
             match (list, &field.default) {
                 // If the schema allows a list or a single value, one value is a single value,
@@ -164,15 +237,20 @@ impl<'s, 'q> Form<'s, 'q> {
 
 /// The elements of a list in one text. At most `most + 1` are built, since the document is then
 /// refused.
-fn elements<'q>(value: &Cow<'q, str>, trims: bool, most: u32) -> Vec<Cow<'q, str>> {
+fn elements<'q>(
+    value: &Cow<'q, str>,
+    separator: char,
+    trims: bool,
+    most: u32,
+) -> Vec<Cow<'q, str>> {
     let most = usize::try_from(most).unwrap_or(usize::MAX).saturating_add(1);
     let trimmed = |part: &'q str| if trims { part.trim() } else { part };
     match value {
         Cow::Borrowed(text) => {
-            text.split(',').take(most).map(|part| Cow::Borrowed(trimmed(part))).collect()
+            text.split(separator).take(most).map(|part| Cow::Borrowed(trimmed(part))).collect()
         }
         Cow::Owned(text) => {
-            text.split(',').take(most).map(|part| Cow::Owned(part.to_owned())).collect()
+            text.split(separator).take(most).map(|part| Cow::Owned(part.to_owned())).collect()
         }
     }
 }
@@ -299,6 +377,49 @@ impl Writer {
     pub(crate) fn raw(&mut self, key: &str, json: &str) {
         self.key(key);
         self.0.push_str(json);
+    }
+
+    fn tree(&mut self, key: &str, tree: &Tree<'_>, node: &Node) {
+        self.key(key);
+        self.node(tree, Some(node));
+    }
+
+    /// The depth is that of the brackets in a name.
+    fn node(&mut self, tree: &Tree<'_>, node: Option<&Node>) {
+        let types = node.map(|node| node.types).unwrap_or_default();
+        match tree {
+            Tree::Text(text) => self.value(text, types),
+            Tree::Json(text) => self.0.push_str(text),
+            Tree::List(Spelling::Repeated, items) if items.len() == 1 && types.has_scalar() => {
+                if let Some(Some(Tree::Text(text))) = items.first() {
+                    self.value(text, types);
+                }
+            }
+            Tree::List(_, items) => {
+                let element = node.and_then(|node| node.element.as_deref());
+                self.0.push('[');
+                for (i, item) in items.iter().flatten().enumerate() {
+                    if i > 0 {
+                        self.0.push(',');
+                    }
+                    self.node(item, element);
+                }
+                self.0.push(']');
+            }
+            Tree::Object(members) => {
+                self.0.push('{');
+                for (i, (name, member)) in members.iter().enumerate() {
+                    let Some(member) = member else { continue };
+                    if i > 0 {
+                        self.0.push(',');
+                    }
+                    write::string(name, &mut self.0);
+                    self.0.push(':');
+                    self.node(member, node.and_then(|node| node.member(name)));
+                }
+                self.0.push('}');
+            }
+        }
     }
 
     fn scalar(&mut self, key: &str, value: &str, types: Types) {

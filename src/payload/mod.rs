@@ -33,9 +33,11 @@ mod respond;
 #[cfg(test)]
 mod tests;
 mod text;
+mod tree;
 
 pub use check::{Checked, Parts, Schemas};
 pub use config::{BodyTypes, PayloadConfig};
 pub use media::{BodyError, Coding, Format, Reading};
+pub(crate) use plan::STYLE;
 pub use respond::{OnResponse, Reply, Responses};
 pub use text::TextSchema;

@@ -25,4 +25,5 @@ pub(crate) mod tests;
 
 pub use compiled::Schema;
 pub(crate) use compiled::{IN_PLACE, in_place_schemas};
+pub(crate) use keywords::is_keyword;
 pub use rules::SchemaRules;

@@ -1,6 +1,8 @@
 //! Typical documents, and their results.
 
+mod discriminators;
 mod documents;
+mod faults;
 mod responses;
 mod routes;
 mod schemas;

@@ -148,7 +148,7 @@ fn what_can_not_be_judged_of_an_answer_is_an_error_at_its_place() {
         [{ "200": [] }, ".200", "must be an answer (an object)"],
         [{ "200": { "content": { "json": {} } } }, ".200.content.json", "is no media type"],
         [{ "200": { "content": { "application/json": { "schema": { "type": "string" } }, "*/*": { "schema": { "type": "object" } } } } }, ".200.content.application/json", "give both one schema"],
-        [{ "200": { "content": of(&json!({ "items": { "format": "what" } })) } }, ".200.content.application/json.schema.items.format", "write a pattern instead"],
+        [{ "200": { "content": of(&json!({ "items": { "format": "what" } })) } }, ".200.content.application/json.schema.items.format", "set `ignoreFormats: ['what']`"],
         [{ "200": { "content": of(&json!({ "$dynamicRef": "#a" })) } }, ".200.content.application/json.schema.$dynamicRef", "would change what references mean"],
         [{ "200": { "$ref": "#/components/responses/None" } }, ".200.$ref", "leads nowhere"],
         [[], "", "must be answers by status (an object)"],

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::{document, found, read};
+use crate::openapi::document::Faults;
 use crate::openapi::route::{Found, Route, Router, Segment, Template};
 use crate::openapi::{Api, Match};
 
@@ -185,12 +186,9 @@ fn a_path_that_a_router_may_take_for_another_one_is_refused() {
 fn paths_that_could_be_taken_for_one_another_are_refused() {
     for operations in [
         &["GET /users/{id}", "GET /users/{name}"][..],
-        &["GET /users/{id}", "DELETE /users/{name}"],
         &["GET /users", "GET /users/"],
+        &["GET /users/", "HEAD /users"],
         &["GET /users", "GET /Users"],
-        &["GET /{kind}/me", "GET /users/{id}"],
-        &["HEAD /{kind}/me", "GET /users/{id}"],
-        &["GET /files/a{x}", "GET /files/{y}b"],
         &["GET /a/{x}{y}"],
         &["GET /a/{x}/{x}"],
         &["GET /a/{x"],
@@ -209,12 +207,87 @@ fn paths_that_could_be_taken_for_one_another_are_refused() {
         assert!(error.path().starts_with("paths."), "{operations:?}: {error}");
     }
     for operations in [
-        // Other methods, or a third path that decides.
-        &["GET /{kind}/me", "POST /users/{id}"][..],
+        // Other methods. A request that fits two paths of one method is refused, not the document.
+        &["GET /users/{id}", "DELETE /users/{name}"][..],
+        &["GET /{kind}/me", "GET /users/{id}"],
+        &["GET /{kind}/me", "POST /users/{id}"],
         &["GET /{kind}/me", "GET /users/{id}", "GET /users/me"],
         &["GET /files/a{x}", "GET /files/b{y}", "GET /files/{z}"],
     ] {
         assert!(api(operations).is_ok(), "{operations:?}");
+    }
+}
+
+#[test]
+fn a_request_that_fits_two_paths_of_which_neither_is_more_literal_is_refused() {
+    let api = api(&[
+        "GET /m/pins/{id}",
+        "GET /m/{id}/reactions",
+        "POST /{kind}/me",
+        "GET /users/{id}",
+        "PUT /{kind}/me",
+        "PUT /users/{id}",
+        "PUT /users/me",
+        "GET /files/a{x}",
+        "GET /files/{y}b",
+        "GET /files/{z}",
+    ])
+    .unwrap();
+    for (request, wanted) in [
+        ("GET /m/pins/7", "GET /m/pins/{id} id=7"),
+        ("GET /m/7/reactions", "GET /m/{id}/reactions id=7"),
+        ("GET /m/pins/reactions", "unknown_route"),
+        ("HEAD /m/pins/reactions", "unknown_route"),
+        ("GET /m/PINS/reactions", "malformed_path"),
+        // One of the two has another method.
+        ("POST /users/me", "POST /{kind}/me kind=users"),
+        ("GET /users/me", "GET /users/{id} id=me"),
+        // A third path decides.
+        ("PUT /users/me", "PUT /users/me"),
+        ("GET /files/axb", "unknown_route"),
+        ("GET /files/ax", "GET /files/a{x} x=x"),
+        ("GET /files/xb", "GET /files/{y}b y=x"),
+        ("GET /files/xx", "GET /files/{z} z=xx"),
+    ] {
+        let (method, target) = request.split_once(' ').unwrap();
+        assert_eq!(found(&api, method, target), wanted, "{request}");
+    }
+}
+
+#[test]
+fn operations_of_one_path_are_told_apart_by_the_query_where_an_option_names_that() {
+    let paths = json!({
+        "/messages": { "post": {} },
+        "/messages?beta=true": { "post": { "operationId": "beta" } },
+        "/rest?method=a.b": { "get": { "operationId": "ab" } },
+        "/rest?method=a.c": { "get": { "operationId": "ac" } },
+        "/files/{id}": { "put": { "operationId": "plain", "parameters": [{ "name": "id", "in": "path", "required": true, "schema": {} }] } },
+        "/files/{id}#link": { "put": { "operationId": "link", "parameters": [{ "name": "id", "in": "path", "required": true, "schema": {} }] } },
+    });
+    let document = document("3.1.0", &paths);
+    let refused = read(&document).unwrap_err();
+    assert_eq!(refused.faults().len(), 4, "{refused}");
+    let options = json!({ "tolerate": ["path-queries", "path-fragments"] });
+    let api = Api::read(&super::guard(), &document, &options).unwrap();
+    let id = |method: &str, target: &str| match api.find(method, target, "") {
+        Match::Operation { operation, .. } => {
+            api.operations()[operation].id().unwrap_or("none").to_owned()
+        }
+        other => format!("{other:?}"),
+    };
+    for (method, target, wanted) in [
+        ("POST", "/messages", "none"),
+        ("POST", "/messages?beta=true", "beta"),
+        ("POST", "/messages?x=1&%62eta=tr%75e", "beta"),
+        // Whatever is not just this pair is for the operation without it, which has no such name.
+        ("POST", "/messages?beta=false", "none"),
+        ("POST", "/messages?beta=true&beta=false", "none"),
+        ("GET", "/rest?method=a.c", "ac"),
+        ("GET", "/rest?method=a.d", "Unknown"),
+        ("GET", "/rest", "Unknown"),
+        ("PUT", "/files/7", "plain"),
+    ] {
+        assert_eq!(id(method, target), wanted, "{method} {target}");
     }
 }
 
@@ -347,22 +420,21 @@ proptest! {
             let named: Vec<String> =
                 segments.iter().enumerate().map(|(i, s)| s.replace("{x}", &format!("{{p{i}}}"))).collect();
             let template = Template::parse("/paths/x", "", &format!("/{}", named.join("/"))).unwrap();
-            let entry = (methods[*method].to_owned(), operation);
-            // A refused set proves nothing, so the operation that would cause it is left out.
+            let entry = (methods[*method].to_owned(), Some(operation));
             let known = routes.iter().position(|route| route.template.segments == template.segments);
             match known {
                 Some(at) if routes[at].operations.iter().all(|(own, _)| *own != entry.0) => {
                     routes[at].operations.push(entry);
-                    if Router::build(&routes).is_err() { routes[at].operations.pop(); }
                 }
                 Some(_) => {}
                 None => {
                     routes.push(Route { template, pointer: format!("/paths/{operation}"), operations: vec![entry] });
-                    if Router::build(&routes).is_err() { routes.pop(); }
                 }
             }
         }
-        let router = Router::build(&routes).unwrap();
+        let faults = Faults::default();
+        let router = Router::build(&routes, &faults);
+        prop_assert!(faults.finish().is_ok());
         for segments in &requests {
             let asked: Vec<&str> = segments.iter().map(String::as_str).collect();
             for method in methods {
@@ -375,15 +447,28 @@ proptest! {
                     .iter()
                     .filter(|route| of(route).is_some())
                     .min_by_key(|route| literalness(&route.template));
-                match router.find(method, &asked, &asked, false) {
+                match router.find(method, &asked, &asked, false, "") {
                     Found::Operation { operation, names, values } => {
-                        prop_assert_eq!(Some(operation), naive.and_then(of));
+                        prop_assert_eq!(Some(Some(operation)), naive.and_then(of));
                         prop_assert_eq!(names.len(), values.len());
                     }
                     Found::OtherMethods(_) => {
                         prop_assert!(naive.is_none() && !fitting.is_empty());
                     }
                     Found::Nothing => prop_assert!(fitting.is_empty()),
+                    Found::LeftOut => prop_assert!(false, "no operation is left out"),
+                    // Only if there are two of which neither is as literal as the other everywhere.
+                    Found::Crossing => {
+                        let able: Vec<_> = fitting.iter().filter(|route| of(route).is_some()).collect();
+                        let beats = |a: &Route, b: &Route| {
+                            std::iter::zip(literalness(&a.template), literalness(&b.template)).all(|(a, b)| a <= b)
+                        };
+                        let best = able.iter().any(|a| able.iter().all(|b| beats(a, b)));
+                        let has_affixes = able.iter().any(|route| {
+                            route.template.segments.iter().any(|it| matches!(it, Segment::Affix(..)))
+                        });
+                        prop_assert!(!best || has_affixes);
+                    }
                     // Only if another path matches, too, and letters differ in case.
                     Found::Unclear => {
                         prop_assert!(fitting.iter().filter(|route| of(route).is_some()).count() > 1);

@@ -70,7 +70,7 @@ fn order() -> Value {
 
 #[test]
 fn a_list_in_one_text_is_not_taken_apart_beyond_what_a_document_may_have() {
-    let schema = json!({ "properties": { "ids": { "type": "array", "x-split": "," } } });
+    let schema = json!({ "properties": { "ids": { "type": "array", "x-text-style": "," } } });
     let plan = Plan::of(&schema);
     let config =
         *PayloadConfig::parse("payload", Some(&json!({ "maxNodes": 10 }))).unwrap().limits();
