@@ -84,6 +84,7 @@ const entraV1 = {
     'another client': [{ appid: APP }, 'claim_mismatch:appid'],
     'another tenant': [{ iss: `https://sts.windows.net/${OTHER_TENANT}/`, tid: OTHER_TENANT }, 'issuer_unknown'],
     'a tenant in iss and another in tid': [{ tid: OTHER_TENANT }, 'claim_mismatch:tid'],
+    'no tenant': [{ tid: undefined }, 'claim_missing:tid'],
     'an ID token': [{ appidacr: undefined, scp: undefined }, 'claim_missing:appidacr'],
     'a token of v2': [{ iss: V2 }, 'issuer_unknown']
   }
@@ -140,7 +141,7 @@ const cognito = {
     M2M: { payload: { sub: 'my-worker', token_use: 'access', scope: 'orders/read', auth_time: 1700000000, iss: POOL, ...times(), version: 2, jti: 'j2', client_id: 'my-worker' } }
   },
   forged: {
-    'an ID token': [{ ...cognitoId, client_id: undefined }, 'claim_missing:client_id'],
+    'an ID token': [{ ...cognitoId, client_id: undefined }, 'audience_mismatch'],
     'an ID token with the client': [{ token_use: 'id' }, 'claim_mismatch:token_use'],
     'another client': [{ client_id: 'evil' }, 'claim_mismatch:client_id'],
     'no client': [{ client_id: undefined }, 'claim_missing:client_id'],
@@ -244,11 +245,11 @@ const cloudflareAccess = {
 const clerk = {
   facts: { domain: 'clerk.example.com', origins: ['https://app.example.com'] },
   ...one(key('ins_2abc', {})),
-  good: { session: { payload: { azp: 'https://app.example.com', ...times(0), fva: [0, -1], iss: 'https://clerk.example.com', nbf: times().iat, sid: 'sess_1', sts: 'active', sub: 'user_1', v: 2, o: { id: 'org_1', rol: 'admin' } }, header: { cat: 'cl_B7d4PD111AAA', typ: 'JWT' } } },
+  good: { session: { payload: { azp: 'https://app.example.com', ...times(600), fva: [0, -1], iss: 'https://clerk.example.com', nbf: times().iat, sid: 'sess_1', sts: 'active', sub: 'user_1', v: 2, o: { id: 'org_1', rol: 'admin' } }, header: { cat: 'cl_B7d4PD111AAA', typ: 'JWT' } } },
   forged: {
     'another page': [{ azp: 'https://evil.example' }, 'claim_mismatch:azp'],
     'a page whose name begins alike': [{ azp: 'https://app.example.com.evil.example' }, 'claim_mismatch:azp'],
-    'a token of a JWT template': [{ v: undefined, sid: undefined, sts: undefined, fva: undefined, aud: 'convex' }, 'claim_missing:v'],
+    'a token of a JWT template': [{ v: undefined, sid: undefined, sts: undefined, fva: undefined, aud: 'convex' }, 'audience_mismatch'],
     'no page': [{ azp: undefined }, 'claim_missing:azp'],
     'another instance': [{ iss: 'https://clerk.evil.example' }, 'issuer_unknown']
   }
@@ -307,11 +308,29 @@ const keycloakByClient = {
   facts: { url: 'https://id.example.com', realm: 'shop', clients: [CLIENT] },
   ...keycloakKeys(),
   good: {
-    'without an audience': { payload: { ...keycloakUser, aud: undefined, resource_access: undefined } },
-    'with that of the account console': { payload: { ...keycloakUser, aud: 'account' } }
+    'without an audience': { payload: { ...keycloakUser, aud: undefined, resource_access: undefined } }
   },
   forged: {
-    'an ID token of the same client': [{ typ: 'ID', aud: CLIENT }, 'claim_mismatch:typ'],
+    'a token for another API': [{ aud: 'billing' }, 'audience_mismatch'],
+    'a token of the account console': [{ aud: 'account' }, 'audience_mismatch'],
+    'an ID token of the same client': [{ typ: 'ID', aud: CLIENT }, 'audience_mismatch'],
+    'an ID token without an audience': [{ typ: 'ID' }, 'claim_mismatch:typ'],
+    'another client': [{ azp: 'evil' }, 'claim_mismatch:azp'],
+    'no client': [{ azp: undefined }, 'claim_missing:azp'],
+    'no typ': [{ typ: undefined }, 'claim_missing:typ']
+  }
+}
+
+// Users with roles of the account console have its audience, in every realm by default.
+const keycloakOfAccount = {
+  provider: 'keycloak',
+  facts: { url: 'https://id.example.com', realm: 'shop', audience: 'account', clients: [CLIENT] },
+  ...keycloakKeys(),
+  good: { user: { payload: { ...keycloakUser, aud: 'account' } } },
+  forged: {
+    'without an audience': [{ aud: undefined }, 'claim_missing:aud'],
+    'for another API': [{ aud: 'billing' }, 'audience_mismatch'],
+    'an ID token of the same client': [{ typ: 'ID', aud: CLIENT }, 'audience_mismatch'],
     'another client': [{ azp: 'evil' }, 'claim_mismatch:azp'],
     'no client': [{ azp: undefined }, 'claim_missing:azp'],
     'no typ': [{ typ: undefined }, 'claim_missing:typ']
@@ -351,7 +370,7 @@ const kindeByClient = {
   forged: {
     'another client': [{ azp: 'evil' }, 'claim_mismatch:azp'],
     'no client': [{ azp: undefined }, 'claim_missing:azp'],
-    'an ID token of the same client': [{ aud: ['https://example.kinde.com', CLIENT], scp: undefined }, 'claim_missing:scp']
+    'an ID token of the same client': [{ aud: ['https://example.kinde.com', CLIENT], scp: undefined }, 'audience_mismatch']
   }
 }
 
@@ -429,4 +448,4 @@ const spiffe = {
 }
 
 /** By the name of each row; `provider` is the preset, where it is not the name. */
-export const table = { auth0, okta, entra, entraV1, entraMultiTenant, entraB2c, cognito, cognitoIdTokens, google, googleServiceAccounts, firebase, iap, cloudflareAccess, clerk, supabase, supabaseInTransition, keycloak, keycloakByClient, workos, kinde, kindeByClient, githubActions, gitlab, kubernetes, vault, spiffe }
+export const table = { auth0, okta, entra, entraV1, entraMultiTenant, entraB2c, cognito, cognitoIdTokens, google, googleServiceAccounts, firebase, iap, cloudflareAccess, clerk, supabase, supabaseInTransition, keycloak, keycloakByClient, keycloakOfAccount, workos, kinde, kindeByClient, githubActions, gitlab, kubernetes, vault, spiffe }

@@ -587,7 +587,7 @@ fn refuse_double(route: &Route, others: &[&Route], faults: &Faults) {
         let clashes = if a.written == b.written && a.slash == b.slash {
             own.iter().any(|method| others.contains(method))
         } else {
-            // A strict router tells them apart, also for the `HEAD` of a `GET`.
+            // A strict router separates them, also for the `HEAD` of a `GET`.
             !own.is_empty() && !others.is_empty()
         };
         if !clashes {

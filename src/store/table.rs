@@ -2,8 +2,9 @@
 //!
 //! Every key has two buckets of eight entries, and goes into the emptier one ("the power of two
 //! choices"). So a table is about two thirds full (measured: 66 to 74 %) before some key finds no
-//! room. There are no chains and no tombstones: lookup, eviction and replacement touch these
-//! sixteen entries and nothing else.
+//! room; one of the smallest store, with 70 buckets, is now and then only half full. There are no
+//! chains and no tombstones: lookup, eviction and replacement touch these sixteen entries and
+//! nothing else.
 
 use parking_lot::Mutex;
 

@@ -99,9 +99,19 @@ impl Tenants {
 pub(super) fn may_sign(key_issuer: Option<&str>, iss: &str, tenant: Option<&str>) -> bool {
     match (key_issuer, tenant) {
         (None, _) => true,
-        (Some(of), Some(tenant)) => of.replace(WORD, tenant) == iss,
-        (Some(of), None) => of == iss,
+        (Some(of), Some(tenant)) if of.replace(WORD, tenant) == iss => true,
+        (Some(of), _) => of == iss || is_entra_v1(of, iss),
     }
+}
+
+/// Whether `iss` is that of an Entra token of version 1, and `key_issuer` that of version 2 for the
+/// same tenant: the same keys sign both, and name the second.
+fn is_entra_v1(key_issuer: &str, iss: &str) -> bool {
+    let tenant = iss.strip_prefix("https://sts.windows.net/").and_then(|end| end.strip_suffix('/'));
+    let of_v2 = key_issuer
+        .strip_prefix("https://login.microsoftonline.com/")
+        .and_then(|end| end.strip_suffix("/v2.0"));
+    tenant.zip(of_v2).is_some_and(|(tenant, of)| is_tenant(tenant) && (of == tenant || of == WORD))
 }
 
 fn tenant_at(path: &str, value: &Value) -> Result<String, ConfigError> {
@@ -117,4 +127,33 @@ fn tenant_at(path: &str, value: &Value) -> Result<String, ConfigError> {
 fn is_tenant(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     (1..=64).contains(&text.len()) && text.bytes().all(fits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_of_entra_signs_both_versions_of_its_own_tenant_alone() {
+        let key = "https://login.microsoftonline.com/t-1/v2.0";
+        let any = "https://login.microsoftonline.com/{tenantid}/v2.0";
+        for key in [key, any] {
+            assert!(may_sign(Some(key), "https://sts.windows.net/t-1/", None));
+            assert!(may_sign(Some(key), "https://sts.windows.net/t-1/", Some("t-1")));
+            assert!(may_sign(Some(key), key, None));
+        }
+        for iss in [
+            "https://sts.windows.net/t-2/",
+            "https://sts.windows.net/t-1",
+            "https://sts.windows.net//",
+            "https://sts.windows.net/t-1/x/",
+            "https://sts.windows.net.evil.example/t-1/",
+            "http://sts.windows.net/t-1/",
+            "https://login.microsoftonline.com/t-2/v2.0",
+        ] {
+            assert!(!may_sign(Some(key), iss, None), "{iss}");
+        }
+        let other = "https://login.evil.example/t-1/v2.0";
+        assert!(!may_sign(Some(other), "https://sts.windows.net/t-1/", None));
+    }
 }
