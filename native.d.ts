@@ -143,9 +143,7 @@ export declare function forgetAll(guard: number): string
 /** The condition of a guard: `HealthReport` of index.d.ts. */
 export declare function health(guard: number): string
 
-/**
- * Takes the answer to a request. Returns the warning to emit, `{code, message}` or `null`.
- */
+/** Takes the answer to a request. Returns the warning to emit, `{code, message}` or `null`. */
 export declare function introspectionAnswered(guard: number, number: number, status: number, contentType: string | undefined | null, body: Uint8Array): string
 
 /**
@@ -368,8 +366,8 @@ export declare function tokenContinue(guard: number, continued: string, claims: 
 /**
  * Issues an access token with `claims` (JSON), and a refresh token on request. Answers
  * `{accessToken, refreshToken?, expiresIn, tokenType}`, or `{"later": ticket}` if the session is
- * stored in a shared store. An access token of more than `max_size` bytes is refused, and no
- * session begins.
+ * stored in a shared store. An access token of more than `max_size` bytes, the room that its
+ * cookie has, is refused, and no session begins.
  */
 export declare function tokenIssue(guard: number, claims: string, options: string, maxSize?: number | undefined | null): string
 
