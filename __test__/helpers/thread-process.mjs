@@ -137,7 +137,7 @@ const through = (stack, req, res, inside) => {
  * of HTTP may end the process where its thread is terminated (seen once, with Node 20).
  */
 function requestsTo(guard, inside = (req, res) => res.end(), ...schemas) {
-  const stack = guard.securityStack(...schemas)
+  const stack = [...guard.securityStack(...schemas)]
   return ({ method = 'GET', url = '/', headers = {}, body = (req) => req.push(null) } = {}) => {
     const socket = new Duplex({ read() {}, write: (chunk, encoding, done) => done() })
     const req = new http.IncomingMessage(Object.assign(socket, { remoteAddress: KEY }))
@@ -154,7 +154,7 @@ function requestsTo(guard, inside = (req, res) => res.end(), ...schemas) {
 }
 
 async function serve(guard) {
-  const stack = guard.securityStack()
+  const stack = [...guard.securityStack()]
   const server = http.createServer((req, res) => through(stack, req, res, () => res.end()))
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
