@@ -15,12 +15,16 @@ const clients = async (node) =>
     .map((line) => Object.fromEntries(line.split(' ').map((pair) => pair.split('='))))
     .filter(({ cmd }) => cmd !== undefined && cmd !== 'client|list')
 
-/** Closes the connections on which nothing is asked over and over. */
-async function closeIdle(nodes) {
+/**
+ * Closes the connections on which nothing is asked over and over. A guard whose heartbeat notices it
+ * connects anew, and its store is away meanwhile: that is waited for.
+ */
+async function closeIdle(nodes, guard) {
   for (const node of nodes) {
     for (const { id, cmd } of await clients(node)) if (!/^x(read|range|del)$/.test(cmd)) await node.command('CLIENT', 'KILL', 'ID', id)
   }
   await sleep(200)
+  await waitUntil('the guard is connected', () => guard.health().store.available !== false)
 }
 
 const topologies = {
@@ -47,11 +51,11 @@ for (const [name, start] of Object.entries(topologies)) {
     let { refreshToken } = await guard.tokens.issue({ sub: 'ada' })
     await guard.revoke.token((await guard.tokens.issue({ sub: 'eve' })).accessToken)
     for (let i = 0; i < 3; i += 1) {
-      await closeIdle(nodes)
+      await closeIdle(nodes, guard)
       refreshToken = (await guard.tokens.refresh(refreshToken)).refreshToken
-      await closeIdle(nodes)
+      await closeIdle(nodes, guard)
       await guard.revoke.token((await guard.tokens.issue({ sub: 'eve' })).accessToken)
-      await closeIdle(nodes)
+      await closeIdle(nodes, guard)
       await guard.limits.block('192.0.2.7', '1m')
     }
   })
