@@ -16,8 +16,8 @@ const clients = async (node) =>
     .filter(({ cmd }) => cmd !== undefined && cmd !== 'client|list')
 
 /**
- * Closes the connections on which nothing is asked over and over. A guard whose heartbeat notices it
- * connects anew, and its store is away meanwhile: that is waited for.
+ * Closes the connections on which nothing is asked over and over. A guard whose heartbeat notices
+ * it connects anew, and its store is away meanwhile: that is waited for.
  */
 async function closeIdle(nodes, guard) {
   for (const node of nodes) {
