@@ -237,16 +237,11 @@ pub(super) fn issuer_of<'a>(
         }
     }
     let Shallow::Text(name) = required(claims, "iss")? else { return Err(kind("iss")) };
-    // A tenant may have an issuer of its own beside the template, in any order.
-    let of = |is_template: bool| {
-        issuers.iter().find(|issuer| {
-            let takes = issuer.spiffe.is_none()
-                && issuer.tenants.is_some() == is_template
-                && issuer.keys.verify_any();
-            takes && issuer.is_named(name)
-        })
+    // No two issuers of a configuration can have one name.
+    let takes = |issuer: &&'a Arc<Issuer>| {
+        issuer.spiffe.is_none() && issuer.keys.verify_any() && issuer.is_named(name)
     };
-    of(false).or_else(|| of(true)).ok_or(TokenError::Issuer)
+    issuers.iter().find(takes).ok_or(TokenError::Issuer)
 }
 
 fn required<'m, 'a>(
