@@ -15,16 +15,13 @@ const clients = async (node) =>
     .map((line) => Object.fromEntries(line.split(' ').map((pair) => pair.split('='))))
     .filter(({ cmd }) => cmd !== undefined && cmd !== 'client|list')
 
-/**
- * Closes the connections on which nothing is asked over and over. A guard whose heartbeat notices
- * it connects anew, and its store is away meanwhile: that is waited for.
- */
-async function closeIdle(nodes, guard) {
+/** Closes the connections on which nothing is asked over and over. */
+async function closeIdle(nodes) {
   for (const node of nodes) {
     for (const { id, cmd } of await clients(node)) if (!/^x(read|range|del)$/.test(cmd)) await node.command('CLIENT', 'KILL', 'ID', id)
   }
-  await sleep(200)
-  await waitUntil('the guard is connected', () => guard.health().store.available !== false)
+  // Until then a command may be on its way into a closed connection, and nobody knows its outcome.
+  await sleep(50)
 }
 
 const topologies = {
@@ -51,11 +48,11 @@ for (const [name, start] of Object.entries(topologies)) {
     let { refreshToken } = await guard.tokens.issue({ sub: 'ada' })
     await guard.revoke.token((await guard.tokens.issue({ sub: 'eve' })).accessToken)
     for (let i = 0; i < 3; i += 1) {
-      await closeIdle(nodes, guard)
+      await closeIdle(nodes)
       refreshToken = (await guard.tokens.refresh(refreshToken)).refreshToken
-      await closeIdle(nodes, guard)
+      await closeIdle(nodes)
       await guard.revoke.token((await guard.tokens.issue({ sub: 'eve' })).accessToken)
-      await closeIdle(nodes, guard)
+      await closeIdle(nodes)
       await guard.limits.block('192.0.2.7', '1m')
     }
   })

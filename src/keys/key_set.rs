@@ -6,8 +6,8 @@
 //!    that `algorithms` does not list.
 //! 3. A key that can't be used is left out and reported: an unknown kind, curve or algorithm, one
 //!    that is too weak, a private key or a secret, which everyone can read here.
-//! 4. The set is refused if no key is left, or if two keys claim one `kid` and `alg`: which of them
-//!    a token is signed with would be a guess.
+//! 4. The set is refused if no key is left, or if two keys claim one `kid` and `alg`, usable or not:
+//!    which of them a token is signed with would be a guess.
 
 use serde_json::{Map, Value};
 
@@ -55,6 +55,7 @@ pub(crate) fn judge_set(
     let is_secret = |item: &Value| item.get("kty").is_some_and(|kty| kty == "oct");
     let takes_secrets = of == SetOrigin::Vectors && items.iter().all(is_secret);
     let (mut set, mut first_error, mut exposed) = (KeySet::default(), None, Vec::new());
+    let mut unusable = Vec::new();
     for (index, item) in items.iter().enumerate() {
         let at = format!("{list}[{index}]");
         let judged = member(&at, item, allowed, of, takes_secrets);
@@ -79,11 +80,17 @@ pub(crate) fn judge_set(
                     set.left_out.push(LeftOut { index, reason });
                 }
                 first_error.get_or_insert(error);
+                unusable.push((at, item));
             }
         }
     }
     // Everyone has the private half.
     set.keys.retain(|(_, key)| !exposed.iter().any(|known: &Key| known.same_public(key)));
+    for (at, item) in &unusable {
+        if let Some((other, _)) = set.keys.iter().find(|(_, key)| claims_name_of(item, key)) {
+            return Err(duplicate(at, other, true));
+        }
+    }
     if set.keys.is_empty() {
         let none = "must hold at least one key that tokens can be verified with";
         return Err(first_error.unwrap_or_else(|| ConfigError::invalid(path, none)));
@@ -98,6 +105,14 @@ fn duplicate(path: &str, other: &str, named: bool) -> ConfigError {
         format!("must have a kid, since `{other}` has the same alg and none either")
     };
     ConfigError::new(ConfigCode::ConflictingOptions, path, problem)
+}
+
+/// Whether a key that can't be used has the `kid` of `key`, and its `alg` or none.
+fn claims_name_of(item: &Value, key: &Key) -> bool {
+    let text = |member| item.get(member).and_then(Value::as_str);
+    key.kid.is_some()
+        && text("kid") == key.kid.as_deref()
+        && text("alg").is_none_or(|alg| alg == key.algorithm.name())
 }
 
 /// The public half of a private key that the set publishes.

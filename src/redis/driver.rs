@@ -7,6 +7,7 @@
 //! own breaker ([`cluster_driver`](super::cluster_driver)).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use redis::{Pipeline, RedisError, Value};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -77,17 +78,32 @@ pub(crate) async fn run(
 }
 
 /// Connects to a server, and reconnects forever.
+///
+/// A connection that worked and was closed by its other end says nothing of the server: servers and
+/// what lies before them close idle ones. The server counts as away only if a new connection fails
+/// too.
 pub(super) async fn keep_connected(driver: Arc<Driver>, node: Arc<Node>) {
     let mut pause = BACKOFF.0;
     loop {
         let fault = match driver.connect(&node).await {
             Ok(link) => {
                 pause = BACKOFF.0;
+                // Whoever reported the last connection as broken did not mean this one.
+                let _ = timeout(Duration::ZERO, node.broken.notified()).await;
                 node.link.send_replace(Some(link.clone()));
                 node.status.recovered();
                 driver.look_around();
+                let since = Instant::now();
+                let fault = driver.heartbeat_until_broken(&node, link.clone()).await.err();
+                if link.is_over() && node.status.is_available() {
+                    node.link.send_replace(None);
+                    if since.elapsed() < BACKOFF.1 {
+                        sleep(jittered(pause)).await;
+                    }
+                    continue;
+                }
                 // If a command broke the connection, it has set the cause.
-                driver.heartbeat_until_broken(&node, link).await.err()
+                fault
             }
             Err(fault) => Some(fault),
         };

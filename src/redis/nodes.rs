@@ -41,12 +41,20 @@ impl Node {
     }
 
     /// The connection, or the one that is being made. `None` if the server is away.
+    ///
+    /// A connection that was closed while nothing was sent on it is not returned: nothing is lost
+    /// with it, so its commands wait for the next one.
     pub(super) async fn linked(&self) -> Option<Link> {
-        if !self.status.is_available() {
-            return None;
-        }
-        let mut link = self.link.subscribe();
-        link.wait_for(Option::is_some).await.ok()?.clone()
+        let mut links = self.link.subscribe();
+        let link = links.wait_for(|link| {
+            let is_over = link.as_ref().is_some_and(Link::is_over);
+            if is_over {
+                self.broken.notify_one();
+            }
+            !self.status.is_available() || link.is_some() && !is_over
+        });
+        let link = link.await.ok()?.clone();
+        link.filter(|_| self.status.is_available())
     }
 }
 

@@ -135,8 +135,10 @@ impl Session {
             return Err(StoreError::Unavailable);
         }
         let connected = self.connector.connect(Some(TIMEOUT)).await;
-        self.retry = Instant::now() + POLL / 2;
-        let link = connected.map_err(|_| StoreError::Unavailable)?;
+        let link = connected.map_err(|_| {
+            self.retry = Instant::now() + POLL / 2;
+            StoreError::Unavailable
+        })?;
         self.link = Some(link.clone());
         // It may be another server without some notices of the one before.
         self.seen = 0.0;

@@ -97,6 +97,32 @@ fn a_key_that_can_not_be_used_is_left_out_and_the_others_are_used() {
 }
 
 #[test]
+fn a_key_that_can_not_be_used_makes_a_set_ambiguous_that_has_another_one_of_its_name() {
+    let broken = |alg: Option<&str>| {
+        let mut key = member("p256", "a");
+        key["x"] = json!("AAAA");
+        if let Some(alg) = alg {
+            key["alg"] = json!(alg);
+        }
+        key
+    };
+    for (key, fresh) in [
+        (broken(None), false),
+        (broken(Some("ES256")), false),
+        (broken(Some("RS256")), true),
+        (json!({ "kty": "AKP", "kid": "a", "pub": "AAAA" }), false),
+        (json!({ "kty": "AKP", "alg": "ML-DSA-65", "kid": "a", "pub": "AAAA" }), true),
+    ] {
+        for keys in [json!([key, member("p256", "a")]), json!([member("p256", "a"), key])] {
+            let mut world = World::new(&json!({}));
+            world.published = Some(json!({ "keys": keys }));
+            world.run(Duration::ZERO);
+            assert_eq!(world.state() == RemoteState::Fresh, fresh, "{key}");
+        }
+    }
+}
+
+#[test]
 fn metadata_says_where_the_keys_are_and_must_be_of_this_very_issuer() {
     let discovering = || World::new(&json!({ "discovery": true }));
     let mut world = discovering();
