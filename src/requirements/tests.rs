@@ -1,7 +1,8 @@
 //! Requirements of a route, met and not met.
 
-use super::*;
+use super::Requirements;
 use crate::config::options::Options;
+use crate::token::tests::*;
 
 fn demands(value: &Value) -> Result<Requirements, crate::error::ConfigError> {
     Requirements::parse(&Options::read("", value, &["scope", "role", "claims", "maxAge"]).unwrap())

@@ -1,18 +1,21 @@
 //! The requirements of a route for a verified token: `guard.require`.
 
+pub mod words;
+
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use crate::bearer::Scheme;
+use crate::bearer::challenge;
 use crate::clock::{Now, micros};
 use crate::config::options::{Options, describe, string_at};
 use crate::error::{ConfigCode, ConfigError};
 use crate::refusal::Refusal;
-use crate::token::claims::date;
-use crate::token::credentials::Scheme;
-use crate::token::denial::challenge;
-use crate::token::verify::Verified;
-use crate::token::words;
+use crate::token::{Verified, date};
 
 const MAX_WORDS: usize = 50;
 const MAX_CLAIMS: usize = 20;
