@@ -1,7 +1,7 @@
 //! Tokens on their way: where a request may carry one, and how a refusal of one reads.
 //!
-//! RFC 6750 (bearer tokens), RFC 9449 (`DPoP`) and RFC 9728 (`resource_metadata`) say what a client
-//! sends and which challenge it gets. What a token says is judged in [`crate::token`].
+//! The form of the credentials and of the challenges is that of RFC 6750 (bearer tokens), RFC 9449
+//! (`DPoP`) and RFC 9728 (`resource_metadata`). [`crate::token`] judges the token itself.
 
 mod credentials;
 mod denial;
