@@ -39,7 +39,10 @@ function takerOf(req, handler, guard) {
   }
 }
 
-/** The options of that layer, false if there is none, undefined where the router passes the request on. */
+/**
+ * The options of that layer, false if there is none, undefined where the router passes the request
+ * on.
+ */
 function searchRouter(stack, path, base, search, depth) {
   if (depth > MAX_DEPTH) return false
   for (const layer of stack) {
