@@ -37,7 +37,14 @@ export declare function resumeWithIdentity(ticket: number, json?: string | undef
 export declare function decideBody(ticket: number, body: ArrayBufferView): string | number | undefined
 
 /**
- * Refuses a request whose body could not be read: `why` is `late`, `swells`, `large` or `garbled`.
+ * Whether `body`, JSON that an earlier stack has read, certainly passes `stack`, which checks
+ * nothing else. If not, the request takes the usual way, by `decide`.
+ */
+export declare function acceptsBody(stack: number, body: ArrayBufferView): boolean
+
+/**
+ * Refuses a request whose body could not be read: `why` is `late`, `swells`, `large`, `garbled`,
+ * `long` or `unread`.
  */
 export declare function refuseBody(ticket: number, why: string): string | number
 

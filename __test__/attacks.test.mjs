@@ -189,7 +189,7 @@ for (const [name, express] of expresses) {
       ['GET /a HTTP/1.1\r\nHost: x\r\nAuthorization: a\r\nAuthorization: b\r\n\r\n', 400],
       ['POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n', 400],
       ['GET /a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}', 415],
-      ['PROPFIND /a HTTP/1.1\r\nHost: x\r\nContent-Type: text/xml\r\nContent-Length: 2\r\n\r\n<>', 415],
+      ['PROPFIND /a HTTP/1.1\r\nHost: x\r\nContent-Type: text/xml\r\nContent-Length: 2\r\n\r\n<>', 200],
       ['GET //a HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n', 400],
       ['OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n', 200],
       ['TRACE /a HTTP/1.1\r\nHost: x\r\n\r\n', 200],

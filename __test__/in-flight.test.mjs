@@ -217,7 +217,7 @@ for (const [store, option] of Object.entries(stores)) {
         const body = (text) => ({ method: 'POST', path: '/valid', headers: { 'content-type': 'application/json' }, body: text })
         for (const [what, status] of [
           [{ path: '/denied' }, 403],
-          [{ method: 'POST', headers: { 'content-type': 'text/plain' }, body: 'x' }, 415],
+          [{ method: 'POST', headers: { 'content-type': 'text/json' }, body: 'x' }, 415],
           [body('{"a":'), 400],
           [body('{}'), 422],
           [body(`{"a":"${'x'.repeat(200_000)}"}`), 413],

@@ -64,7 +64,7 @@ for (const [store, option] of Object.entries(STORES)) {
         await settled(guard, 3)
       }
       // The payload layer refuses it, behind the limits.
-      assert.equal((await send({ method: 'POST', headers: { 'content-type': 'text/plain' }, body: 'x' })).status, 415)
+      assert.equal((await send({ method: 'POST', headers: { 'content-type': 'text/json' }, body: 'x' })).status, 415)
       await settled(guard, 3)
       for (let left = 2; left >= 0; left--) {
         await send(status(200))

@@ -39,7 +39,7 @@ const ATTACKS = [
   ['utf-7', raw('{"a":"+ADw-"}', { 'content-type': 'application/json; charset=utf-7' }), 415, 'unsupported_charset'],
   ['utf-16', raw(Buffer.from('{"a":1}', 'utf16le'), { 'content-type': 'application/json; charset=utf-16le' }), 415, 'unsupported_charset'],
   ['a form', raw('a=b', { 'content-type': 'application/x-www-form-urlencoded' }), 415, 'unsupported_media_type'],
-  ['text', raw('{}', { 'content-type': 'text/plain' }), 415, 'unsupported_media_type'],
+  ['another type of JSON', raw('{}', { 'content-type': 'text/json' }), 415, 'unsupported_media_type'],
   ['gzip', raw(gzipSync('{"a":1}'), { 'content-encoding': 'gzip' }), 415, 'unsupported_encoding']
 ]
 

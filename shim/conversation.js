@@ -22,11 +22,16 @@
 // - `isOver()`: whether the client disconnected or the response has ended
 // - `isEnded()`: whether the response has ended
 // - `onceClosed(run)`: calls `run` when the client disconnects; returns a function that cancels it
+// - `isUnchanged()`: whether the view is still that of the request that the router reads
+// - `taker()`: how a later layer of the guard that certainly takes the body reads it,
+//   `{ maxBytes, timeout }`; null if none is known
+// - `isForeignText()`: whether another parser has left the body as bytes or as one text
 // - `bodyReadBefore(isForm)`: the bytes of a body that another parser has read; null if it is still
 //   unread
 // - `readBody(limit, timeout, done, gone, late)`: reads it; ./hosts/node-http/body.js has the
 //   contract
 // - `keepBody(bytes)`: the bytes that are checked
+// - `keepPending()`: keeps the body from every handler until a later layer has accepted it
 // - `fingerprint()`: that of the client's certificate, by TLS; undefined without one
 // - `keepReceipt(receipt)`: keeps a receipt to hand in to the core when the response ends
 // - `checkResponse(stack, mode, report)`: checks the response against its schemas before it is sent
@@ -42,7 +47,7 @@ const { faultOf } = require('./identity.js')
 const { addCookie, addVary } = require('./headers.js')
 const { inflate } = require('./inflate.js')
 const { problemOf } = require('./problem.js')
-const { takeAnswer } = require('./request.js')
+const { guardOf, takeAnswer } = require('./request.js')
 const { admitsHandshake, corsPart, decideHeaders, decidesCors, headersPart, noteCors } = require('./response-decisions.js')
 const { checkLibrarySchemas, takeSchemas } = require('./schema.js')
 const { whenCollected } = require('./shared.js')
@@ -57,6 +62,10 @@ const {
 // contains it, since it was a form or a sanitizer has changed it.
 const JSON_BODY = '1'
 const WRITTEN_BODY = '2'
+// For a refusal: a later layer of the guard may take the body instead.
+const TAKEN_LATER = '3'
+
+const NO_BYTES = Buffer.alloc(0)
 
 // The number of this core: a thread may have loaded the addon from two files.
 const CORE = native.coreId()
@@ -84,10 +93,17 @@ function buildConversation(owner, options, layer) {
   const checksBody = parts.includes('body')
   // For `valid(req)` of the handler.
   const keepsValid = parts.length > 0
-  const conversation = { start, stack, core: CORE }
+  // How it reads a body that earlier stacks of the guard leave to it; null if they do not.
+  const taking = bodies?.isTaken === true ? { maxBytes: bodies.maxBytes, timeout: bodies.timeout } : null
+  // Whether a later layer may declare which bodies are taken.
+  const defers = bodies?.isDeclared === false
+  const keepsRaw = bodies?.rawBody === true
+  const isBodyAlone = layer === 'payload' && checksBody && parts.length === 1 && librarySchemas.length === 0 && !wantsResponse
+  const conversation = { start, stack, core: CORE, taking }
 
   function start(ctx) {
     if (headers !== null || cors !== null) ctx.decisions = ctx.state.decisionsOf(owner)
+    if (isBodyAlone && isAccepted(ctx)) return ctx.next()
     if (whole) {
       if (ctx.decisions.mounted) {
         warnOnce('GUARD_MOUNTED_TWICE', 'the stack of one guard runs twice on one request; mount it once')
@@ -95,6 +111,28 @@ function buildConversation(owner, options, layer) {
       ctx.decisions.mounted = true
     }
     attempt(ctx, begin)
+  }
+
+  // The usual way behind a stack for the whole application: it has read the body and decided about
+  // the rest, so that one call of the core is enough. Whatever this call does not accept takes the
+  // whole way.
+  function isAccepted(ctx) {
+    const { req, state } = ctx
+    if (state.raw === null || !state.isRead || state.isForeign || state.waited || state.view === null) return false
+    const view = ctx.view()
+    if (view.get('content-type') !== 'application/json' || view.get('content-encoding') !== undefined) return false
+    try {
+      if (ctx.isOver() || !ctx.isUnchanged() || !native.acceptsBody(stack, state.raw)) return false
+      const body = JSON.parse(state.raw.toString())
+      req.body = body
+      state.hasBody = true
+      state.isPending = false
+      state.judgedBy = owner
+      if (keepsRaw) keepRaw(ctx)
+      return finish(ctx, { body })
+    } catch {
+      return false
+    }
   }
 
   function begin(ctx) {
@@ -177,7 +215,9 @@ function buildConversation(owner, options, layer) {
       abandon(ctx)
       return false
     }
-    if (!res.headersSent) answerHeaders(ctx, answer)
+    const isLeft = answer[KIND] === REFUSE && answer[HAS_BODY] === TAKEN_LATER && ctx.taker() !== null
+    // The headers of a refusal that is not sent.
+    if (!res.headersSent && !isLeft) answerHeaders(ctx, answer)
     takeAnswer(req, answer)
     if (answer[CLAIMS] !== '') {
       req.user = readClaims(answer[CLAIMS])
@@ -185,6 +225,10 @@ function buildConversation(owner, options, layer) {
       if (ctx.view().get('dpop') !== undefined) ctx.state.noteProof(answer[TOKEN])
     }
     if (answer[LIMITS] !== '') ctx.state.count(owner, answer[LIMITS])
+    if (isLeft) {
+      ctx.keepPending()
+      return finish(ctx, {})
+    }
     switch (answer[KIND]) {
       case PASS:
         return pass(ctx, answer[HAS_BODY], answer[CHECKED])
@@ -293,34 +337,85 @@ function buildConversation(owner, options, layer) {
     // `102400`, or `102400 form`, or `102400 json gzip`
     const [most, format, coding] = reading.split(' ')
     const limit = Number(most)
+    const { state } = ctx
+    if (defers) {
+      // It is judged already, or it is the bytes of another parser, which no schema asks for.
+      if (state.judgedBy === owner || ctx.isForeignText()) return withoutBody(ctx)
+      // This stack would refuse it, or its size is not announced, or other parts are checked, too.
+      const isInDoubt = limit === 0 || coding !== undefined || keepsValid || state.isPending || lengthOf(ctx) === undefined
+      const taker = isInDoubt ? ctx.taker() : null
+      if (taker !== null) return leaveBody(ctx, taker)
+    }
+    if (state.raw === null && state.received !== null) return judgeReceived(ctx, state.received, coding, limit)
     // Bytes that were read before are already decompressed.
-    const bytes = ctx.state.raw ?? ctx.bodyReadBefore(format === 'form')
+    const bytes = state.raw ?? ctx.bodyReadBefore(format === 'form')
     if (bytes !== null) return judgeBody(ctx, bytes)
+    // Its headers are refused, whatever follows.
+    if (limit === 0 && lengthOf(ctx) > 0) return refuseBody(ctx, 'unread')
+    return receive(ctx, limit, bodies.timeout, (read) => judgeReceived(ctx, read, coding, limit))
+  }
+
+  function receive(ctx, limit, timeout, then) {
     ctx.readBody(
       limit,
-      bodies.timeout,
-      (read) => attempt(ctx, () => (coding === undefined ? judgeBody(ctx, read) : expand(ctx, read, coding, limit))),
+      timeout,
+      (read) => attempt(ctx, () => {
+        ctx.state.received = read
+        return then(read)
+      }),
       () => abandon(ctx),
-      () => attempt(ctx, () => withoutBody(ctx, 'late'))
+      () => attempt(ctx, () => refuseBody(ctx, 'late'))
     )
     return false
+  }
+
+  function judgeReceived(ctx, bytes, coding, limit) {
+    return coding === undefined ? judgeBody(ctx, bytes) : expand(ctx, bytes, coding, limit)
+  }
+
+  // Leaves the body to a later layer, which reads at most `maxBytes` within `timeout`. The bytes
+  // are read here, so that no handler and no parser in between can read them unjudged.
+  function leaveBody(ctx, { maxBytes, timeout }) {
+    const leave = () => {
+      ctx.keepPending()
+      return withoutBody(ctx)
+    }
+    const { state } = ctx
+    if ((state.raw ?? state.received ?? ctx.bodyReadBefore(false)) !== null) return leave()
+    const limit = maxBytes ?? bodies.maxBytes
+    if (lengthOf(ctx) > limit) return refuseBody(ctx, 'long')
+    return receive(ctx, limit, timeout ?? bodies.timeout, (read) => (read.length > limit ? refuseBody(ctx, 'long') : leave()))
   }
 
   function expand(ctx, bytes, coding, limit) {
     // A body that is too large as received is refused without decompressing it.
     if (bytes.length > limit) return judgeBody(ctx, bytes)
     inflate(bytes, coding, bodies.ratio, limit, (expanded, fault) =>
-      attempt(ctx, () => (fault === null ? judgeBody(ctx, expanded) : withoutBody(ctx, fault)))
+      attempt(ctx, () => (fault === null ? judgeBody(ctx, expanded) : refuseBody(ctx, fault)))
     )
     return false
   }
 
-  function withoutBody(ctx, why) {
+  function lengthOf(ctx) {
+    const length = ctx.view().get('content-length')
+    return length === undefined ? undefined : Number(length)
+  }
+
+  function withoutBody(ctx) {
+    return go(ctx, native.decideBody(takeTicket(ctx), NO_BYTES))
+  }
+
+  function refuseBody(ctx, why) {
     return go(ctx, native.refuseBody(takeTicket(ctx), why))
   }
 
+  function keepRaw({ req, state }) {
+    if (state.received !== null) guardOf(req).rawBody = state.received
+  }
+
   function judgeBody(ctx, bytes) {
-    ctx.keepBody(bytes)
+    // A later layer may read another parser's object by the fields of its schema.
+    if (!(defers && ctx.state.isForeign)) ctx.keepBody(bytes)
     const answer = native.decideBody(takeTicket(ctx), bytes)
     if (answer !== undefined) return go(ctx, answer)
     // The request passes without changes. If it waited, the client may have disconnected.
@@ -334,9 +429,13 @@ function buildConversation(owner, options, layer) {
     // A stack without a schema of its own keeps the body of an earlier stack, which may have
     // dropped members.
     if (body !== '' && (!state.hasBody || checksBody)) {
-      req.body = body === WRITTEN_BODY ? valid.body : JSON.parse(state.raw.toString())
+      // What another parser has made is judged here, and replaced only by what a route declares.
+      if (!(defers && state.isForeign)) req.body = body === WRITTEN_BODY ? valid.body : JSON.parse(state.raw.toString())
       state.hasBody = true
+      state.isPending = false
     }
+    if (body !== '') state.judgedBy = owner
+    if (body !== '' && keepsRaw) keepRaw(ctx)
     if (keepsValid || librarySchemas.length > 0) {
       if (checksBody) valid.body = req.body
       else delete valid.body // a part without a schema is not called valid

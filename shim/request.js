@@ -19,6 +19,8 @@ class RequestGuard {
   #limits = []
   client = ''
   reasons = []
+  /** The bytes of the body as they arrived, where `payload.rawBody` asks for them. */
+  rawBody = undefined
 
   /** A process-wide unique id of this request. */
   get id() {
@@ -116,8 +118,20 @@ class RequestState {
   nonce = null
   /** Guards and the limits that they have counted, in turn. */
   counted = null
-  /** The body as bytes, once it is read. */
+  /** The body as bytes, once it is read: decompressed. */
   raw = null
+  /** The bytes as they arrived; null if another parser has read them and kept none. */
+  received = null
+  /** Whether a guard has read the body, or left it to a later layer. */
+  isRead = false
+  /** Whether another parser has read the body. */
+  isForeign = false
+  /** What that parser left as `req.body`, while the body is pending. */
+  foreignBody = undefined
+  /** The guard that has judged the body last, by its internal object. */
+  judgedBy = null
+  /** Whether the body waits for a later layer: it is not judged yet, and no handler has it. */
+  isPending = false
   /** Whether `req.body` was set by keepstone. */
   hasBody = false
   /**

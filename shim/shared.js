@@ -9,7 +9,7 @@
  * The format of all shared state. Change it with that state: copies with different formats share
  * nothing, and warn about it.
  */
-const FORMAT = 2
+const FORMAT = 3
 const named = (name) => Symbol.for(`keepstone.${FORMAT}.${name}`)
 
 const kShared = named('shared')
@@ -48,6 +48,13 @@ module.exports = {
   kState: named('state'),
   /** On a handler: the conversation of its stack. */
   kConversation: named('conversation'),
+  /**
+   * On a handler without a conversation of its own: whether it takes the body of a request, by the
+   * request and the path where the handler is mounted.
+   */
+  kTakesBody: named('takesBody'),
+  /** On the facts of a host: the function `taker` of the context, by the routes of the host. */
+  kTaker: named('taker'),
   /** On a guard: the function that forgets what it has counted, for `keepstone/testing`. */
   kForget: named('forget'),
   /** On `req.guard`, in every version: its format. */

@@ -32,6 +32,9 @@ pub struct Problem {
     pub errors: Vec<FieldError>,
     /// Whether there were more errors than this list has.
     pub truncated: bool,
+    /// Whether the refusal is of a body that this stack does not declare: where a later layer of
+    /// the same guard declares it, that layer decides.
+    pub is_deferrable: bool,
 }
 
 /// The maximum number of errors in a refusal.
@@ -65,7 +68,15 @@ impl Refusal {
             reason: None,
             errors: Vec::new(),
             truncated: false,
+            is_deferrable: false,
         }))
+    }
+
+    /// Leaves the decision to a later layer that declares the body, if there is one.
+    #[must_use]
+    pub fn deferrable(mut self) -> Self {
+        self.is_deferrable = true;
+        self
     }
 
     /// Adds a response header.

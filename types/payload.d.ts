@@ -9,7 +9,9 @@ import type { JsonSchema } from './schema'
  */
 export interface PayloadOptions {
   /**
-   * The kinds of bodies that are read; any other is refused with 415. `'json'`: `application/json`,
+   * The kinds of bodies that are read. Where a route sets it, or has a schema for the body, any
+   * other is refused with 415; elsewhere bodies that are neither JSON nor forms are left to the
+   * application unread. `'json'`: `application/json`,
    * and types that end with `+json`. `'form'`: `application/x-www-form-urlencoded`, converted to
    * the types that the schema declares. Without a schema its values are strings, and lists of
    * strings if the name ends with `[]`. At least one.
@@ -39,7 +41,9 @@ export interface PayloadOptions {
   readonly maxKeys?: number
   /**
    * Whether keys that a document database may read as operators or paths (`$gt`, `a.b`) are
-   * refused, unless the schema declares them.
+   * refused, unless the schema declares them: by name, by `patternProperties`, or by
+   * `additionalProperties` with a schema that is not empty. In queries and forms, a key that
+   * begins with `$` is declared only by name.
    * @default 'refuse'
    */
   readonly operators?: 'refuse' | 'allow'
@@ -57,6 +61,12 @@ export interface PayloadOptions {
    * @default '30s'
    */
   readonly timeout?: Duration
+  /**
+   * Whether `req.guard.rawBody` has the bytes of the body as they arrived, for signatures of
+   * webhooks. They are bounded by `maxBytes`, and kept as long as the request.
+   * @default false
+   */
+  readonly rawBody?: boolean
   /**
    * The draft of JSON Schemas without `$schema`. This option and all that follow can be set only on
    * the guard.

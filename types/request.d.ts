@@ -60,6 +60,12 @@ export interface RequestGuard {
   /** The reasons that the policy returned. */
   readonly reasons: readonly string[]
   /**
+   * The bytes of the body as they arrived, before decompression, where `payload.rawBody` asks for
+   * them. Missing without a body, for a body that was not read, and if another parser has read it
+   * and kept no bytes (`guard.captureRaw` keeps them).
+   */
+  readonly rawBody?: Buffer
+  /**
    * The nonce in this response's `Content-Security-Policy`, if the last headers layer had
    * `csp.nonce` on.
    */

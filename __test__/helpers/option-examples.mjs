@@ -32,7 +32,7 @@ const headers = {
 }
 const cors = { origins: ['https://app.example.com'], credentials: true, methods: ['GET'], requestHeaders: ['x-a'], exposeHeaders: ['x-b'], maxAge: 60 }
 const csrf = { origins: ['https://app.example.com'] }
-const body = { types: ['json', 'form'], maxBytes: '10kb', maxDepth: 10, maxNodes: 100, maxKeys: 50, operators: 'allow', inflate: { ratio: 10 }, timeout: '5s' }
+const body = { types: ['json', 'form'], maxBytes: '10kb', maxDepth: 10, maxNodes: 100, maxKeys: 50, operators: 'allow', inflate: { ratio: 10 }, timeout: '5s', rawBody: true }
 const schema = { type: 'object', required: ['a'], properties: { a: { type: 'string', maxLength: 5, pattern: '^a' } }, additionalProperties: false }
 const payload = {
   ...body, draft: '2019-09', schemas: { 'https://example.com/a.json': schema }, formats: { even: /^(..)*$/i, odd: (text) => text.length % 2 === 1, text: '^a' },

@@ -37,6 +37,13 @@ export const stacks = [
     what: 'helmet, cors, rate-limiter-flexible, ioredis (one round trip), fast-jwt (cached), ajv (compiled)',
   },
   { name: 'keepstone', file: 'keepstone.cjs', layers: all, what: 'every layer and a Rego policy, embedded store' },
+  {
+    name: 'keepstone-app',
+    file: 'keepstone.cjs',
+    variant: 'app',
+    layers: all,
+    what: 'the same: a stack for the whole application, and guard.validate on the route',
+  },
 ]
 
 export const fileOf = (stack) => path.join(servers, stack.file)

@@ -28,7 +28,12 @@ async function main() {
   const guard = createGuard(config)
   await guard.ready()
   const app = express()
-  app.use('/v1/users', ...guard.securityStack(on('body') ? { body: SignupSchema } : {}))
+  if (settings.variant === 'app') {
+    app.use(guard.securityStack())
+    app.post('/v1/users', guard.validate({ body: SignupSchema }))
+  } else {
+    app.use('/v1/users', ...guard.securityStack(on('body') ? { body: SignupSchema } : {}))
+  }
   // Where no layer asks for the body, Express reads it.
   if (!on('body')) app.use(express.json())
   serve(app, { revoke: (token) => guard.revoke.token(token) })

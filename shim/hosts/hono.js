@@ -3,9 +3,11 @@
 // `keepstone/hono`: the whole stack as Hono middleware, by `guard.check`.
 
 const { GuardError } = require('../errors.js')
-const { routeStack } = require('./facts/check.js')
+const { routeStack, takingOf } = require('./facts/check.js')
 const { factsOf } = require('./node-http/facts.js')
 const { isJsonType } = require('../response-check.js')
+const { problemOf } = require('../problem.js')
+const { kTaker } = require('../shared.js')
 const { OF_ANOTHER_CONTENT } = require('./node-http/response.js')
 
 // Statuses whose answers can't have a body (Fetch standard, "null body status").
@@ -24,8 +26,8 @@ function keepstone(guard, route, options = {}) {
   const stack = route === undefined ? undefined : routeStack(guard, route, 'route')
   const addressOf = options.address ?? knownAddress
 
-  return async function keepstone(c, next) {
-    const facts = factsOfContext(c, addressOf)
+  const middleware = async function keepstone(c, next) {
+    const facts = { ...factsOfContext(c, addressOf), [kTaker]: () => takerOf(c, guard) }
     const result = await (stack === undefined ? guard.check(facts) : guard.check(facts, stack))
     if (!result.allowed) return new Response(result.body, { status: result.status, headers: [...result.headers] })
     if (result.user !== undefined) c.set('user', result.user)
@@ -33,6 +35,8 @@ function keepstone(guard, route, options = {}) {
     if (result.raw !== undefined) {
       c.set('body', result.body)
       restoreBody(c, result.raw)
+    } else if (facts.body !== null) {
+      refuseJson(c)
     }
     const isWatched = endWithAnswer(c, result)
     try {
@@ -42,6 +46,37 @@ function keepstone(guard, route, options = {}) {
       if (!isWatched) result.end(c.res?.status)
     }
     return undefined
+  }
+  middleware[kTaking] = { guard, taking: stack === undefined ? null : takingOf([stack].flat()) }
+  return middleware
+}
+
+// On a middleware: its guard, and how it reads a body that it declares.
+const kTaking = Symbol('keepstone taking')
+
+/**
+ * How a later middleware of the guard that matches the request reads a body; null without one, and
+ * behind a handler that can't pass the request on.
+ */
+function takerOf({ req }, guard) {
+  for (const { handler } of req.matchedRoutes.slice(req.routeIndex + 1)) {
+    const own = handler[kTaking]
+    if (own?.guard === guard && own.taking !== null) return own.taking
+    if (handler.length < 2) return null
+  }
+  return null
+}
+
+/**
+ * Hono's `c.req.json()` parses a body of any type: one that no layer has judged is not JSON for a
+ * handler. Other readers of the request get it as it is.
+ */
+function refuseJson(c) {
+  const problem = problemOf(415, 'unsupported_media_type', 'the body must be sent as application/json')
+  c.req.json = async () => {
+    throw Object.assign(new GuardError('the body is no JSON that the guard has checked', { code: 'ERR_INVALID_ARGUMENT', status: 415 }), {
+      getResponse: () => new Response(problem, { status: 415, headers: { 'content-type': 'application/problem+json' } })
+    })
   }
 }
 
@@ -79,6 +114,7 @@ function restoreBody(c, raw) {
   headers.delete('content-encoding')
   headers.delete('content-length')
   const { url, method, signal } = c.req.raw
+  delete c.req.json // an earlier layer may have left the body to this one
   c.req.raw = new Request(url, { method, headers, signal, body: raw.length === 0 ? undefined : raw })
 }
 

@@ -47,3 +47,8 @@ impl Limits {
             .header("Connection", "close")
     }
 }
+
+/// Whether a document database may take a key for an operator or a path.
+pub(crate) fn is_operator_like(key: &str) -> bool {
+    key.starts_with('$') || key.contains('.')
+}

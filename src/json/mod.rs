@@ -17,5 +17,6 @@ mod tests;
 pub(crate) mod write;
 
 pub use fault::FaultCode;
+pub(crate) use limits::is_operator_like;
 pub use limits::{Limits, Operators};
 pub use tape::Document;

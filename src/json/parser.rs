@@ -5,7 +5,7 @@ use crate::json::fault::{Fault, FaultCode, Pointer};
 use crate::json::number;
 use crate::json::number::Scanned;
 use crate::json::tape::{Frame, Kind, NO_KEY, Rec, Tape, next, text};
-use crate::json::{Limits, Operators};
+use crate::json::{Limits, Operators, is_operator_like};
 
 /// Up to this many keys are compared one by one to find duplicates. Larger objects are sorted at
 /// their end.
@@ -232,7 +232,7 @@ impl Parser<'_, '_> {
         if pollutes(key, in_constructor) {
             return Err(FaultCode::ForbiddenKey);
         }
-        let is_operator = key.starts_with('$') || key.contains('.');
+        let is_operator = is_operator_like(key);
         let is_declared =
             || self.declared.binary_search_by(|declared| (**declared).cmp(key)).is_ok();
         if self.refuses_operators && is_operator && !is_declared() {

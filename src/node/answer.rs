@@ -19,7 +19,8 @@
 //!   wait for it, and for an API key the milliseconds to keep its record and the digest, separated
 //!   by blanks
 //! - 5: `1` if the body was checked and may be parsed as JSON, `2` if line 14 has it: it was a
-//!   form, or a sanitizer has changed it
+//!   form, or a sanitizer has changed it; `3` for a refusal of a body that a later layer of the
+//!   guard may take instead
 //! - 6: `1` if the request came over TLS
 //! - 7: response headers: names and values in turn, separated by U+001F
 //! - 8: the response header `RateLimit`: the other headers are usually those of the previous
@@ -137,9 +138,8 @@ pub(crate) fn open(ctx: &RequestContext, step: &Step) -> String {
         _ => {}
     }
     out.push('\n');
-    if let Step::Pass { body: true, checked } = step {
-        let has_text = checked.as_ref().is_some_and(|checked| body_text(checked).is_some());
-        out.push(if has_text { '2' } else { '1' });
+    if let Some(mark) = body_mark(step) {
+        out.push(mark);
     }
     out.push('\n');
     if new && ctx.request.as_ref().is_some_and(Request::secure) {
@@ -189,6 +189,18 @@ pub(crate) fn open(ctx: &RequestContext, step: &Step) -> String {
         push_checked(&mut out, checked);
     }
     out
+}
+
+/// The line of the body.
+fn body_mark(step: &Step) -> Option<char> {
+    match step {
+        Step::Pass { body: true, checked } => {
+            let has_text = checked.as_ref().is_some_and(|checked| body_text(checked).is_some());
+            Some(if has_text { '2' } else { '1' })
+        }
+        Step::Refuse(refusal) if refusal.is_deferrable => Some('3'),
+        _ => None,
+    }
 }
 
 /// Whether a body has passed and no other value has to be returned.

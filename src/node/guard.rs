@@ -277,7 +277,14 @@ fn plan(stack: &Stack) -> Map<String, Value> {
     plan.insert("isAskedAgain".into(), stack.is_rechecked_later().into());
     plan.insert("hasShadow".into(), stack.has_shadow().into());
     let body = stack.payload.as_ref().map(|payload| {
-        json!({ "timeout": payload.timeout().as_secs_f64() * 1000.0, "ratio": payload.inflate() })
+        json!({
+            "timeout": payload.timeout().as_secs_f64() * 1000.0,
+            "ratio": payload.inflate(),
+            "maxBytes": payload.limits().max_bytes,
+            "rawBody": payload.raw_body(),
+            "isDeclared": stack.declares_body(),
+            "isTaken": stack.takes_body(),
+        })
     });
     plan.insert("body".into(), body.into());
     plan.insert("wantsResponse".into(), stack.wants_response().into());

@@ -89,13 +89,20 @@ pub(super) fn decide_body(ticket: u64, body: &[u8]) -> Option<DecideOutput> {
     (!answer::is_plain_pass(&waiting.exchange, &step)).then(|| answer_for(waiting, step))
 }
 
-/// Refuses a request whose body could not be read: `why` is `late`, `swells`, `large` or `garbled`.
+/// Whether `body`, JSON that an earlier stack has read, certainly passes `stack`, which checks
+/// nothing else. If not, the request takes the usual way, by [`decide`].
+pub(super) fn accepts_body(stack: u64, body: &[u8]) -> bool {
+    registry::mounted(stack).is_some_and(|mounted| mounted.stack.accepts_body(body))
+}
+
+/// Refuses a request whose body could not be read: `why` is `late`, `swells`, `large`, `garbled`,
+/// `long` or `unread`.
 pub(super) fn refuse_body(ticket: u64, why: String) -> DecideOutput {
-    let (Some(waiting), Some(fault)) = (registry::take_request(ticket), BodyError::named(&why))
+    let (Some(mut waiting), Some(fault)) = (registry::take_request(ticket), BodyError::named(&why))
     else {
         return refused(unreadable());
     };
-    let step = waiting.mounted.stack.without_body(fault);
+    let step = waiting.mounted.stack.without_body(&mut waiting.exchange, fault);
     answer_for(waiting, step)
 }
 

@@ -29,6 +29,8 @@ pub struct PayloadConfig {
     /// The maximum growth of a compressed body; `None` refuses compressed bodies.
     inflate: Option<u32>,
     timeout: Duration,
+    /// Whether the handler gets the bytes as they arrived.
+    raw_body: bool,
 }
 
 impl Default for PayloadConfig {
@@ -38,6 +40,7 @@ impl Default for PayloadConfig {
             types: BodyTypes { json: true, form: false },
             inflate: None,
             timeout: Duration::from_secs(30),
+            raw_body: false,
         }
     }
 }
@@ -54,6 +57,7 @@ impl PayloadConfig {
     /// - `inflate`: whether compressed bodies are read, `false`; `true`, or `{ ratio }` with their
     ///   maximum growth, 20; 1 to 1000
     /// - `timeout`: the maximum time for a body to arrive, `'30s'`; 10 ms to 1 hour
+    /// - `rawBody`: whether the handler gets the bytes as they arrived, `false`
     pub fn parse(path: &str, value: Option<&Value>) -> Result<Self, ConfigError> {
         Self::default().narrowed(path, value)
     }
@@ -69,6 +73,7 @@ impl PayloadConfig {
             "operators",
             "inflate",
             "timeout",
+            "rawBody",
         ];
         // [`SchemaRules::parse`] reads the others.
         let known = [OWN, SchemaRules::KEYS].concat();
@@ -95,6 +100,7 @@ impl PayloadConfig {
             types: body_types(&options)?.unwrap_or(self.types),
             inflate: inflate(&options, self.inflate)?,
             timeout: options.duration("timeout", timeout)?.unwrap_or(self.timeout),
+            raw_body: options.bool("rawBody")?.unwrap_or(self.raw_body),
         })
     }
 
@@ -114,6 +120,12 @@ impl PayloadConfig {
     #[must_use]
     pub fn inflate(&self) -> Option<u32> {
         self.inflate
+    }
+
+    /// Whether the handler gets the bytes as they arrived, as `req.guard.rawBody`.
+    #[must_use]
+    pub fn raw_body(&self) -> bool {
+        self.raw_body
     }
 
     /// The maximum time for a body to arrive.
@@ -186,8 +198,9 @@ mod tests {
             (8, 5, 3)
         );
         assert_eq!(config.limits().operators, Operators::Allow);
-        let value = json!({ "types": ["form"], "inflate": { "ratio": 5 }, "timeout": "2s" });
+        let value = json!({ "types": ["form"], "inflate": { "ratio": 5 }, "timeout": "2s", "rawBody": true });
         let config = PayloadConfig::parse("payload", Some(&value)).unwrap();
+        assert!(config.raw_body() && !PayloadConfig::default().raw_body());
         assert_eq!(config.types(), BodyTypes { json: false, form: true });
         assert_eq!((config.inflate(), config.timeout()), (Some(5), Duration::from_secs(2)));
     }
@@ -229,6 +242,7 @@ mod tests {
             (json!({ "inflate": { "rate": 5 } }), "did you mean `ratio`?"),
             (json!({ "timeout": "5ms" }), "`payload.timeout` must be from"),
             (json!({ "timeout": false }), "`payload.timeout` must be a duration"),
+            (json!({ "rawBody": 1 }), "`payload.rawBody` must be"),
             (json!({ "operators": "strip" }), "`payload.operators` must be one of"),
             (json!(true), "`payload` must be an object"),
         ] {

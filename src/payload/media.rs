@@ -1,6 +1,7 @@
 //! The declared type of a body, and the refusals of unreadable bodies. Anything but JSON (and
 //! forms, if enabled) in UTF-8 is refused before any byte of it is read.
 
+use crate::json::Limits;
 use crate::net::is_token;
 use crate::payload::config::PayloadConfig;
 use crate::refusal::Refusal;
@@ -68,6 +69,10 @@ pub enum BodyError {
     Large,
     /// They do not match their content coding, or data follows it.
     Garbled,
+    /// They exceed `maxBytes` of the layer that a stack has left them to.
+    Long,
+    /// They were not read, since their headers are refused already.
+    Unread,
 }
 
 impl BodyError {
@@ -79,6 +84,8 @@ impl BodyError {
             "swells" => Some(Self::Swells),
             "large" => Some(Self::Large),
             "garbled" => Some(Self::Garbled),
+            "long" => Some(Self::Long),
+            "unread" => Some(Self::Unread),
             _ => None,
         }
     }
@@ -108,11 +115,52 @@ impl BodyError {
                 "malformed_encoding",
                 "the body is not what its content encoding says, from its first byte to its last",
             ),
+            Self::Long => Limits::too_large(),
+            Self::Unread => {
+                Refusal::new(415, "unsupported_media_type", "the body is of no kind that is read")
+            }
         }
     }
 }
 
 impl PayloadConfig {
+    /// Whether a body of this type is none that the guard reads, and none that a parser may take
+    /// for one: multipart, octet-stream, text, event streams and the like. Types that are
+    /// malformed or have `json` in their name are in doubt, and forms are what parsers of forms
+    /// read.
+    #[must_use]
+    pub fn is_other_kind(content_type: Option<&str>) -> bool {
+        let Some(text) = content_type else { return false };
+        let essence = text.split(';').next().unwrap_or_default().to_ascii_lowercase();
+        parse(text).is_some_and(|parsed| parsed.format.is_none()) && !essence.contains("json")
+    }
+
+    /// The format of a body that another parser has read. That parser has undone its charset, and
+    /// its content coding without a ratio: so a coding needs `inflate` here, too. Without
+    /// `is_declared` (no schema, no option for it) the parser's object is judged as JSON.
+    pub fn parsed(
+        &self,
+        content_type: Option<&str>,
+        content_encoding: Option<&str>,
+        is_declared: bool,
+    ) -> Result<Reading, Refusal> {
+        self.coding(content_encoding)?;
+        let types = self.types();
+        let essence = content_type.and_then(|text| text.split(';').next()).map(trimmed);
+        let is_multipart =
+            essence.is_some_and(|essence| essence.eq_ignore_ascii_case("multipart/form-data"));
+        let is_form =
+            content_type.and_then(parse).and_then(|parsed| parsed.format) == Some(Format::Form);
+        match () {
+            () if !is_declared => Ok(Reading::default()),
+            () if is_multipart || is_form && types.form => {
+                Ok(Reading { format: Format::Form, coding: None })
+            }
+            () if !is_form && types.json => Ok(Reading::default()),
+            () => self.accepts(content_type, None),
+        }
+    }
+
     /// The way to read a body with these header values. The type must be `application/json`, a
     /// `+json` type or a form, if `types` allows it; the charset must be UTF-8 or absent; a content
     /// coding needs `inflate`. The refusal is a 415.
@@ -148,9 +196,13 @@ impl PayloadConfig {
         if !parsed.is_utf8 {
             return Err(Refusal::new(415, "unsupported_charset", "the body must be sent in utf-8"));
         }
+        Ok(Reading { format, coding: self.coding(content_encoding)? })
+    }
+
+    fn coding(&self, content_encoding: Option<&str>) -> Result<Option<Coding>, Refusal> {
         let coding =
             content_encoding.map(trimmed).filter(|name| !name.eq_ignore_ascii_case("identity"));
-        let Some(name) = coding else { return Ok(Reading { format, coding: None }) };
+        let Some(name) = coding else { return Ok(None) };
         let refused = |detail, accepted: &str| {
             Err(Refusal::new(415, "unsupported_encoding", detail)
                 .header("Accept-Encoding", accepted))
@@ -165,7 +217,7 @@ impl PayloadConfig {
                 "gzip, deflate, br, identity",
             );
         };
-        Ok(Reading { format, coding: Some(coding) })
+        Ok(Some(coding))
     }
 }
 
@@ -304,6 +356,61 @@ mod tests {
     }
 
     #[test]
+    fn only_a_type_that_nobody_takes_for_json_or_a_form_is_left_alone() {
+        for text in [
+            "text/plain",
+            "text/event-stream; charset=iso-8859-1",
+            "application/octet-stream",
+            "multipart/form-data; boundary=x",
+            "application/xml",
+            "image/png",
+        ] {
+            assert!(PayloadConfig::is_other_kind(Some(text)), "{text}");
+        }
+        for text in [
+            "",
+            "text",
+            "text/json",
+            "application/json5",
+            "Application/JSONP",
+            "application/json, text/plain",
+            "application/json; charset=utf-7",
+            "application/x-www-form-urlencoded",
+            "text/plain; charset",
+            "text/plain, application/json",
+        ] {
+            assert!(!PayloadConfig::is_other_kind(Some(text)), "{text}");
+        }
+        assert!(!PayloadConfig::is_other_kind(None));
+    }
+
+    #[test]
+    fn a_body_that_was_parsed_is_judged_as_fields_or_as_json() {
+        let config =
+            |types| PayloadConfig::parse("payload", Some(&json!({ "types": types }))).unwrap();
+        let format = |types: serde_json::Value, text| {
+            config(types)
+                .parsed(text, None, true)
+                .map(|reading| reading.format)
+                .map_err(|no| no.status)
+        };
+        let form = Some("application/x-www-form-urlencoded");
+        assert_eq!(
+            format(json!(["json"]), Some("multipart/form-data; boundary=x")),
+            Ok(Format::Form)
+        );
+        assert_eq!(format(json!(["json"]), Some("text/plain")), Ok(Format::Json));
+        assert_eq!(format(json!(["json"]), None), Ok(Format::Json));
+        assert_eq!(format(json!(["json"]), form), Err(415));
+        assert_eq!(format(json!(["form"]), form), Ok(Format::Form));
+        assert_eq!(format(json!(["form"]), Some("text/plain")), Err(415));
+        let undeclared = config(json!(["json"])).parsed(form, None, false);
+        assert_eq!(undeclared.unwrap().format, Format::Json);
+        let packed = config(json!(["json"])).parsed(Some("application/json"), Some("gzip"), true);
+        assert_eq!(packed.unwrap_err().code, "unsupported_encoding");
+    }
+
+    #[test]
     fn charsets_that_hide_characters_are_refused() {
         for charset in ["utf-7", "utf-16", "iso-8859-1", "\"utf-7\"", "utf8", "us-ascii"] {
             let text = format!("application/json; charset={charset}");
@@ -368,6 +475,8 @@ mod tests {
             ("swells", 413, "body_expands"),
             ("large", 413, "body_too_large"),
             ("garbled", 400, "malformed_encoding"),
+            ("long", 413, "body_too_large"),
+            ("unread", 415, "unsupported_media_type"),
         ] {
             let refusal = BodyError::named(name).unwrap().refusal();
             assert_eq!((refusal.status, refusal.code), (status, code));

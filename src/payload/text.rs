@@ -59,9 +59,11 @@ impl TextSchema {
         rules: &SchemaRules,
     ) -> Result<Self, ConfigError> {
         let (compiled, whole) = Schema::compile_whole(path, schema, true, rules)?;
-        let plan = if forms { Plan::of(&whole) } else { Plan::default() };
-        let text = Self { schema: compiled, plan, location: "body" };
-        text.judge_defaults(path)?;
+        // Without forms, the fields of another parser may still be judged by it.
+        let text = Self { schema: compiled, plan: Plan::of(&whole), location: "body" };
+        if forms {
+            text.judge_defaults(path)?;
+        }
         Ok(text)
     }
 

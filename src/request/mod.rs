@@ -37,6 +37,8 @@ struct Flags {
     gone: bool,
     /// `u`: a call of `guard.upgrade`, for a handshake whose socket the application takes over.
     handshake: bool,
+    /// `p`: another parser has read the body and left its result.
+    parsed: bool,
 }
 
 impl Flags {
@@ -52,6 +54,7 @@ impl Flags {
                 b'o' => flags.old = true,
                 b'u' => flags.handshake = true,
                 b'g' => flags.gone = true,
+                b'p' => flags.parsed = true,
                 _ => return None,
             }
         }
@@ -437,6 +440,12 @@ impl Request {
     #[must_use]
     pub fn has_body(&self) -> bool {
         self.flags.body
+    }
+
+    /// Whether another parser of the application has read its body and left the result.
+    #[must_use]
+    pub fn is_parsed(&self) -> bool {
+        self.flags.parsed
     }
 
     /// Whether it is the handshake of another protocol, from a call of `guard.upgrade`.

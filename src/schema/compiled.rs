@@ -1,6 +1,7 @@
 //! Schemas: compiled once, closed unless the author opened them, and applied per request.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::{Draft, Registry, ValidationError, Validator};
@@ -50,7 +51,9 @@ pub struct Schema {
     /// Whether patterns may backtrack, so that a match may be given up.
     backtracks: bool,
     /// The strings to change before the check, if any.
-    sanitizers: Option<Shapes>,
+    sanitizers: Option<Arc<Shapes>>,
+    /// The rules that declare keys, if there are any: see `declared.rs`.
+    rules_for_keys: Option<Arc<Shapes>>,
 }
 
 impl Schema {
@@ -87,6 +90,8 @@ impl Schema {
         rules: &SchemaRules,
     ) -> Result<(Self, Value), ConfigError> {
         let (mut compiled, shapes, whole) = Self::build(path, schema, closed, false, rules)?;
+        let shapes = Arc::new(shapes);
+        compiled.rules_for_keys = shapes.has_rules_for_keys().then(|| Arc::clone(&shapes));
         compiled.sanitizers = shapes.sanitizes().then_some(shapes);
         Ok((compiled, whole))
     }
@@ -158,6 +163,7 @@ impl Schema {
             is_recursive: survey.is_recursive,
             backtracks,
             sanitizers: None,
+            rules_for_keys: None,
         };
         if let Some(at) =
             lost.filter(|_| must_resolve_refs || survey.sanitizes || !survey.functions.is_empty())
@@ -170,7 +176,12 @@ impl Schema {
 
     /// The strings to change before the check.
     pub(crate) fn sanitizers(&self) -> Option<&Shapes> {
-        self.sanitizers.as_ref()
+        self.sanitizers.as_deref()
+    }
+
+    /// The rules that declare keys which look like operators.
+    pub(crate) fn rules_for_keys(&self) -> Option<&Shapes> {
+        self.rules_for_keys.as_deref()
     }
 
     /// Compiles `schema` as the specification defines it, for conformance suites: nothing is
@@ -218,6 +229,7 @@ impl Schema {
             is_recursive: true,
             backtracks: false,
             sanitizers: None,
+            rules_for_keys: None,
         })
     }
 

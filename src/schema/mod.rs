@@ -8,6 +8,7 @@
 //! that do not.
 
 mod compiled;
+mod declared;
 pub(crate) mod explain;
 pub(crate) mod fast_path;
 pub(crate) mod keywords;

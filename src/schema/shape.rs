@@ -14,6 +14,7 @@ use crate::schema::sanitize::Ops;
 
 /// One schema.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that are independent of each other")]
 pub(crate) struct Shape {
     /// The changes to a string that it applies to.
     pub(crate) ops: Ops,
@@ -26,6 +27,10 @@ pub(crate) struct Shape {
     pub(crate) declares: bool,
     /// Whether no value is valid: the schema is `false`.
     pub(crate) never: bool,
+    /// Whether it accepts every value.
+    pub(crate) is_any: bool,
+    /// Whether an object may be valid, by its `type`.
+    pub(crate) takes_objects: bool,
     /// Whether it explicitly accepts other members.
     pub(crate) open: bool,
     pub(crate) prefix: Vec<usize>,
@@ -61,6 +66,10 @@ impl Shapes {
         let mut build = Build { path, root, draft, known: HashMap::new(), shapes: Vec::new() };
         build.shape(root, "", false)?;
         Ok(Self(build.shapes))
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Shape> {
+        self.0.iter()
     }
 
     pub(crate) fn get(&self, at: usize) -> Option<&Shape> {
@@ -112,6 +121,19 @@ const CONDITIONAL: &[&str] =
 const NEVER: &[&str] =
     &["not", "contains", "propertyNames", "unevaluatedItems", "unevaluatedProperties"];
 
+/// Keywords that check nothing.
+const ANNOTATIONS: &[&str] = &[
+    "$comment",
+    "default",
+    "deprecated",
+    "description",
+    "example",
+    "examples",
+    "readOnly",
+    "title",
+    "writeOnly",
+];
+
 impl Build<'_> {
     /// `conditional`: the schema may apply or not. A sanitizer in it is refused, because it would
     /// have to run before that is decided.
@@ -121,7 +143,12 @@ impl Build<'_> {
         }
         let index = self.shapes.len();
         self.known.insert((at.to_owned(), conditional), index);
-        self.shapes.push(Shape { never: *schema == Value::Bool(false), ..Shape::default() });
+        self.shapes.push(Shape {
+            never: *schema == Value::Bool(false),
+            is_any: *schema == Value::Bool(true),
+            takes_objects: *schema == Value::Bool(true),
+            ..Shape::default()
+        });
         let Value::Object(map) = schema else { return Ok(index) };
         let shape = self.read(map, at, conditional)?;
         if let Some(slot) = self.shapes.get_mut(index) {
@@ -136,7 +163,13 @@ impl Build<'_> {
         at: &str,
         conditional: bool,
     ) -> Result<Shape, ConfigError> {
-        let mut shape = Shape::default();
+        let takes_objects = match map.get("type") {
+            Some(Value::String(name)) => name == "object",
+            Some(Value::Array(names)) => names.iter().any(|name| name == "object"),
+            _ => true,
+        };
+        let is_any = map.keys().all(|key| ANNOTATIONS.contains(&key.as_str()));
+        let mut shape = Shape { is_any, takes_objects, ..Shape::default() };
         if let Some(reference) = map.get("$ref") {
             // A reference that is not a pointer is refused where it matters: `references.rs`.
             if let Some(pointer) = local_pointer(reference)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::Stack;
+use super::{BodyScope, Stack};
 use crate::config::guard::{ROUTE_OPTIONS, SCHEMA_OPTIONS};
 use crate::config::options::{Options, Switch};
 use crate::cors::Cors;
@@ -66,7 +66,23 @@ impl Guard {
         let narrows = layers == Layers::Cors && options.get("cors").is_some() && !csrf_off;
         let handshake_default = if narrows { self.csrf.clone() } else { None };
         let default = || ((all && !csrf_off) || narrows).then(Arc::default);
+        let policy = self.query_of(&options, layers)?;
+        let reads_body =
+            policy.is_some() && self.policy.as_ref().is_some_and(PolicySet::reads_body);
+        let says = matches!(Switch::read(&options, "payload"), Switch::On(_));
+        let has_types =
+            options.get("payload").is_some_and(|payload| payload.get("types").is_some());
+        let declares = schemas.as_ref().is_some_and(Schemas::wants_body)
+            || reads_body
+            || has_types
+            || says && layers == Layers::Payload;
+        let bodies = match () {
+            () if payload.is_some() && declares => BodyScope::Declared,
+            () if says && has_schemas => BodyScope::Narrowed,
+            () => BodyScope::Guard,
+        };
         let stack = Stack {
+            bodies,
             handshake_csrf: csrf.clone().or(handshake_default).or_else(default),
             csrf,
             headers: match layers {
@@ -97,7 +113,7 @@ impl Guard {
                 .map(|limit| (limit.id, Arc::from(limit.policy.name())))
                 .collect(),
             limiter,
-            policy: self.query_of(&options, layers)?,
+            policy,
             payload,
             schemas,
             responses,

@@ -80,7 +80,7 @@ pub enum Step {
     },
     /// Read the body, and come back with [`Stack::after_body`], or with [`Stack::without_body`].
     ReadBody {
-        /// The most bytes to read.
+        /// The most bytes to read. 0: only whether there are any, since they would be refused.
         max_bytes: u64,
         /// Their format. Compressed bytes must be decompressed first.
         reading: Reading,
@@ -231,6 +231,8 @@ pub struct RequestContext {
     pub limits: Vec<LimitView>,
     /// The reason for which it is suspended.
     pub suspension: Option<Suspension>,
+    /// Why its body is refused unless it is empty: its headers are not as they must be.
+    pub body_refusal: Option<Refusal>,
     /// The format of its body, once that was checked.
     pub format: Format,
     /// The delay in milliseconds that a limit imposes.
@@ -270,6 +272,7 @@ impl RequestContext {
             unlimited: false,
             limits: Vec::new(),
             suspension: None,
+            body_refusal: None,
             format: Format::default(),
             delay_ms: None,
             delay_slots: Vec::new(),

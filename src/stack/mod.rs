@@ -49,7 +49,9 @@ use crate::identity::IdentityAnswer;
 use crate::json::Limits;
 use crate::keys::algorithm::Algorithm;
 use crate::limit::{LimitError, ReloadableLimiter};
-use crate::payload::{BodyError, Checked, Parts, PayloadConfig, Responses, Schemas};
+use crate::payload::{
+    BodyError, Checked, Format, Parts, PayloadConfig, Reading, Responses, Schemas,
+};
 use crate::policy::{InputParts, Outcome, QueryId, QueryPart, RateView, TokenView};
 use crate::refusal::Refusal;
 use crate::request::Request;
@@ -62,6 +64,17 @@ pub use context::{
     CallbackResults, EarlierStack, HostInput, LimitView, PendingIdentity, RecheckPoint,
     RequestContext, Step, StoreAnswer, StoreAsk, Suspension,
 };
+
+/// What decides which bodies a stack takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyScope {
+    /// The options of the guard, for all routes: a later layer of the guard may declare others.
+    Guard,
+    /// Options of the stack, but none for the types of bodies.
+    Narrowed,
+    /// The stack itself: by a schema of the body, by `types`, or since its policy reads the body.
+    Declared,
+}
 
 /// One stack: the layers that run, narrowed for one route. Built by [`Guard::stack`].
 #[derive(Debug)]
@@ -93,6 +106,8 @@ pub struct Stack {
     /// `None`: the application handles the body.
     pub(crate) payload: Option<PayloadConfig>,
     pub(crate) schemas: Option<Schemas>,
+    /// What decides which bodies are taken.
+    pub(crate) bodies: BodyScope,
     /// The schemas of answers.
     pub(crate) responses: Option<Arc<Responses>>,
 }
@@ -233,8 +248,33 @@ impl Stack {
 
     /// Refuses a request whose body could not be read.
     #[must_use]
-    pub fn without_body(&self, fault: BodyError) -> Step {
-        Step::Refuse(fault.refusal())
+    pub fn without_body(&self, ctx: &mut RequestContext, fault: BodyError) -> Step {
+        let known = ctx.body_refusal.take().filter(|_| fault == BodyError::Unread);
+        Step::Refuse(known.unwrap_or_else(|| fault.refusal()))
+    }
+
+    /// Whether it declares which bodies it takes.
+    #[must_use]
+    pub fn declares_body(&self) -> bool {
+        self.bodies == BodyScope::Declared
+    }
+
+    /// Whether a stack before it leaves the body to this one.
+    #[must_use]
+    pub fn takes_body(&self) -> bool {
+        self.bodies != BodyScope::Guard
+    }
+
+    /// Whether nothing but a JSON body that was read before is to be checked, and `body` certainly
+    /// passes. The caller has to check that the media type is JSON.
+    #[must_use]
+    pub fn accepts_body(&self, body: &[u8]) -> bool {
+        let (Some(payload), Some(schemas)) = (&self.payload, &self.schemas) else { return false };
+        self.policy.is_none()
+            && self.token == TokenRequirement::Ignore
+            && self.limiter.is_none()
+            && payload.types().json
+            && schemas.passes_fast_path(body, Format::Json, payload.limits())
     }
 
     /// Layers 2 to 5: identity and target. `Some` ends the request or suspends it.
@@ -308,20 +348,45 @@ impl Stack {
         if door == RecheckPoint::Policy && self.policy.is_some() && !self.policy_reads_body() {
             self.ask_policy(ctx, None)?;
         }
-        if let Some(payload) = &self.payload
-            && let Some(request) = &ctx.request
-            && request.has_body()
-        {
-            let reading = payload
-                .accepts(request.header("content-type"), request.header("content-encoding"))?;
-            ctx.format = reading.format;
-            let max_bytes = u64::try_from(payload.limits().max_bytes).unwrap_or(u64::MAX);
-            if request.content_length().is_some_and(|length| length > max_bytes) {
-                return Err(Limits::too_large());
-            }
-            return Ok(Step::ReadBody { max_bytes, reading });
+        match self.ask_body(ctx)? {
+            Some(step) => Ok(step),
+            None => self.accept(ctx, None),
         }
-        self.accept(ctx, None)
+    }
+
+    /// Layer 8. `None` if there is no body to read: none was sent, or one of a kind that no route
+    /// asks for, which is left to the application unread.
+    fn ask_body(&self, ctx: &mut RequestContext) -> Result<Option<Step>, Refusal> {
+        let Some(payload) = &self.payload else { return Ok(None) };
+        let Some(request) = ctx.request.as_ref().filter(|request| request.has_body()) else {
+            return Ok(None);
+        };
+        let content_type = request.header("content-type");
+        let is_parsed = request.is_parsed();
+        let max_bytes = u64::try_from(payload.limits().max_bytes).unwrap_or(u64::MAX);
+        let length = request.content_length().filter(|length| *length > 0);
+        let reading = if is_parsed {
+            payload.parsed(content_type, request.header("content-encoding"), self.declares_body())
+        } else if !self.declares_body() && PayloadConfig::is_other_kind(content_type) {
+            return Ok(None);
+        } else if length.is_some_and(|length| length > max_bytes) {
+            let fits = payload.accepts(content_type, request.header("content-encoding"));
+            fits.and(Err(Limits::too_large()))
+        } else {
+            payload.accepts(content_type, request.header("content-encoding"))
+        };
+        match reading {
+            Ok(reading) => {
+                ctx.format = reading.format;
+                Ok(Some(Step::ReadBody { max_bytes, reading }))
+            }
+            Err(refusal) if length.is_some() && self.declares_body() => Err(refusal),
+            // No byte may follow, or a later layer may take them.
+            Err(refusal) => {
+                ctx.body_refusal = Some(refusal);
+                Ok(Some(Step::ReadBody { max_bytes: 0, reading: Reading::default() }))
+            }
+        }
     }
 
     /// Layers 9 and 10 for a request with a body, if it is still admitted.
@@ -335,8 +400,14 @@ impl Stack {
     /// Layers 9 and 10.
     fn accept(&self, ctx: &mut RequestContext, body: Option<&[u8]>) -> Result<Step, Refusal> {
         let body = body.filter(|bytes| !bytes.is_empty());
+        if let Some(refusal) = ctx.body_refusal.take_if(|_| body.is_some()) {
+            return Err(refusal);
+        }
         let policy = self.policy.is_some() && self.policy_reads_body();
-        let checked = self.check_payload(ctx, body, policy)?;
+        let checked = self.check_payload(ctx, body, policy).map_err(|refusal| {
+            let is_of_body = body.is_some() && self.schemas.is_none();
+            if is_of_body && !self.declares_body() { refusal.deferrable() } else { refusal }
+        })?;
         if policy {
             self.ask_policy(ctx, checked.as_ref().and_then(|checked| checked.body.as_ref()))?;
         }

@@ -50,6 +50,7 @@ function run(handlers, facts, shared) {
       if (i === handlers.length) return settle(resolve, passed(shared))
       handlers[i][kConversation].start(new FactsContext(facts, shared, {
         isSettled: () => settled,
+        taker: () => takingOf(handlers.slice(i + 1)) ?? facts.taker(),
         pass: () => start(i + 1),
         refuse: (status, problem) => {
           shared.end(status)
@@ -118,7 +119,8 @@ function passed(shared) {
     user: seen.user,
     guard: seen.guard,
     body: seen.body,
-    raw: state.raw ?? undefined,
+    // Bytes that wait for a later layer are not judged yet.
+    raw: state.isPending ? undefined : (state.raw ?? undefined),
     // Read when the response is sent: until then another check of the request may change them.
     get headers() {
       return headers.entries()
@@ -162,6 +164,11 @@ function refusedClosed() {
   return refused(503, CLOSED, headers)
 }
 
+/** How the first of these handlers that declares its body reads it; null if none does. */
+function takingOf(handlers) {
+  return handlers.find((handler) => handler[kConversation].taking !== null)?.[kConversation].taking ?? null
+}
+
 /** The plain stack; null if the guard was closed before its first check. */
 function plainStack(wholeStack) {
   try {
@@ -189,4 +196,4 @@ function routeStack(guard, route, name) {
   return guard.securityStack(route)
 }
 
-module.exports = { checkOf, routeStack }
+module.exports = { checkOf, routeStack, takingOf }

@@ -16,7 +16,7 @@ class FactsContext {
 
   /**
    * `shared` is the state that all checks of the request share (./check.js), `outcome` has the
-   * functions `pass()`, `refuse(status, problem)` and `fail(error)`.
+   * functions `pass()`, `refuse(status, problem)` and `fail(error)`, and `taker()`.
    */
   constructor(facts, shared, outcome) {
     this.req = shared.seen
@@ -71,6 +71,19 @@ class FactsContext {
     return () => signal?.removeEventListener('abort', run)
   }
 
+  isUnchanged() {
+    const { view } = this.#facts
+    return this.view().method === view.method && this.view().target === view.target
+  }
+
+  taker() {
+    return this.#outcome.taker()
+  }
+
+  isForeignText() {
+    return false
+  }
+
   bodyReadBefore() {
     return this.#facts.body === null ? Buffer.alloc(0) : null
   }
@@ -85,6 +98,12 @@ class FactsContext {
 
   keepBody(bytes) {
     this.state.raw = bytes
+    this.state.isRead = true
+  }
+
+  keepPending() {
+    this.state.isRead = true
+    this.state.isPending = true
   }
 
   fingerprint() {

@@ -5,6 +5,7 @@
 
 const { types } = require('node:util')
 const { GuardError } = require('../../errors.js')
+const { kTaker } = require('../../shared.js')
 const { RequestView } = require('../../view.js')
 
 const NAMES = new Set(['method', 'target', 'headers', 'address', 'tls', 'body', 'httpVersion', 'truncated', 'route', 'params', 'upgrade', 'signal', 'source'])
@@ -38,7 +39,8 @@ function readFacts(given) {
     params: paramsOf(params),
     upgrade,
     signal,
-    source
+    source,
+    taker: given[kTaker] ?? (() => null)
   }
 }
 

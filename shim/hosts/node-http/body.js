@@ -67,39 +67,80 @@ function captureRaw(req, res, buffer) {
     })
   }
   // Bytes that are kept already are those that were checked.
-  stateOf(req).raw ??= Buffer.from(buffer.buffer, buffer.byteOffset, buffer.byteLength)
+  const state = stateOf(req)
+  state.raw ??= Buffer.from(buffer.buffer, buffer.byteOffset, buffer.byteLength)
+  state.received ??= state.raw
+  state.isForeign = true
+}
+
+/** Whether another parser has read the body and left its result as `req.body`. */
+function isOfAnotherParser(req, state) {
+  return state.isForeign || (!state.isRead && req.readableDidRead === true && req.body !== undefined)
+}
+
+/** `req.body`, or what it was before it became pending. */
+function bodyOf(req, state) {
+  return state.isPending ? state.foreignBody : req.body
 }
 
 /**
  * The bytes of a body that another parser has already read; null if the body is unread.
  */
-function bodyReadBefore(req, isForm) {
+function bodyReadBefore(req, state, isForm) {
   if (!req.readableDidRead) return req.readableEnded ? Buffer.alloc(0) : null
-  if (req.body === undefined) {
+  const body = bodyOf(req, state)
+  if (body === undefined) {
     throw new GuardError('another handler has read the body and left no `req.body` to check; mount the guard first', {
       code: 'ERR_INVALID_ARGUMENT'
     })
   }
+  state.isForeign = true
+  if (types.isUint8Array(body)) return (state.received = Buffer.from(body))
   warnOnce(
     'GUARD_BODY_PARSED',
     'another parser read the body before the guard: duplicate keys and other faults of the bytes can not be seen; mount the guard first, or give the parser `verify: guard.captureRaw`'
   )
-  if (types.isUint8Array(req.body)) return Buffer.from(req.body)
-  return Buffer.from(isForm ? formOf(req.body) : JSON.stringify(req.body))
+  if (isForm) return Buffer.from(formOf(body))
+  // A text is the body itself, unless a parser of JSON has read it as one JSON string.
+  const isText = typeof body === 'string' && !/json/i.test(req.headers['content-type'] ?? '')
+  return Buffer.from(isText ? body : JSON.stringify(body))
+}
+
+/** The most objects and lists inside of each other that become names with brackets. */
+const MAX_BRACKETS = 16
+
+/** A parsed form as text again. Nested values get names with brackets, as they had. */
+function formOf(body) {
+  if (typeof body === 'string') return body
+  const pairs = []
+  const put = (name, value) => pairs.push(`${encodeURIComponent(name)}=${encodeURIComponent(value)}`)
+  const add = (name, value, depth) => {
+    if (typeof value === 'string') put(name, value)
+    else if (value === null || typeof value !== 'object' || depth > MAX_BRACKETS) put(`${name}[?]`, '')
+    else if (!Array.isArray(value)) for (const [key, item] of Object.entries(value)) add(`${name}[${key}]`, item, depth + 1)
+    else if (value.every((item) => typeof item === 'string')) for (const item of value) put(`${name}[]`, item)
+    else value.forEach((item, i) => add(`${name}[${i}]`, item, depth + 1))
+  }
+  for (const [name, value] of Object.entries(body ?? {})) add(name, value, 1)
+  return pairs.join('&')
 }
 
 /**
- * A parsed form as text again. A nested value gets a name with brackets, which the core refuses.
+ * Leaves the body to a later layer. Until that layer has accepted it, `req.body` is undefined, and
+ * other parsers leave the request alone.
  */
-function formOf(body) {
-  if (typeof body === 'string') return body
-  const pair = (name, value) => `${encodeURIComponent(name)}=${encodeURIComponent(typeof value === 'string' ? value : '')}`
-  const pairs = []
-  for (const [name, value] of Object.entries(body ?? {})) {
-    if (Array.isArray(value)) for (const item of value) pairs.push(pair(typeof item === 'string' ? `${name}[]` : `${name}[][]`, item))
-    else pairs.push(pair(typeof value === 'string' ? name : `${name}[?]`, value))
+function keepPending(req, state) {
+  if (state.isPending) return
+  state.foreignBody = req.body
+  state.isRead = true
+  state.isPending = true
+  req._body = true
+  const put = (value) => Object.defineProperty(req, 'body', { value, writable: true, enumerable: true, configurable: true })
+  const get = () => {
+    warnOnce('GUARD_BODY_PENDING', 'a handler has read `req.body` before the layer of the guard that declares it, and got undefined; mount it behind that layer')
+    return undefined
   }
-  return pairs.join('&')
+  Object.defineProperty(req, 'body', { get, set: put, enumerable: true, configurable: true })
 }
 
 /**
@@ -114,4 +155,4 @@ function refuseBridge(req, res) {
   })
 }
 
-module.exports = { captureRaw, bodyReadBefore, readBody, refuseBridge }
+module.exports = { captureRaw, bodyOf, bodyReadBefore, isOfAnotherParser, keepPending, readBody, refuseBridge }

@@ -3,10 +3,12 @@
 // The host of node:http, node:http2, Express and Connect: carries out the actions of
 // ../../conversation.js on a request and response of Node.
 
+const { types } = require('node:util')
 const { buildConversation } = require('../../conversation.js')
-const { bodyReadBefore, readBody, refuseBridge } = require('./body.js')
-const { headOf, viewOf } = require('./head.js')
+const { bodyOf, bodyReadBefore, isOfAnotherParser, keepPending, readBody, refuseBridge } = require('./body.js')
+const { headOf, isRewritten, viewOf } = require('./head.js')
 const { putHeaders } = require('./headers.js')
+const { takerOf } = require('./later.js')
 const { keepReceipt } = require('./receipts.js')
 const { endRefused } = require('./refuse.js')
 const { closeOf, end, isOver, stripLate } = require('./response.js')
@@ -71,8 +73,22 @@ class NodeHttpContext {
     return () => emitter.off('close', run)
   }
 
+  isUnchanged() {
+    return !isRewritten(this.req, this.view())
+  }
+
+  taker() {
+    return takerOf(this.req, this.#handler, this.#owner.pin)
+  }
+
+  isForeignText() {
+    const { req, state } = this
+    const body = bodyOf(req, state)
+    return (typeof body === 'string' || types.isUint8Array(body)) && isOfAnotherParser(req, state)
+  }
+
   bodyReadBefore(isForm) {
-    return bodyReadBefore(this.req, isForm)
+    return bodyReadBefore(this.req, this.state, isForm)
   }
 
   readBody(limit, timeout, done, gone, late) {
@@ -82,7 +98,12 @@ class NodeHttpContext {
 
   keepBody(bytes) {
     this.state.raw = bytes
+    this.state.isRead = true
     this.req._body = true // other body parsers leave the request alone
+  }
+
+  keepPending() {
+    keepPending(this.req, this.state)
   }
 
   /**

@@ -5,6 +5,7 @@
 
 const { warnOnce } = require('../../errors.js')
 const { RequestView } = require('../../view.js')
+const { isOfAnotherParser } = require('./body.js')
 const { warnNoAddress, warnRewritten, warnUntrustedProxy } = require('../warnings.js')
 const { placeOf } = require('./route.js')
 
@@ -50,7 +51,7 @@ function headOf(req, state, owner, handler, next) {
   }
   const route = routeOf(req, state, handler, next)
   const place = route === '' ? '' : placeOf(req)
-  const flags = `${secure ? 's' : ''}${view.flags}${isRewritten(req, view) ? 'r' : ''}${state.handshake ? 'u' : ''}${gone ? 'g' : ''}`
+  const flags = `${secure ? 's' : ''}${view.flags}${isRewritten(req, view) ? 'r' : ''}${state.handshake ? 'u' : ''}${gone ? 'g' : ''}${isOfAnotherParser(req, state) ? 'p' : ''}`
   return view.head(address, client, flags, route, place)
 }
 
@@ -195,4 +196,4 @@ function isOld(req) {
   return req.httpVersionMajor < 1 || (req.httpVersionMajor === 1 && req.httpVersionMinor < 1)
 }
 
-module.exports = { headOf, viewOf }
+module.exports = { headOf, isRewritten, viewOf }

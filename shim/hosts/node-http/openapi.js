@@ -8,13 +8,17 @@
 const native = require('../../../native.js')
 const { GuardError, describeError, unwrap, warnOnce } = require('../../errors.js')
 const { encode } = require('../../encode.js')
+const { readBody } = require('./body.js')
 const { viewOf } = require('./head.js')
 const { refuse } = require('./refuse.js')
 const { isOver } = require('./response.js')
 const { stateOf } = require('./state.js')
 const { readDocument, readOptions } = require('../../plain.js')
 const { validOf } = require('../../request.js')
-const { kConversation, whenCollected } = require('../../shared.js')
+const { kConversation, kTakesBody, whenCollected } = require('../../shared.js')
+
+/** How long the first byte of a body may take that would be refused, in milliseconds. */
+const MAX_PEEK = 30_000
 
 /**
  * Reads a document and builds its guard. `owner` is the guard's internal object, `buildHandler`
@@ -75,22 +79,44 @@ function fromOpenApi(owner, buildHandler, doc, options) {
   // `req.params`.
   function run(operation, params, req, res, next) {
     operation.admit(req, res, () => {
-      const validate = built(owner, req, res, () => operation.validator(req))
-      if (validate === undefined) return undefined
-      if (validate === null) return refuse(owner, req, res, 415, 'unsupported_media_type', operation.noBody)
-      const state = stateOf(req)
-      // Only for this very call: another handler on this request has other parameters.
-      state.params = params
-      try {
-        validate(req, res, () => {
-          state.params = undefined
-          seen.set(req, [operation, validate])
-          next()
-        })
-      } finally {
-        state.params = undefined
-      }
+      const validate = built(owner, req, res, () => operation.validator(req, viewOf(req, stateOf(req)).hasBody))
+      if (validate === null) return withoutMedia(operation, params, req, res, next)
+      return check(operation, validate, params, req, res, next)
     })
+  }
+
+  // A body without a suitable media type is refused at its first byte: one that was announced may
+  // be empty.
+  function withoutMedia(operation, params, req, res, next) {
+    const no = () => refuse(owner, req, res, 415, 'unsupported_media_type', operation.noBody)
+    const state = stateOf(req)
+    const mayBeEmpty = viewOf(req, state).hasBody && viewOf(req, state).get('content-length') === undefined
+    if (!mayBeEmpty || state.isRead || req.readableDidRead) return no()
+    readBody(req, 0, MAX_PEEK, (bytes) => {
+      if (bytes.length > 0) return no()
+      state.raw = bytes
+      state.isRead = true
+      req._body = true
+      const validate = built(owner, req, res, () => operation.validator(req, false))
+      return validate === null ? no() : check(operation, validate, params, req, res, next)
+    }, () => {}, no)
+  }
+
+  // `validate` is undefined if it could not be built and the request was refused.
+  function check(operation, validate, params, req, res, next) {
+    if (validate === undefined) return
+    const state = stateOf(req)
+    // Only for this very call: another handler on this request has other parameters.
+    state.params = params
+    try {
+      validate(req, res, () => {
+        state.params = undefined
+        seen.set(req, [operation, validate])
+        next()
+      })
+    } finally {
+      state.params = undefined
+    }
   }
 
   const named = (name) => {
@@ -115,6 +141,7 @@ function fromOpenApi(owner, buildHandler, doc, options) {
         run(operation, undefined, req, res, next)
       }
       mounted.guard = owner.pin
+      mounted[kTakesBody] = () => true
       return [mounted]
     },
     valid(req) {
@@ -131,6 +158,10 @@ function fromOpenApi(owner, buildHandler, doc, options) {
   }
   // The handlers hold the guard, so that it is not collected while one of them is in use.
   handler.guard = owner.pin
+  handler[kTakesBody] = (req, base) => {
+    const { method, target } = viewOf(req, stateOf(req))
+    return native.openApiFind(document.number, method, target, base)[0] === '='
+  }
   return Object.freeze(result)
 }
 
@@ -176,13 +207,13 @@ class Operation {
   }
 
   /**
-   * The handler that checks the input of this request; null if no media type suits its body.
+   * The handler that checks the input of this request; null if no media type suits its body, or
+   * if a body is missing that nothing reads.
    */
-  validator(req) {
+  validator(req, hasBody) {
     let body = -1
-    const view = viewOf(req, stateOf(req))
-    if (view.hasBody) {
-      const media = mediaOf(view)
+    if (hasBody) {
+      const media = mediaOf(viewOf(req, stateOf(req)))
       body = this.#media.findIndex(([range]) => fits(media, range))
       if (body === -1) return null
     } else if (this.#bodyRequired) {

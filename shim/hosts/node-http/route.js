@@ -52,4 +52,4 @@ function positionIn(router, route, seen) {
   return null
 }
 
-module.exports = { placeOf }
+module.exports = { placeOf, routerOf }
