@@ -6,18 +6,20 @@
 
 const { createGuard } = require('./shim/guard.js')
 const { GuardError } = require('./shim/errors.js')
-const { providers } = require('./shim/providers.js')
 
 /** Builds a guard and returns its stack, in one line. */
 function securityStack(...config) {
   return createGuard(...config).securityStack()
 }
 
-const guard = { createGuard, securityStack, providers, GuardError }
+const guard = { createGuard, securityStack, GuardError }
 
 module.exports = guard
 module.exports.createGuard = createGuard
 module.exports.securityStack = securityStack
-module.exports.providers = providers
+module.exports.providers = undefined
 module.exports.GuardError = GuardError
 module.exports.default = guard
+
+// Few need the presets of identity providers: they are read from the disk where one is asked for.
+Object.defineProperties(guard, { providers: { enumerable: true, get: () => require('./shim/providers.js').providers } })

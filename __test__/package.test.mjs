@@ -82,7 +82,7 @@ test('every reason of a refused token is in the table of docs/reference/errors.m
   const section = docs.slice(docs.indexOf('### Reasons of refused tokens'), docs.indexOf('## Refusals: OpenAPI'))
   const listed = new Set([...section.matchAll(/`([a-z_]+)(?::<claim>|:exp)?`/g)].map(([, reason]) => reason))
   const found = []
-  for (const file of ['src/token/denial.rs', 'src/jose/compact.rs', 'src/binding/proof.rs']) {
+  for (const file of ['src/bearer/denial.rs', 'src/jose/compact.rs', 'src/binding/proof.rs']) {
     for (const [, body] of read(file).matchAll(/fn reason\(&?self\)[^{]*\{([^]*?)\n {4}\}\n/g)) found.push(...[...body.matchAll(/"([a-z_]+)(?::[^"]*)?"/g)].map(([, reason]) => reason))
   }
   assert.ok(found.length > 30, `${found}`)

@@ -18,9 +18,10 @@ export const FLOORS = [
   ['shared_store'],
   ['keys', 'limit'],
   ['remote_keys', 'rotation'],
-  ['binding', 'introspection', 'session'],
+  ['binding', 'introspection', 'router', 'session'],
+  ['bearer'],
   ['token'],
-  ['identity', 'revocation'],
+  ['identity', 'requirements', 'revocation'],
   ['guard'],
   ['openapi', 'stack'],
   ['node']

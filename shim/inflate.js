@@ -1,8 +1,6 @@
 'use strict'
 
-const zlib = require('node:zlib')
-
-const INFLATE = { gzip: zlib.gunzip, deflate: zlib.inflate, br: zlib.brotliDecompress }
+const INFLATE = { gzip: 'gunzip', deflate: 'inflate', br: 'brotliDecompress' }
 
 /**
  * Decompresses a body in a thread pool. `done(bytes, fault)` receives the bytes, or the reason:
@@ -14,7 +12,7 @@ function inflate(bytes, coding, ratio, limit, done) {
   if (bytes.length === 0) return done(bytes, null)
   const swollen = bytes.length * ratio
   const options = { maxOutputLength: Math.min(limit, swollen), info: true }
-  INFLATE[coding](bytes, options, (error, result) => {
+  require('node:zlib')[INFLATE[coding]](bytes, options, (error, result) => {
     if (error !== null) {
       // zlib reports invalid data as an Error, and too much output as a RangeError.
       const over = error instanceof RangeError

@@ -9,7 +9,6 @@
 //    keeps them apart.
 // 3. `algorithms` names those that the provider signs with, since some key sets have no `alg`.
 
-const { readFile } = require('node:fs/promises')
 const { any, conflict, flag, host, named, names, oneOf, optional, preset, url, UUID, uuid, words } = require('./facts.js')
 
 const RS256 = ['RS256']
@@ -257,6 +256,7 @@ const kubernetes = preset(
   },
   ({ issuer, audience, serviceAccounts, apiServer, tokenFile = '/var/run/secrets/kubernetes.io/serviceaccount/token' }) => {
     const subjects = serviceAccounts === undefined ? undefined : [serviceAccounts].flat().map((account) => `system:serviceaccount:${account}`)
+    const { readFile } = require('node:fs/promises')
     const headers = async () => ({ authorization: `Bearer ${(await readFile(tokenFile, 'utf8')).trim()}` })
     const keys = apiServer === undefined ? { discovery: true } : { jwks: { url: `${apiServer}/openid/v1/jwks`, headers } }
     return { issuer, audience, ...claimsOf({ sub: subjects }), algorithms: RS256, ...keys }

@@ -13,6 +13,7 @@ pub mod panics;
 pub mod refusal;
 pub mod request;
 
+pub mod bearer;
 pub mod binding;
 pub mod clients;
 pub mod cors;
@@ -37,8 +38,10 @@ pub mod quota;
 mod random;
 pub mod redis;
 pub mod remote_keys;
+pub mod requirements;
 pub mod revocation;
 pub mod rotation;
+pub mod router;
 pub mod schema;
 pub mod session;
 pub mod shared_store;

@@ -11,7 +11,7 @@ const CREDENTIALS = /^(?:Bearer|DPoP) +(\S+)$/i
 
 /**
  * The values of all cookies with a name. Names are compared without trimming or decoding, as in
- * src/token/presentation.rs: browsers protect the name `__Host-a`, but no other spelling of it.
+ * src/bearer/presentation.rs: browsers protect the name `__Host-a`, but no other spelling of it.
  */
 function valuesOf(req, name) {
   const values = []

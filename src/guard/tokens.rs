@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::refresh::{self, Refresh};
 use super::{Guard, Layers, Store};
+use crate::bearer::{Source, TokenError};
 use crate::binding::ReplayCache;
 use crate::clock::Now;
 use crate::config::options::{Options, Switch};
@@ -14,10 +15,7 @@ use crate::identity::{ApiKeys, IdentitySource, IdentitySources};
 use crate::remote_keys::{RemoteKeys, RemoteState};
 use crate::revocation::{Gate, RevocationConfig, Revocations, SharedRevocations};
 use crate::rotation::Rotation;
-use crate::token::{
-    Introspections, Issuer, Optionality, Signer, Source, TokenConfig, TokenError, Verified,
-    Verifier,
-};
+use crate::token::{Introspections, Issuer, Optionality, Signer, TokenConfig, Verified, Verifier};
 
 /// The requirement of a stack for a request's token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,9 +16,9 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest;
 
 use super::error::IdentityError;
+use crate::bearer::Scheme;
 use crate::random;
 use crate::request::Request;
-use crate::token::Scheme;
 
 pub(super) const RANDOM_LEN: usize = 43;
 pub(super) const CHECKSUM_LEN: usize = 6;

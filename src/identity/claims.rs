@@ -8,10 +8,11 @@ use serde_json::{Map, Value};
 use super::api_key::{id_of_digest, is_same_digest};
 use super::error::IdentityError;
 use super::{IdentityAsk, IdentitySource, IdentitySources};
+use crate::bearer::{ClaimError, TokenError};
 use crate::clock::{MAX_TOLERANCE, Now, micros};
 use crate::jose::{self, DateError};
 use crate::json::object::{Members, read_members, read_object};
-use crate::token::{ClaimError, Claims, Fingerprint, TokenError, Verified};
+use crate::token::{Claims, Fingerprint, Verified};
 
 /// The most bytes of claims or of a record, as JSON.
 pub(super) const MAX_BYTES: usize = 16 << 10;

@@ -7,11 +7,12 @@ use serde_json::Value;
 use super::api_key::{ApiKeys, KeyPlace};
 use super::error::IdentityError;
 use super::{IdentityAsk, IdentitySource};
+use crate::bearer::Scheme;
 use crate::config::options::{Options, Switch, is_function, string_at};
 use crate::error::{ConfigCode, ConfigError};
 use crate::net::is_token;
 use crate::request::Request;
-use crate::token::{MAX_MAX_LIFETIME, Scheme};
+use crate::token::MAX_MAX_LIFETIME;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_TIMEOUT: Duration = Duration::from_secs(60);

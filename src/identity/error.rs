@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use super::IdentitySource;
+use crate::bearer::{Scheme, TokenError};
 use crate::refusal::Refusal;
-use crate::token::{Scheme, TokenError};
 
 /// The reason why a request has no identity.
 #[derive(Debug, Clone, PartialEq, Eq)]

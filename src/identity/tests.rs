@@ -158,7 +158,7 @@ fn claims_that_are_not_fully_understood_are_a_fault_of_the_application() {
     ] {
         let error = judge_claims(claims).unwrap_err();
         assert_eq!(error.reason(), format!("identify_result:{wanted}"), "{claims}");
-        let refusal = error.to_refusal(crate::token::Scheme::Bearer);
+        let refusal = error.to_refusal(crate::bearer::Scheme::Bearer);
         assert_eq!((refusal.status, refusal.code), (500, "internal_error"));
     }
 }

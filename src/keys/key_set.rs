@@ -6,8 +6,8 @@
 //!    that `algorithms` does not list.
 //! 3. A key that can't be used is left out and reported: an unknown kind, curve or algorithm, one
 //!    that is too weak, a private key or a secret, which everyone can read here.
-//! 4. The set is refused if no key is left, or if two keys claim one `kid` and `alg`, usable or not:
-//!    which of them a token is signed with would be a guess.
+//! 4. The set is refused if no key is left, or if two keys claim one `kid` and `alg`, usable or
+//!    not: which of them a token is signed with would be a guess.
 
 use serde_json::{Map, Value};
 

@@ -15,6 +15,7 @@ use super::registry::{self, PendingEntry};
 use super::slots;
 use super::stores::store_health;
 use super::testing::clock_of_shared_store;
+use crate::bearer::TokenError;
 use crate::clock::{Now, test_clock};
 use crate::error::ConfigError;
 use crate::guard::refresh::Refresh;
@@ -25,7 +26,6 @@ use crate::refusal::Refusal;
 use crate::revocation::{Counts, Freshness, RevokeError};
 use crate::stack::{Stack, StoreAnswer};
 use crate::store::StoreError;
-use crate::token::TokenError;
 
 /// An error that becomes a `GuardError`.
 pub(super) struct ErrorPayload(pub(super) Value);

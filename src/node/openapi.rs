@@ -10,7 +10,7 @@ use super::guard::{ErrorPayload, guard_of, parse, write};
 use super::slots::{self, Slots};
 use crate::openapi::{Api, BodyKind, Demand, Match, Operation};
 use crate::refusal::Refusal;
-use crate::token::words;
+use crate::requirements::words;
 
 /// The documents by number, with the number of their guard. An API does not hold its guard, so this
 /// table keeps no guard alive.

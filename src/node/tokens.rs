@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::completions;
 use super::guard::{Answer, ErrorPayload, clock, guard_of, later, parse, write};
+use crate::bearer::TokenError;
 use crate::clock::Now;
 use crate::config::options::{Options, describe};
 use crate::error::ConfigError;
@@ -16,7 +17,7 @@ use crate::guard::{Guard, Known, Tokens};
 use crate::revocation::stale_refusal;
 use crate::stack::{StoreAnswer, StoreAsk};
 use crate::store::StoreError;
-use crate::token::{IssueError, IssueOptions, Issued, Signer, TokenError, VerifyError};
+use crate::token::{IssueError, IssueOptions, Issued, Signer, VerifyError};
 
 pub(super) fn tokens_of(opened: &Guard) -> Result<&Tokens, ErrorPayload> {
     let error = || {

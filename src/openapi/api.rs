@@ -8,18 +8,19 @@ use serde_json::{Map, Value, json};
 use super::body::BodyKind;
 use super::config::OpenApiConfig;
 use super::convert::{Converter, Definition};
-use super::document::{Document, Faults, fault};
+use super::document::Document;
 use super::judge::{Judge, compose};
 use super::operation::{Operation, Operations};
 use super::parameter::Part;
-use super::route::{Found, Router};
 use super::security::judge_names;
 use crate::config::options::nearest;
 use crate::error::ConfigError;
+use crate::error::faults::{Faults, fault};
 use crate::guard::Guard;
 use crate::net::TrustedProxies;
 use crate::refusal::Refusal;
 use crate::request::{Request, decode_segment};
+use crate::router::{Found, Router};
 
 /// An API. It holds no validators: those of an operation are compiled on its first request.
 #[derive(Debug)]

@@ -6,10 +6,11 @@ use serde_json::{Map, Value};
 
 use super::config::{OpenApiConfig, Undeclared};
 use super::convert::{Converter, Way};
-use super::document::{At, Document, boolean, child, fault, object, text};
+use super::document::{At, Document, boolean, child, object, text};
 use super::kinds::Kinds;
 use super::parameter::{Form, Part};
 use crate::error::ConfigError;
+use crate::error::faults::fault;
 use crate::net::is_token;
 use crate::payload::STYLE;
 

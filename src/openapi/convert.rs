@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 
 use super::config::Tolerance;
 use super::discriminator;
-use super::document::{At, Document, Version, child, dialect_of, fault};
+use super::document::{At, Document, Version, child, dialect_of};
 use super::endless::endless;
 use super::judge::users_of;
 use super::keywords::{Keep, is_extension, keep};
@@ -25,6 +25,7 @@ use super::operation::Operation;
 use super::version_30::{exclusive, types, unknown};
 use crate::config::options::describe;
 use crate::error::ConfigError;
+use crate::error::faults::fault;
 use crate::payload::STYLE;
 use crate::schema::is_keyword;
 

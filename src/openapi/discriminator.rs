@@ -18,9 +18,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::document::{Document, child, fault, object, text};
+use super::document::{Document, child, object, text};
 use super::kinds::Kinds;
 use crate::error::ConfigError;
+use crate::error::faults::fault;
 
 /// The maximum length of a chain of references and compositions in the search for constants.
 const CHAIN: u32 = 16;

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::convert::Definition;
-use super::document::fault;
 use crate::error::ConfigError;
+use crate::error::faults::fault;
 
 /// Finds the schemas that refer to themselves for the same value: their check would never end. A
 /// schema that refers to itself for a part of the value, such as a tree, ends with the value. Those

@@ -10,15 +10,13 @@
 //!   silently.
 //! - a request that is checked by another operation's rules: the path is the canonical one of
 //!   [`crate::request`], literal segments come before templates, and a request that fits two
-//!   templates
-//!   alike is refused
+//!   templates alike is refused
 //!
 //! [`Api::read`] reads a document once and checks all of it. Inside, `document` handles versions
 //! and references, `convert` converts schemas to JSON Schema 2020-12, `operation` reads parameters,
-//! bodies, answers and `security`, `judge` compiles all schemas, and `route` finds the operation
-//! of a
-//! request. Every fault is collected, and reading goes on behind it, so that all are reported at
-//! once.
+//! bodies, answers and `security`, `judge` compiles all schemas, and [`crate::router`] finds the
+//! operation of a request. Every fault is collected, and reading goes on behind it, so that all are
+//! reported at once.
 
 mod api;
 mod body;
@@ -33,9 +31,7 @@ mod keywords;
 mod kinds;
 mod operation;
 mod parameter;
-mod relation;
 mod response;
-mod route;
 mod security;
 #[cfg(test)]
 mod tests;

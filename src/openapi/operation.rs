@@ -8,14 +8,15 @@ use serde_json::{Map, Value, json};
 use super::body::{self, Body};
 use super::config::{OpenApiConfig, Tolerance};
 use super::convert::Converter;
-use super::document::{At, Document, child, fault, list, object, text};
+use super::document::{At, Document, child, list, object, text};
 use super::parameter::{Parameters, Part, Reader, listed};
 use super::response;
-use super::route::{Route, Segment, Template};
 use super::security::{self, Demand, Security};
 use crate::config::options::nearest;
 use crate::error::ConfigError;
+use crate::error::faults::fault;
 use crate::net::percent::form_decoded;
+use crate::router::{Route, Segment, Template};
 
 /// One operation.
 #[derive(Debug)]

@@ -13,10 +13,11 @@ use serde_json::{Map, Value, json};
 use super::body::{BodyKind, media};
 use super::config::{OpenApiConfig, Tolerance, Undeclared};
 use super::convert::{Converter, Way};
-use super::document::{At, Document, Version, boolean, child, fault, list, object, text};
+use super::document::{At, Document, Version, boolean, child, list, object, text};
 use super::kinds::Kinds;
 use crate::config::options::nearest;
 use crate::error::ConfigError;
+use crate::error::faults::fault;
 use crate::payload::STYLE;
 
 /// One schema, with the data to compile it and to locate a fault.

@@ -6,9 +6,10 @@ use serde_json::{Map, Value};
 
 use super::body::{BodyKind, media};
 use super::convert::{Converter, Way};
-use super::document::{At, Document, child, fault, object};
+use super::document::{At, Document, child, object};
 use super::parameter::Part;
 use crate::error::ConfigError;
+use crate::error::faults::fault;
 
 /// Reads the `responses` at a place. A listed status without a schema accepts any JSON, so that no
 /// less specific status applies to it. The list is empty if there is no schema at all.

@@ -8,8 +8,9 @@
 use serde_json::{Map, Value, json};
 
 use super::config::{OpenApiConfig, SchemeUse, Undeclared};
-use super::document::{At, Document, child, fault, object, text};
+use super::document::{At, Document, child, object, text};
 use crate::config::options::{did_you_mean, nearest};
+use crate::error::faults::fault;
 use crate::error::{ConfigCode, ConfigError};
 use crate::net::is_token;
 

@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use super::document::fault;
 use super::keywords::{ANNOTATIONS, V30};
 use crate::config::options::nearest;
 use crate::error::ConfigError;
+use crate::error::faults::fault;
 
 /// The type, which is one name.
 pub(super) fn types(here: &str, value: &Value) -> Result<Value, ConfigError> {

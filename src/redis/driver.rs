@@ -81,16 +81,15 @@ pub(crate) async fn run(
 
 /// Connects to a server, and reconnects forever.
 ///
-/// A connection that worked and was closed by its other end says nothing of the server: servers and
-/// what lies before them close idle ones. The server counts as away only if a new connection fails
-/// too.
+/// Servers, and the proxies before them, close idle connections. So the server counts as away only
+/// if a new connection fails too.
 pub(super) async fn keep_connected(driver: Arc<Driver>, node: Arc<Node>) {
     let mut pause = BACKOFF.0;
     loop {
         let fault = match driver.connect(&node).await {
             Ok(link) => {
                 pause = BACKOFF.0;
-                // Whoever reported the last connection as broken did not mean this one.
+                // A report that is still pending is about the last connection.
                 let _ = timeout(Duration::ZERO, node.broken.notified()).await;
                 node.link.send_replace(Some(link.clone()));
                 node.status.recovered();

@@ -11,9 +11,10 @@ use thiserror::Error;
 use super::entry::{Entry, Kind, Namer};
 use super::forgetting::{Forgetting, Shown};
 use super::sets::Sets;
+use crate::bearer::TokenError;
 use crate::clock::MAX_TOLERANCE;
 use crate::clock::Now;
-use crate::token::{Fingerprint, MAX_MAX_LIFETIME, TokenError, Verified};
+use crate::token::{Fingerprint, MAX_MAX_LIFETIME, Verified};
 
 /// The maximum number of revoked tokens at one time: about 100 MB.
 pub const MAX_TOKENS: usize = 5_000_000;

@@ -48,7 +48,8 @@ fn a_revoked_token_is_refused_and_its_sibling_is_not() {
     let list = list();
     assert_eq!(list.check(&token("a")), Ok(()));
     list.revoke_token("a", Some(NOW_S + 900), now()).unwrap();
-    let revoked = crate::token::TokenError::from(list.check(&token("a")).unwrap_err()).to_refusal();
+    let revoked =
+        crate::bearer::TokenError::from(list.check(&token("a")).unwrap_err()).to_refusal();
     assert_eq!((revoked.status, revoked.code), (401, "token_revoked"));
     assert_eq!(list.check(&token("b")), Ok(()));
 }

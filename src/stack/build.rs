@@ -15,8 +15,8 @@ use crate::guard::{
 };
 use crate::payload::{OnResponse, PayloadConfig, Responses, Schemas};
 use crate::policy::{PolicySet, QueryId};
+use crate::requirements::Requirements;
 use crate::schema::SchemaRules;
-use crate::token::Requirements;
 
 /// The options of `guard.require`, and of `require` of a route.
 const DEMANDS: [&str; 5] = ["fresh", "scope", "role", "claims", "maxAge"];

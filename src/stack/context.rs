@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use crate::bearer::Scheme;
 use crate::binding::Proof;
 use crate::clock::Now;
 use crate::cors::CorsError;
@@ -18,7 +19,7 @@ use crate::revocation::SharedRevocations;
 use crate::shared_store::SharedStore;
 use crate::stack::Stack;
 use crate::store::StoreError;
-use crate::token::{IntrospectionWait, Scheme, Verified};
+use crate::token::{IntrospectionWait, Verified};
 
 /// Facts about a request that only JavaScript has.
 #[derive(Debug, Default)]

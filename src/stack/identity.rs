@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use super::Stack;
 use super::sources::{Credential, ask_key, credential_of, revoked_refusal};
+use crate::bearer::{DpopMode, PresentedToken, Scheme, TokenError, TokenSources};
 use crate::binding::{
     ClockRollback, Freshness, Nonces, Proof, ProofError, ProofRequest, ProofUrl, ReplayStep,
     Thumbprint, Use, read_proof,
@@ -16,13 +17,11 @@ use crate::guard::{Known, Tokens};
 use crate::quota::CommandResult;
 use crate::refusal::Refusal;
 use crate::request::Request;
+use crate::requirements::words;
 use crate::revocation::stale_refusal;
 use crate::stack::{PendingIdentity, RequestContext, Step, StoreAsk, Suspension};
 use crate::store::StoreError;
-use crate::token::words;
-use crate::token::{
-    DpopMode, PresentedToken, Scheme, TokenError, TokenSources, Verified, VerifyError,
-};
+use crate::token::{Verified, VerifyError};
 
 impl Stack {
     // 4 and 5: `Some` if the request has to wait

@@ -11,8 +11,9 @@ use crate::limit::{
 use crate::net::ClientKey;
 use crate::quota::StoreCommand;
 use crate::refusal::Refusal;
+use crate::requirements::words;
 use crate::stack::{CallbackResults, LimitView, RequestContext, Step, StoreAsk, Suspension};
-use crate::token::{Verified, words};
+use crate::token::Verified;
 
 impl Stack {
     // 6: `Some` if the shared store has to be asked

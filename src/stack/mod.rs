@@ -53,8 +53,8 @@ use crate::payload::{BodyError, Checked, Parts, PayloadConfig, Responses, Schema
 use crate::policy::{InputParts, Outcome, QueryId, QueryPart, RateView, TokenView};
 use crate::refusal::Refusal;
 use crate::request::Request;
+use crate::requirements::Requirements;
 use crate::revocation::stale_refusal;
-use crate::token::Requirements;
 
 use limits::{not_counted, not_counted_by};
 

@@ -13,13 +13,14 @@
 use std::sync::Arc;
 
 use super::Stack;
+use crate::bearer::{PresentedToken, Scheme, TokenError};
 use crate::clock::Now;
 use crate::guard::{TokenRequirement, Tokens};
 use crate::identity::{HostIdentity, IdentityAnswer, IdentityAsk, IdentityError, IdentitySource};
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::stack::{PendingIdentity, RequestContext, Step, Suspension};
-use crate::token::{PresentedToken, Scheme, TokenError, Verified};
+use crate::token::Verified;
 
 /// The credential of a request.
 #[derive(Debug)]

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use serde_json::{Number, Value};
 
+use crate::bearer::{ClaimError, TokenError};
 use crate::binding::Confirmation;
 use crate::clock::Now;
 use crate::introspection::Endpoint;
 use crate::jose::{self, DateError, Malformed};
 use crate::json::object::{Members, Shallow, read_members};
-use crate::token::denial::{ClaimError, TokenError};
 use crate::token::issuer::Issuer;
 
 /// The times of a token in microseconds since the epoch.
@@ -278,7 +278,7 @@ fn check_audience(
 }
 
 /// A `NumericDate`: seconds, possibly with a fraction.
-pub(super) fn date(name: &'static str, value: &Value) -> Result<u64, TokenError> {
+pub(crate) fn date(name: &'static str, value: &Value) -> Result<u64, TokenError> {
     date_of(name, value.as_number())
 }
 

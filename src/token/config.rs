@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::bearer::TokenSources;
 use crate::config::options::{Options, Switch};
 use crate::error::{ConfigCode, ConfigError};
 use crate::keys::seal::SealKey;
@@ -13,7 +14,6 @@ use crate::session::RefreshConfig;
 use crate::token::cache::Cache;
 use crate::token::introspected::Introspections;
 use crate::token::issuer::{self, Issuer};
-use crate::token::presentation::TokenSources;
 use crate::token::resource::ProtectedResource;
 
 /// Options beside `issuers` that apply to all issuers.

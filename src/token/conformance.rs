@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 use thiserror::Error;
 
+use crate::bearer::TokenError;
 use crate::clock::Now;
 use crate::error::ConfigError;
 use crate::jose::{Compact, MAX_TOKEN_BYTES};
 use crate::keys::key_options::{SetOrigin, jwk_set};
 use crate::keys::ring::KeyRing;
-use crate::token::denial::TokenError;
 use crate::token::verify::VerifyError;
 
 /// The reason why [`verify_compact`] returned no payload.

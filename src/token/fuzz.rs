@@ -6,12 +6,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
+use crate::bearer::TokenError;
+use crate::bearer::credentials;
 use crate::binding::{ProofRequest, ProofUrl, read_proof};
 use crate::clock::Now;
 use crate::json::object;
 use crate::token::config::TokenConfig;
-use crate::token::credentials::credentials;
-use crate::token::denial::TokenError;
 use crate::token::verify::Verifier;
 
 /// Feeds `data` to every reader of a request's token or proof. No reader may panic, and no token or

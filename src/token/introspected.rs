@@ -11,6 +11,8 @@
 
 use std::sync::Arc;
 
+use crate::bearer::TokenError;
+use crate::bearer::is_token68;
 use crate::clock::Now;
 use crate::introspection::{
     Answer, AnswerHead, AskError, Finding, Flight, Introspection, Judgement,
@@ -21,8 +23,6 @@ use crate::remote_keys::OperatorWarning;
 use crate::store::Reply;
 use crate::token::claims::{self, Registered, Times};
 use crate::token::config::TokenConfig;
-use crate::token::credentials::is_token68;
-use crate::token::denial::TokenError;
 use crate::token::issuer::Issuer;
 use crate::token::verify::{Claims, Fingerprint, Verified, VerifyError, looks_like_token};
 

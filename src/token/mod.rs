@@ -9,7 +9,7 @@
 //!
 //! The steps of verification:
 //!
-//! 1. [`TokenSources`] finds the token in the request.
+//! 1. [`crate::bearer`] finds the token in the request.
 //! 2. `jose` splits it and reads its header.
 //! 3. With several issuers, its `iss` selects one of them.
 //! 4. `keys::ring` finds the one key. `remote_keys` may have to fetch it.
@@ -44,15 +44,11 @@ mod cache;
 mod claims;
 mod config;
 mod conformance;
-mod credentials;
-mod demands;
-mod denial;
 mod fuzz;
 mod introspected;
 mod issue;
 mod issuer;
 mod issuer_keys;
-mod presentation;
 mod required;
 mod resource;
 mod spiffe;
@@ -60,13 +56,10 @@ mod tenants;
 #[cfg(test)]
 pub(crate) mod tests;
 mod verify;
-pub mod words;
 
+pub(crate) use claims::date;
 pub use config::{MAX_MAX_LIFETIME, Optionality, TokenConfig};
 pub use conformance::{CompactError, verify_compact};
-pub use credentials::{Scheme, credentials};
-pub use demands::{RequirementError, Requirements};
-pub use denial::{ClaimError, TokenError};
 pub use fuzz::fuzz_token;
 pub use introspected::IntrospectionWait;
 pub(crate) use introspected::Introspections;
@@ -74,7 +67,6 @@ pub use issue::{IssueError, IssueOptions, Issued, Signer};
 pub use issuer::Issuer;
 #[cfg(test)]
 pub(crate) use issuer::RESERVED;
-pub use presentation::{DpopMode, PresentedToken, Source, TokenSources};
 pub use resource::ProtectedResource;
 pub use verify::{
     Claims, Fingerprint, Revocable, Verified, Verifier, VerifyError, name_misuse,

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::bearer::{ClaimError, TokenError};
 use crate::config::options::{Options, describe};
 use crate::error::{ConfigCode, ConfigError};
 use crate::json::object::Members;
-use crate::token::denial::{ClaimError, TokenError};
 
 /// Claims that name the client which a token was issued to.
 const BINDING: [&str; 6] = ["client_id", "azp", "appid", "cid", "clientId", "resource"];

@@ -8,12 +8,12 @@
 use serde_json::{Map, Value, json};
 use url::Url;
 
+use crate::bearer::{DpopMode, Source};
 use crate::config::options::{Options, string_at};
 use crate::error::ConfigError;
 use crate::refusal::Refusal;
 use crate::token::config::TokenConfig;
 use crate::token::issuer::Issuer;
-use crate::token::presentation::{DpopMode, Source};
 
 const MAX_ITEMS: usize = 100;
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";

@@ -8,11 +8,11 @@
 
 use serde_json::Value;
 
+use crate::bearer::{ClaimError, TokenError};
 use crate::config::options::{Options, string_at};
 use crate::error::{ConfigCode, ConfigError};
 use crate::json::object::{Members, Shallow};
 use crate::keys::key_options::plain_text;
-use crate::token::denial::{ClaimError, TokenError};
 
 /// Where the tenant stands in `issuer`, and in the member `issuer` of a key.
 const WORD: &str = "{tenantid}";

@@ -6,6 +6,8 @@ use std::sync::{Arc, OnceLock};
 use aws_lc_rs::digest;
 use serde_json::{Map, Value};
 
+use crate::bearer::TokenError;
+use crate::bearer::TokenSources;
 use crate::binding::Confirmation;
 use crate::clock::Now;
 use crate::introspection::Unavailable;
@@ -19,10 +21,8 @@ use crate::session::RefreshToken;
 use crate::token::cache::Entry;
 use crate::token::claims::{self, Registered, Times};
 use crate::token::config::{TokenConfig, bare_typ};
-use crate::token::denial::TokenError;
 use crate::token::introspected::{self, IntrospectionWait};
 use crate::token::issuer::Issuer;
-use crate::token::presentation::TokenSources;
 use crate::token::resource::ProtectedResource;
 use crate::token::tenants;
 

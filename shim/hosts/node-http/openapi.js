@@ -307,7 +307,7 @@ class Operation {
     const missed = this.#security.map((demands) => demands.filter(isToken)).filter((demands) => demands.length > 0)
       .map((demands) => demands.find((demand) => scopes !== null && !hasAll(scopes, demand)))
     if (scopes !== null && missed.length > 0 && !missed.includes(undefined)) {
-      const detail = 'the token lacks a scope that is needed here'
+      const detail = 'a scope that is needed here is missing'
       const scope = `, scope="${missed[0].scopes.join(' ')}"`
       setOn(res, 'WWW-Authenticate', `Bearer realm="api", error="insufficient_scope", error_description="${detail}"${scope}`)
       return refuse(this.#owner, req, res, 403, 'insufficient_scope', detail)

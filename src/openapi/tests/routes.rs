@@ -4,9 +4,9 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::{document, found, read};
-use crate::openapi::document::Faults;
-use crate::openapi::route::{Found, Route, Router, Segment, Template};
+use crate::error::faults::Faults;
 use crate::openapi::{Api, Match};
+use crate::router::{Found, Route, Router, Segment, Template};
 
 /// An API with these operations, `METHOD /path`.
 fn api(operations: &[&str]) -> Result<Api, crate::error::ConfigError> {

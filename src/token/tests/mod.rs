@@ -7,11 +7,9 @@ mod cache_model;
 mod cached;
 mod claims;
 mod config;
-mod demands;
 mod introspection;
 mod issue;
 mod issuers;
-mod presentation;
 mod providers;
 mod rfc;
 
@@ -23,6 +21,7 @@ pub(crate) use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 pub(crate) use serde_json::{Map, Value, json};
 
 pub(crate) use super::*;
+pub(crate) use crate::bearer::*;
 pub(crate) use crate::clock::Now;
 
 pub(crate) const ISSUER: &str = "https://secure.myapp.com";

@@ -5,8 +5,7 @@
 //! around it (`{id}:cancel`) comes between the two. If a path has no operation for the method, less
 //! literal paths are tried. A request that fits two templates of which neither is more literal is
 //! refused ([`Found::Crossing`]): the application's own router may choose the other one, and the
-//! rules
-//! of a wrong operation would apply.
+//! rules of a wrong operation would apply.
 //!
 //! Routers compare literal text in different ways: as sent (Express) or decoded, with or without
 //! case. The applied rules must be those of the handler that runs:
@@ -19,13 +18,15 @@
 //!    may match a second one. A slash at the end is such a doubt, since only strict routers
 //!    distinguish it.
 
+mod relation;
+
 use std::collections::HashMap;
 
-use super::document::{Faults, fault, shown};
-use super::relation::{Relation, are_crossing, inner, relation};
 use crate::error::ConfigError;
+use crate::error::faults::{Faults, fault, shown};
 use crate::net::percent::form_decoded;
 use crate::request::sendable;
+use relation::{Relation, are_crossing, inner, relation};
 
 /// One segment of a template.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

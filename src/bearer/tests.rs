@@ -4,6 +4,7 @@ use super::*;
 use crate::net::TrustedProxies;
 use crate::request::Request;
 use crate::request::tests::head;
+use crate::token::tests::*;
 
 fn find(
     from: &Value,

@@ -2,14 +2,14 @@
 
 use serde_json::Value;
 
+use super::credentials::{Scheme, credentials};
+use super::denial::TokenError;
 use crate::binding::Nonces;
 use crate::config::options::{Options, Switch, string_at};
 use crate::error::{ConfigCode, ConfigError};
 use crate::jose::{MAX_TOKEN_BYTES, MAX_TOKEN_SIZE};
 use crate::net::is_token;
 use crate::request::{Request, decode_segment};
-use crate::token::credentials::{Scheme, credentials};
-use crate::token::denial::TokenError;
 
 const MAX_SOURCES: usize = 8;
 const MAX_NAME: usize = 128;
@@ -73,7 +73,7 @@ pub struct PresentedToken<'r> {
 
 impl TokenSources {
     /// Reads `from`, `dpop` and `dpopNonce` of the option `jwt`.
-    pub(super) fn parse(options: &Options<'_>) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(options: &Options<'_>) -> Result<Self, ConfigError> {
         let sources = sources(options)?;
         let words = [
             ("off", DpopMode::Off),
@@ -104,7 +104,7 @@ impl TokenSources {
     }
 
     /// No place: tokens are not read.
-    pub(super) fn nowhere() -> Self {
+    pub(crate) fn nowhere() -> Self {
         Self {
             sources: Vec::new(),
             max_token_bytes: MAX_TOKEN_BYTES,

@@ -4,6 +4,8 @@
 //! Style of the texts: lowercase start, no final period, the option's path first, then a
 //! suggestion. A text never repeats a submitted value, since it may be a secret.
 
+pub(crate) mod faults;
+
 use std::fmt;
 
 /// The stable code of a [`ConfigError`]; in JavaScript it is `error.code`.

@@ -1,18 +1,21 @@
 //! The requirements of a route for a verified token: `guard.require`.
 
+pub mod words;
+
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use crate::bearer::Scheme;
+use crate::bearer::challenge;
 use crate::clock::{Now, micros};
 use crate::config::options::{Options, describe, string_at};
 use crate::error::{ConfigCode, ConfigError};
 use crate::refusal::Refusal;
-use crate::token::claims::date;
-use crate::token::credentials::Scheme;
-use crate::token::denial::challenge;
-use crate::token::verify::Verified;
-use crate::token::words;
+use crate::token::{Verified, date};
 
 const MAX_WORDS: usize = 50;
 const MAX_CLAIMS: usize = 20;
@@ -142,23 +145,16 @@ impl RequirementError<'_> {
         };
         match self {
             Self::Scope(scopes) => {
-                let detail = "the token lacks a scope that is needed here";
+                let detail = "a scope that is needed here is missing";
                 refuse(403, SCOPE, SCOPE, detail, &[("scope", &scope_list(scopes, granted))])
             }
-            Self::Role => refuse(
-                403,
-                "insufficient_role",
-                SCOPE,
-                "the token lacks a role that is needed here",
-                &[],
-            ),
-            Self::Claims => refuse(
-                403,
-                "insufficient_claims",
-                SCOPE,
-                "a claim of the token is not what is needed here",
-                &[],
-            ),
+            // No challenge: a client would ask for another token, and none has more roles.
+            Self::Role => {
+                Refusal::new(403, "insufficient_role", "a role that is needed here is missing")
+            }
+            Self::Claims => {
+                Refusal::new(403, "insufficient_claims", "a claim is not what is needed here")
+            }
             Self::Age { max_age, scopes } => {
                 let code = "insufficient_user_authentication";
                 let detail = "a more recent login is needed here";

@@ -4,11 +4,11 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::credentials::Scheme;
 use crate::binding::{ALGORITHMS, ProofError};
 use crate::introspection::Unavailable;
 use crate::jose::Malformed;
 use crate::refusal::Refusal;
-use crate::token::credentials::Scheme;
 
 /// The reason why the token layer refuses a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -255,7 +255,7 @@ impl ClaimError {
 
 /// The value of `WWW-Authenticate` (RFC 9110 section 11.6.1): `error` with its description, then
 /// `more` parameters. The values must not need escaping.
-pub(super) fn challenge(
+pub(crate) fn challenge(
     scheme: Scheme,
     error: Option<(&str, &str)>,
     more: &[(&str, &str)],

@@ -1,6 +1,6 @@
 //! Which of two templates is the more literal one.
 
-use super::route::{Route, Segment};
+use super::{Route, Segment};
 
 /// The relation between two segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

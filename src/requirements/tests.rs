@@ -1,7 +1,8 @@
 //! Requirements of a route, met and not met.
 
-use super::*;
+use super::Requirements;
 use crate::config::options::Options;
+use crate::token::tests::*;
 
 fn demands(value: &Value) -> Result<Requirements, crate::error::ConfigError> {
     Requirements::parse(&Options::read("", value, &["scope", "role", "claims", "maxAge"]).unwrap())
@@ -19,6 +20,20 @@ fn outcome(demanded: &Value, more: &Value) -> (u16, &'static str) {
             let refusal = unmet.to_refusal(Scheme::Bearer, &[]);
             (refusal.status, refusal.code)
         }
+    }
+}
+
+#[test]
+fn who_lacks_a_role_or_a_claim_is_not_told_to_get_another_token() {
+    for demanded in [json!({ "role": "admin" }), json!({ "claims": { "plan": "gold" } })] {
+        let demands = demands(&demanded).unwrap();
+        let token = hs256_claims(&claims_with(&json!({ "role": "user", "plan": "free" })));
+        let verified = with_secret().verify(&token, now()).unwrap();
+        let refusal = demands
+            .check(&verified, now(), 10_000_000)
+            .unwrap_err()
+            .to_refusal(Scheme::Bearer, &[]);
+        assert_eq!((refusal.status, refusal.headers.len()), (403, 0), "{demanded}");
     }
 }
 
@@ -120,7 +135,7 @@ fn the_challenge_says_what_is_needed() {
     };
     assert_eq!(
         told(json!({ "scope": ["read", "orders:write"] })),
-        "Bearer realm=\"api\", error=\"insufficient_scope\", error_description=\"the token lacks a scope that is needed here\", scope=\"read orders:write\""
+        "Bearer realm=\"api\", error=\"insufficient_scope\", error_description=\"a scope that is needed here is missing\", scope=\"read orders:write\""
     );
     assert_eq!(
         told(json!({ "maxAge": "5m" })),

@@ -1,7 +1,7 @@
 //! The value of an `Authorization` header that carries a token.
 
+use super::denial::{TokenError, challenge};
 use crate::jose::Malformed;
-use crate::token::denial::{TokenError, challenge};
 
 /// The scheme that a token is presented with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub fn credentials(value: &str) -> Result<(Scheme, &str), TokenError> {
 }
 
 /// Whether a text has the form of a bearer token (RFC 6750 section 2.1, `b64token`).
-pub(super) fn is_token68(text: &str) -> bool {
+pub(crate) fn is_token68(text: &str) -> bool {
     let body = text.trim_end_matches('=');
     let allowed = |byte: u8| TOKEN68.get(usize::from(byte)).is_some_and(|allowed| *allowed);
     !body.is_empty() && body.bytes().all(allowed)
