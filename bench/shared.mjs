@@ -1,5 +1,5 @@
 // Limits over Redis: whether they hold when many processes ask at once, and what a decision costs.
-// See README.md. Usage: node bench/shared.mjs [exact|lease|cost ...]
+// See README.md. Usage: node bench/shared.mjs [exact|lease|busy|cost ...]
 
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -11,7 +11,7 @@ const here = path.dirname(fileURLToPath(import.meta.url))
 process.env.KEEPSTONE_ROOT = path.resolve(process.env.KEEPSTONE_ROOT ?? path.join(here, '..'))
 const worker = path.join(here, 'servers', 'limits.cjs')
 const chosen = process.argv.slice(2)
-const experiments = { exact, lease, cost }
+const experiments = { exact, lease, busy, cost }
 
 const sum = (numbers) => numbers.reduce((all, number) => all + number, 0)
 const total = (reports, status) => sum(reports.map(({ statuses }) => statuses[status] ?? 0))
@@ -82,6 +82,27 @@ async function lease() {
       const ideal = Math.min(decisions / keys, burst + rate * seconds)
       console.log(`lease: ${rate}/s per key at ${load * 100} % load, ${decisions} decisions: ${(commands.evalsha.calls / decisions).toFixed(3)} calls per decision, admitted ${(sum(admitted) / keys / ideal * 100).toFixed(1)} % of what could be, at most ${Math.max(...admitted)} of ${Math.round(bound)}: ${admitted.every((n) => n <= bound) ? 'held' : 'BROKEN'}`)
     })
+  }
+}
+
+/**
+ * One busy key in one process, at a part of its limit: how many requests ask the store. Rates
+ * beyond `BUSY_MOST` per second (15,000) are brought down to it, as one process has no more.
+ */
+async function busy() {
+  const most = Number(process.env.BUSY_MOST ?? 15_000)
+  const [seconds, parts] = [4, [0.1, 0.3, 0.6, 0.9]]
+  for (const limit of [100, 1000, 1e4, 1e5, 1e6, 1e7]) {
+    for (const part of parts) {
+      const rate = Math.min((limit / 60) * part, most)
+      const policies = [{ name: 'busy', limit, seconds: 60 }]
+      await processes(1, { limiter: 'keepstone', policies }, async (all) => {
+        const { reports, commands } = await all('arrive', { keys: 1, rate, seconds })
+        const decisions = sum(reports.flatMap((r) => Object.values(r.statuses)))
+        const calls = commands.evalsha?.calls ?? 0
+        console.log(`busy: ${limit} per minute at ${part * 100} %, ${rate.toFixed(1)}/s, ${decisions} decisions: ${(calls / Math.max(decisions, 1)).toFixed(3)} calls per decision, not admitted ${total(reports, 429) + total(reports, 503)}`)
+      })
+    }
   }
 }
 

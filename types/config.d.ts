@@ -256,7 +256,8 @@ export interface StoreOptions {
 export interface RedisStoreOptions {
   /**
    * One server: `redis://user:password@host:6379/0`, or `rediss://` for TLS, whose certificate is
-   * always verified; also `valkey://` and `valkeys://`.
+   * always verified; also `valkey://` and `valkeys://`. On a Unix socket:
+   * `unix:///run/redis.sock`, also `redis+unix://`, with `?user=`, `pass=` and `db=`.
    */
   readonly url?: string
   /**
@@ -287,7 +288,11 @@ export interface RedisStoreOptions {
    */
   readonly tls?:
     | {
-        /** The authority that signed the servers' certificates, instead of the system's. */
+        /**
+         * The authority that signed the servers' certificates, instead of the system's. A server's
+         * own certificate works as well, also as `openssl req -x509` makes it. Its period and its
+         * alternative names are checked; without alternative names it is taken for any name.
+         */
         readonly ca?: string | Buffer
         /** Our certificate, if the servers require one; needs `key`. */
         readonly cert?: string | Buffer
@@ -302,7 +307,8 @@ export interface RedisStoreOptions {
   /**
    * The timeout of a store command; 1 ms to 5 s. After it, the limits of the request follow their
    * `onStoreFailure`. A stack sends one command per request, plus one for each further layer with
-   * limits, for a DPoP proof and for `fresh`.
+   * limits, for a DPoP proof and for `fresh`. Where it is not set and the server is distant, it is
+   * three round trips, at most 250 ms.
    * @default '25ms'
    */
   readonly timeout?: Duration

@@ -35,6 +35,20 @@ export function selfSigned() {
 }
 
 /**
+ * As `openssl req -x509` makes it by default: it signs itself and is marked as an authority. Its
+ * alternative names are `names` (`IP:127.0.0.1`), or there are none. `{ key, cert }` in PEM.
+ */
+export function selfSignedAuthority(names = '') {
+  const folder = makeFolder()
+  try {
+    const { key, cert } = sign(folder, 'ca', undefined, names === '' ? [] : ['-addext', `subjectAltName=${names}`])
+    return { key, cert }
+  } finally {
+    removeFolder(folder)
+  }
+}
+
+/**
  * A certificate for a server on 127.0.0.1 or localhost and one for a client, both of one authority.
  * Each has the options of `tls.connect` in PEM (`ca`, `cert`, `key`) and the paths of the same
  * (`caFile`, `certFile`, `keyFile`). They are made once, and their files are there until the
@@ -52,14 +66,14 @@ function makeCertificates(folder) {
 }
 
 // A new key and its certificate with the extensions of one section of the configuration, by
-// `authority` or by itself.
-function sign(folder, section, authority) {
+// `authority` or by itself, then with `more` arguments.
+function sign(folder, section, authority, more = []) {
   const path = (ending) => join(folder, `${section}.${ending}`)
   const [config, keyFile, certFile, request] = ['cnf', 'key', 'crt', 'csr'].map((ending) => path(ending))
   writeFileSync(config, CONFIG)
   const subject = ['-config', config, '-subj', `/CN=keepstone test ${section}`, ...NEW_KEY, '-keyout', keyFile]
   if (authority === undefined) {
-    openssl('req', '-x509', ...subject, '-extensions', section, '-days', '1', '-out', certFile)
+    openssl('req', '-x509', ...subject, '-extensions', section, ...more, '-days', '1', '-out', certFile)
   } else {
     openssl('req', '-new', ...subject, '-out', request)
     const by = ['-CA', authority.certFile, '-CAkey', authority.keyFile, '-CAcreateserial']

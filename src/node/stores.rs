@@ -13,8 +13,17 @@ use crate::shared_store::SharedStore;
 use crate::store::{OutageCause, StoreNotice};
 
 thread_local! {
-    // The number of the last notice of each store that this thread has received.
-    static TOLD: RefCell<Vec<(Weak<SharedStore>, u64)>> = const { RefCell::new(Vec::new()) };
+    // What this thread has received of each store.
+    static TOLD: RefCell<Vec<Received>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The notices of a store that a thread has received.
+struct Received {
+    store: Weak<SharedStore>,
+    /// The number of the last notice about an outage; 0 for none.
+    last: u64,
+    /// How many notices about its setup.
+    advice: usize,
 }
 
 /// The next warning about the shared store of a guard, `{code, message}`: each is returned once in
@@ -23,23 +32,31 @@ thread_local! {
 pub fn store_notice(guard: f64) -> String {
     let Ok(opened) = guard_of(guard) else { return String::new() };
     let Store::Shared(store) = opened.store() else { return String::new() };
-    let Some((number, notice)) = store.status().notice(Now::read()) else { return String::new() };
-    if !is_news(store, number, &notice) {
-        return String::new();
-    }
+    let Some(notice) = next_notice(store) else { return String::new() };
     let message = format!("the store ({}) {}", store.kind(), notice.text);
     json!({ "code": notice.code, "message": message }).to_string()
 }
 
-fn is_news(store: &Arc<SharedStore>, number: u64, notice: &StoreNotice) -> bool {
-    TOLD.with_borrow_mut(|told| {
-        told.retain(|(store, _)| store.strong_count() > 0);
-        let known = told.iter_mut().find(|(known, _)| known.as_ptr() == Arc::as_ptr(store));
-        if let Some((_, last)) = known {
-            return std::mem::replace(last, number) != number;
+fn next_notice(store: &Arc<SharedStore>) -> Option<StoreNotice> {
+    let outage = store.status().notice(Now::read());
+    TOLD.with_borrow_mut(|all| {
+        all.retain(|told| told.store.strong_count() > 0);
+        let place = all.iter().position(|told| told.store.as_ptr() == Arc::as_ptr(store));
+        let place = place.unwrap_or_else(|| {
+            all.push(Received { store: Arc::downgrade(store), last: 0, advice: 0 });
+            all.len() - 1
+        });
+        let told = all.get_mut(place)?;
+        if let Some((number, notice)) = outage {
+            let known = std::mem::replace(&mut told.last, number);
+            // The end of an outage is no news where its start was none.
+            if known != number && !(known == 0 && notice.is_end()) {
+                return Some(notice);
+            }
         }
-        told.push((Arc::downgrade(store), number));
-        !notice.is_end()
+        let advice = store.status().advice(told.advice)?;
+        told.advice += 1;
+        Some(advice)
     })
 }
 

@@ -84,7 +84,7 @@ pub(super) async fn dispatch(
     cluster: Arc<Cluster>,
     batch: Vec<QueuedCommand>,
 ) {
-    let deadline = Instant::now() + driver.connector.config().timeout;
+    let deadline = Instant::now() + driver.patience();
     let view = if driver.status.is_available() {
         timeout_at(deadline, cluster.view()).await.ok().flatten()
     } else {

@@ -30,7 +30,10 @@ const OPTIONS: &[&str] = &[
     "minReplicas",
 ];
 const SCHEMES: [&str; 4] = ["redis", "rediss", "valkey", "valkeys"];
+const UNIX_SCHEMES: [&str; 3] = ["unix", "redis+unix", "valkey+unix"];
 const MAX_NODES: usize = 64;
+/// The longest that a request waits for a distant store, unless `timeout` is given.
+const MAX_PATIENCE: Duration = Duration::from_millis(250);
 const MAX_REPLICAS: u64 = 16;
 const MAX_DB: i64 = 65_535;
 
@@ -43,6 +46,8 @@ pub struct RedisConfig {
     pub prefix: String,
     /// The longest that a request waits for a result.
     pub timeout: Duration,
+    /// Whether `timeout` was given. Otherwise a distant store gets more time.
+    pub(super) is_timeout_given: bool,
     /// The least number of processes that divide the limits during an outage.
     pub(crate) processes: u32,
     /// The store in this process: copies of the last results, and the counts of an outage.
@@ -100,9 +105,10 @@ impl RedisConfig {
     pub fn parse(path: &str, value: &Value) -> Result<Self, ConfigError> {
         if let Value::String(url) = value {
             return Ok(Self {
-                topology: Topology::Single(node(path, url)?),
+                topology: Topology::Single(server(path, url)?),
                 prefix: DEFAULT_PREFIX.to_owned(),
                 timeout: DEFAULT_TIMEOUT,
+                is_timeout_given: false,
                 processes: 1,
                 local: MemoryConfig::new(path),
                 min_replicas: 0,
@@ -131,6 +137,7 @@ impl RedisConfig {
             topology,
             prefix: prefix(&options)?,
             timeout: timeout(&options)?,
+            is_timeout_given: options.has("timeout"),
             processes: processes(&options)?,
             local: local(path, &options)?,
             min_replicas: min_replicas(&options)?,
@@ -141,6 +148,16 @@ impl RedisConfig {
 }
 
 impl RedisConfig {
+    /// The longest that a request waits for a store whose round trip takes `distance`: `timeout`
+    /// if it was given; otherwise three round trips, from the default of `timeout` to a quarter of
+    /// a second.
+    pub(super) fn patience(&self, distance: Duration) -> Duration {
+        if self.is_timeout_given {
+            return self.timeout;
+        }
+        distance.saturating_mul(3).clamp(self.timeout, MAX_PATIENCE)
+    }
+
     /// Equal for two configurations that lead to the same keys. It contains no password.
     pub(crate) fn identity(&self) -> String {
         let node = |node: &ConnectionInfo| {
@@ -219,7 +236,7 @@ fn topology(options: &Options<'_>) -> Result<Topology, ConfigError> {
         ["sentinel"] => sentinel(options),
         [_] => {
             let url = options.string("url")?.unwrap_or_default();
-            Ok(Topology::Single(credentials(options, node(&options.path_of("url"), url)?)?))
+            Ok(Topology::Single(credentials(options, server(&options.path_of("url"), url)?)?))
         }
     }
 }
@@ -264,7 +281,26 @@ fn nodes(options: &Options<'_>, key: &str) -> Result<Vec<ConnectionInfo>, Config
     Ok(nodes)
 }
 
-/// Parses one address. Its text never goes into an error: it may contain a password.
+/// Parses the address of a single server, which may be a Unix socket.
+fn server(path: &str, url: &str) -> Result<ConnectionInfo, ConfigError> {
+    let scheme = url.split_once("://").map(|(scheme, _)| scheme).unwrap_or_default();
+    if !UNIX_SCHEMES.contains(&scheme) {
+        return node(path, url);
+    }
+    if cfg!(not(unix)) {
+        return Err(ConfigError::invalid(path, "must be a host and a port on this system"));
+    }
+    let socket = url.into_connection_info().ok().filter(
+        |socket| matches!(socket.addr(), ConnectionAddr::Unix(path) if path.file_name().is_some()),
+    );
+    let socket = socket.ok_or_else(|| {
+        ConfigError::invalid(path, "can't be read as the URL of a Unix socket")
+            .suggest("write 'unix:///run/redis.sock', with the whole path of the socket")
+    })?;
+    checked(path, socket)
+}
+
+/// Parses one address of a host. Its text never goes into an error: it may contain a password.
 fn node(path: &str, url: &str) -> Result<ConnectionInfo, ConfigError> {
     let scheme = url.split_once("://").map(|(scheme, _)| scheme).unwrap_or_default();
     if !SCHEMES.contains(&scheme) {
@@ -290,6 +326,11 @@ fn node(path: &str, url: &str) -> Result<ConnectionInfo, ConfigError> {
     if *port == 0 {
         return Err(ConfigError::invalid(path, "must have a port from 1 to 65535"));
     }
+    checked(path, node)
+}
+
+/// Checks the settings in the URL of a server.
+fn checked(path: &str, node: ConnectionInfo) -> Result<ConnectionInfo, ConfigError> {
     let settings = node.redis_settings();
     if !(0..=MAX_DB).contains(&settings.db()) {
         let problem = format!("must have a database from 0 to {MAX_DB}");

@@ -19,11 +19,13 @@ use super::connect::{Connector, Link};
 use super::fault::{fault_of, first_fault};
 use super::nodes::{Cluster, Node, Watch};
 use super::script::{By, Call, Results, Scripts, calls, proofs_key, read};
+use super::setup;
 use crate::clock::Now;
 use crate::quota::{CommandResult, StoreCommand};
 use crate::store::ask::{QueuedCommand, Responder};
 use crate::store::error::StoreError;
 use crate::store::fault::OutageCause;
+use crate::store::outage::{EVICTS, FAR};
 use crate::store::runtime::{
     BACKOFF, CONNECT_TIMEOUT, HEARTBEAT, PROBE, SILENCE_MS, jittered, spawn_beside,
 };
@@ -150,16 +152,36 @@ impl Driver {
         };
         let opened = timeout(CONNECT_TIMEOUT, opening).await.map_err(|_| OutageCause::Timeout)?;
         let mut link = opened.map_err(|error| fault_of(&error))?;
+        let mut distance: Option<Duration> = None;
         for command in self.scripts.load() {
+            let sent = Instant::now();
             match timeout(PROBE, link.command(&command)).await {
                 // The commands behind it would give a less precise cause.
                 Ok(Err(error)) if error.is_io_error() => return Err(fault_of(&error)),
                 // A user who may not load scripts may still run them.
-                _ => {}
+                Ok(_) => {
+                    let round_trip = sent.elapsed();
+                    distance = Some(distance.map_or(round_trip, |known| known.min(round_trip)));
+                }
+                Err(_) => {}
             }
         }
         self.beat(node, &mut link).await?;
+        if let Some(distance) = distance {
+            node.status.set_distance(distance);
+            if let Some(text) = setup::advice_on_distance(self.connector.config(), distance) {
+                self.status.advise(FAR, text);
+            }
+        }
+        if let Some(text) = setup::advice_on_memory(&mut link).await {
+            self.status.advise(EVICTS, text);
+        }
         Ok(link)
+    }
+
+    /// The longest that a request waits for an answer.
+    pub(super) fn patience(&self) -> Duration {
+        self.connector.config().patience(self.status.distance())
     }
 
     /// Sends heartbeats until one fails or the connection is reported as broken.
@@ -239,7 +261,7 @@ impl Driver {
 
 /// Sends a batch to the one server and completes all receivers within the store's timeout.
 async fn run_batch(driver: Arc<Driver>, node: Arc<Node>, batch: Vec<QueuedCommand>) {
-    let deadline = Instant::now() + driver.connector.config().timeout;
+    let deadline = Instant::now() + driver.patience();
     let (questions, responders): (Vec<StoreCommand>, Vec<Responder>) =
         batch.into_iter().map(|ask| (ask.question, ask.responder)).unzip();
     let error = match timeout_at(deadline, execute(&driver, &node, &questions)).await {

@@ -19,6 +19,7 @@ mod open;
 mod proofs_clock;
 mod script;
 mod sentinel;
+mod setup;
 mod slots;
 mod tls;
 

@@ -143,6 +143,7 @@ pub(super) fn look_around(nodes: &[Arc<Node>], whole: bool, all: &Status, now: N
     }
     let fault = statuses().find_map(|status| status.fault());
     all.set_fault(fault.or((!whole).then_some(OutageCause::Slots)));
+    all.set_distance(statuses().map(|status| status.distance()).max().unwrap_or_default());
     let away = statuses().filter(|status| !status.is_available()).count();
     all.count_away(away + usize::from(!whole));
     all.count_instances(statuses().map(|status| status.instances()).max().unwrap_or(1));

@@ -11,6 +11,8 @@ use redis::{
     TlsCertificates, Value,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
+#[cfg(unix)]
+use tokio::net::UnixStream;
 
 use super::bounded::Bounded;
 use super::tls;
@@ -49,6 +51,15 @@ impl Connection {
             ConnectionAddr::TcpTls { host, port, .. } => {
                 let stream = tcp::connect(host, *port).await?;
                 let stream = tls::connect(host, stream, certificates).await?;
+                Self::begin(stream, info, patience).await
+            }
+            #[cfg(unix)]
+            ConnectionAddr::Unix(path) => {
+                let stream = UnixStream::connect(path).await.map_err(|error| {
+                    // No server has made the socket yet.
+                    let is_missing = error.kind() == io::ErrorKind::NotFound;
+                    if is_missing { OutageCause::ConnectionRefused.into() } else { error }
+                })?;
                 Self::begin(stream, info, patience).await
             }
             _ => Err(io::Error::from(io::ErrorKind::Unsupported).into()),

@@ -31,6 +31,10 @@ impl StoreNotice {
 
 const AWAY: &str = "GUARD_STORE_AWAY";
 const BACK: &str = "GUARD_STORE_BACK";
+/// The store answers more slowly than a request waits for it.
+pub(crate) const FAR: &str = "GUARD_STORE_FAR";
+/// The store may drop keys when its memory is full.
+pub(crate) const EVICTS: &str = "GUARD_STORE_EVICTS";
 
 /// The reported outages of a store.
 #[derive(Debug, Default)]
@@ -42,6 +46,8 @@ pub(crate) struct Outages {
     steady_us: Option<u64>,
     /// The last warning and its number.
     last: Option<(u64, StoreNotice)>,
+    /// The warnings about how the store is set up: at most one for each code.
+    advice: Vec<StoreNotice>,
 }
 
 impl Outages {
@@ -69,6 +75,18 @@ impl Outages {
             }
         }
         self.last.clone()
+    }
+
+    /// Adds a warning about how the store is set up, unless there is one with this code.
+    pub(crate) fn advise(&mut self, code: &'static str, text: String) {
+        if self.advice.iter().all(|notice| notice.code != code) {
+            self.advice.push(StoreNotice { code, text });
+        }
+    }
+
+    /// The warnings about how the store is set up, in the order of their discovery.
+    pub(crate) fn advice(&self) -> &[StoreNotice] {
+        &self.advice
     }
 
     fn notify(&mut self, code: &'static str, text: String) {

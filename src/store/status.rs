@@ -2,6 +2,7 @@
 //! the number of processes that share it.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -35,6 +36,8 @@ pub struct Status {
     connected_us: AtomicU64,
     /// Whether used proofs are kept in it.
     keeps_proofs: AtomicBool,
+    /// The shortest round trip when it last connected, in microseconds; 0 before that.
+    distance_us: AtomicU64,
     /// Why it is away, or why its last command failed. It is written on failure and recovery only.
     fault: Mutex<Option<OutageCause>>,
     /// The operator warnings about its outages.
@@ -54,6 +57,7 @@ impl Default for Status {
             away: AtomicU32::new(0),
             connected_us: AtomicU64::new(0),
             keeps_proofs: AtomicBool::new(false),
+            distance_us: AtomicU64::new(0),
             fault: Mutex::new(None),
             outages: Mutex::default(),
         }
@@ -109,6 +113,29 @@ impl Status {
     #[must_use]
     pub fn notice(&self, now: Now) -> Option<(u64, StoreNotice)> {
         self.outages.lock().look(self.away(), self.fault(), now)
+    }
+
+    /// Adds a warning about how the store is set up: one for each code.
+    pub(crate) fn advise(&self, code: &'static str, text: String) {
+        self.outages.lock().advise(code, text);
+    }
+
+    /// The warning about how the store is set up after the first `told` ones.
+    #[must_use]
+    pub fn advice(&self, told: usize) -> Option<StoreNotice> {
+        self.outages.lock().advice().get(told).cloned()
+    }
+
+    /// Sets the shortest round trip to it, measured when it connected.
+    pub(crate) fn set_distance(&self, round_trip: Duration) {
+        let us = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
+        self.distance_us.store(us, Ordering::Release);
+    }
+
+    /// The shortest round trip to it when it last connected; zero before that.
+    #[must_use]
+    pub fn distance(&self) -> Duration {
+        Duration::from_micros(self.distance_us.load(Ordering::Acquire))
     }
 
     /// Opens the breaker: the store is away.
@@ -252,7 +279,6 @@ impl Status {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn the_breaker_opens_at_the_fifth_failure_in_a_row_and_closes_when_the_store_answers() {

@@ -31,6 +31,10 @@ use crate::store::{Key, Locked, Record, SPENT, StoreError};
 /// a reset by another process takes effect that soon, and a client over its limit costs one store
 /// command in this time.
 const REFUSAL_CACHE_US: u64 = 1_000_000;
+/// The least time for which the state of a key is cached. A busy key far below its limit has its
+/// whole quota again within microseconds; without its state it would count as new, and new keys get
+/// no lease.
+const STATE_CACHE_US: u64 = 1_000_000;
 const REFUSED: u64 = 0x5245_4655_5345_4421;
 const ALONE: u64 = 0x414c_4f4e_4521_2121;
 
@@ -170,8 +174,9 @@ impl Limiter {
                 continue;
             }
             let now_us = part.now.mono_us;
+            let expires_us = part.record.expires_us.max(now_us + STATE_CACHE_US);
             // Without room the next request goes to the store again: nothing is lost.
-            let _ = locked.put_own(&part.key, part.record, now_us);
+            let _ = locked.put_own(&part.key, Record { expires_us, ..part.record }, now_us);
             if admitted {
                 lease::keep(&mut locked, part);
             }

@@ -88,7 +88,7 @@ impl Kind for Limits {
                   "paths": ["/closed"] },
                 { "name": "changed", "limit": 100, "window": "1h", "paths": ["/changed"] },
             ],
-            "store": { "redis": { "processes": PROCESSES } },
+            "store": { "redis": { "processes": PROCESSES, "timeout": "25ms" } },
         });
         (config, PROCESSES as usize)
     }
