@@ -12,7 +12,9 @@ use crate::identity::{HostIdentity, IdentityAnswer, IdentitySource};
 use crate::limit::Reservation;
 use crate::payload::{BodyError, Reply};
 use crate::refusal::Refusal;
-use crate::stack::{CallbackResults, EarlierStack, HostInput, RequestContext, Step, StoreAsk};
+use crate::stack::{
+    CallbackResults, EarlierStack, HostInput, RequestContext, Stage, Step, StoreAsk,
+};
 
 /// Decides a request up to its body.
 /// `stack` is a stack's number, `head` the head in the format of `src/request/mod.rs`, `extras`
@@ -91,10 +93,11 @@ pub(super) fn decide_body(ticket: u64, body: &[u8]) -> Option<DecideOutput> {
 
 /// Refuses a request whose body could not be read: `why` is `late`, `swells`, `large` or `garbled`.
 pub(super) fn refuse_body(ticket: u64, why: String) -> DecideOutput {
-    let (Some(waiting), Some(fault)) = (registry::take_request(ticket), BodyError::named(&why))
+    let (Some(mut waiting), Some(fault)) = (registry::take_request(ticket), BodyError::named(&why))
     else {
         return refused(unreadable());
     };
+    waiting.exchange.stage = Some(Stage::Payload);
     let step = waiting.mounted.stack.without_body(fault);
     answer_for(waiting, step)
 }

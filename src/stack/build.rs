@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::Stack;
+use super::{Openings, Stack};
 use crate::config::guard::{ROUTE_OPTIONS, SCHEMA_OPTIONS};
 use crate::config::options::{Options, Switch};
 use crate::cors::Cors;
@@ -84,6 +84,10 @@ impl Guard {
             },
             hosts: all && self.hosts.is_some(),
             clients: all || layers == Layers::RateLimit,
+            openings: Openings {
+                identity: demands.is_none() && !options.has("jwt") && !options.has("authenticate"),
+                limits: !options.has("rateLimit"),
+            },
             token,
             fresh: demands
                 .as_ref()
