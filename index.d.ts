@@ -98,6 +98,7 @@ declare namespace guard {
   export import Size = config.Size
   export import FromRequest = config.FromRequest
   export import GuardConfig = config.GuardConfig
+  export import PublicPath = config.PublicPath
   export import RouteOptions = config.RouteOptions
   export import StoreOptions = config.StoreOptions
   export import RedisStoreOptions = config.RedisStoreOptions
@@ -193,6 +194,7 @@ declare namespace guard {
   export import VerifiedToken = request.VerifiedToken
   export import LimitState = request.LimitState
   export import DecisionEvent = request.DecisionEvent
+  export import DecisionLayer = request.DecisionLayer
 
   export import Limits = operations.Limits
   export import KeyState = operations.KeyState

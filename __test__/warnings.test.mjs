@@ -2,6 +2,9 @@
 
 import test from 'node:test'
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
 import { createGuard } from 'keepstone'
 import { expresses, serve } from './helpers/http.mjs'
 
@@ -45,4 +48,22 @@ test('a fault whose text differs each time stops warning at last', async () => {
     for (; number < 40; number += 1) assert.equal((await send()).status, 200)
   })
   assert.equal((await told('GUARD_LOG_FAILED')).length, 20)
+})
+
+test('a memory store in one of several processes warns once, and no other store or process does', async () => {
+  const program = fileURLToPath(new URL('./helpers/cluster-warning.mjs', import.meta.url))
+  const codes = async (options, env) => {
+    const { NODE_APP_INSTANCE: _, ...inherited } = process.env
+    const child = spawn(process.execPath, [program], { env: { ...inherited, ...env, OPTIONS: JSON.stringify(options) }, stdio: ['ignore', 'pipe', 'inherit'] })
+    const [text] = await Promise.all([new Response(child.stdout).text(), once(child, 'exit')])
+    return text.split('\n').filter((line) => line !== '').map((line) => JSON.parse(line)[0]).filter((code) => code === 'GUARD_STORE_PER_PROCESS')
+  }
+  const warns = ['GUARD_STORE_PER_PROCESS']
+  assert.deepEqual(await codes({}, { CLUSTER: '1' }), warns)
+  assert.deepEqual(await codes({}, { NODE_APP_INSTANCE: '1' }), warns)
+  assert.deepEqual(await codes({ store: { memory: { maxBytes: '2mb' } } }, { NODE_APP_INSTANCE: '1' }), warns)
+  assert.deepEqual(await codes({}, { NODE_APP_INSTANCE: '0' }), [], 'the only instance of pm2')
+  assert.deepEqual(await codes({}, {}), [])
+  assert.deepEqual(await codes({ rateLimit: false }, { CLUSTER: '1' }), [], 'nothing is kept')
+  assert.deepEqual(await codes({ store: { redis: 'redis://127.0.0.1:1' } }, { CLUSTER: '1' }), [])
 })

@@ -87,6 +87,7 @@ module.exports = {
   CAUSE: 4,
   ASK: 4,
   HAS_BODY: 5,
+  LAYER: 5,
   SECURE: 6,
   HEADERS: 7,
   RATE_LIMIT: 8,

@@ -11,8 +11,8 @@
 // - `req`: the request as the application sees it; `user`, `guard` and `body` are set on it
 // - `res`: the response's headers: `headersSent`, `getHeader`, `setHeader`, `removeHeader`
 // - `state`: the RequestState (./request.js) of this request
-// - `decisions`, `skipsCors`, `ticket`, `identity`: initially null, false, null and null; this file
-//   maintains them
+// - `decisions`, `skipsCors`, `ticket`, `identity`, `startedAt`: initially null, false, null, null
+//   and 0; this file maintains them
 // - `subject()`: the request that is passed to the application's functions
 // - `view()`: the RequestView (./view.js)
 // - `head(owner)`: the view as text, with the host's facts about the client
@@ -55,7 +55,7 @@ const { wait } = require('./store.js')
 const {
   read, readClaims, readHeaders,
   PASS, READ_BODY, REFUSE, PREFLIGHT, RUN_CALLBACKS, DELAY, ASK_CERTIFICATE, ASK_IDENTITY,
-  KIND, STATUS, CODE, PROBLEM, READING, WAIT_MS, CAUSE, ASK, HAS_BODY, SECURE, HEADERS, RATE_LIMIT, CLAIMS, TOKEN, LIMITS, CHECKED, TICKET, RECEIPT
+  KIND, STATUS, CODE, PROBLEM, READING, WAIT_MS, CAUSE, ASK, HAS_BODY, LAYER, SECURE, HEADERS, RATE_LIMIT, CLAIMS, TOKEN, LIMITS, CHECKED, TICKET, RECEIPT
 } = require('./answer.js')
 
 // Values of HAS_BODY for a checked body. JSON_BODY: its bytes are JSON. WRITTEN_BODY: the answer
@@ -102,6 +102,7 @@ function buildConversation(owner, options, layer) {
   const conversation = { start, stack, core: CORE, taking }
 
   function start(ctx) {
+    if (owner.log !== undefined) ctx.startedAt = performance.now()
     if (headers !== null || cors !== null) ctx.decisions = ctx.state.decisionsOf(owner)
     if (isBodyAlone && isAccepted(ctx)) return ctx.next()
     if (whole) {
@@ -235,9 +236,9 @@ function buildConversation(owner, options, layer) {
       case READ_BODY:
         return takeBody(ctx, answer[READING])
       case REFUSE:
-        return refuse(ctx, Number(answer[STATUS]), answer[CODE], answer[PROBLEM], answer[CAUSE])
+        return refuse(ctx, Number(answer[STATUS]), answer[CODE], answer[PROBLEM], answer[CAUSE], answer[LAYER] === TAKEN_LATER ? 'payload' : answer[LAYER])
       case PREFLIGHT:
-        emit(ctx, 'preflight', Number(answer[STATUS]), undefined, answer[CAUSE])
+        emit(ctx, { outcome: 'preflight', status: Number(answer[STATUS]), cause: answer[CAUSE], layer: answer[LAYER] })
         return ctx.end(Number(answer[STATUS]), undefined)
       case RUN_CALLBACKS:
         return runCallbacks(ctx)
@@ -450,7 +451,7 @@ function buildConversation(owner, options, layer) {
 
   // The checks of a library's schemas are over.
   function passChecked(ctx, valid, problem) {
-    if (problem !== null) return refuse(ctx, 422, 'validation_failed', problem)
+    if (problem !== null) return refuse(ctx, 422, 'validation_failed', problem, undefined, 'payload')
     if (checksBody) ctx.req.body = valid.body
     return finish(ctx, valid)
   }
@@ -482,7 +483,7 @@ function buildConversation(owner, options, layer) {
     if (isAskedAgain) state.pass(conversation, ctx.identity)
     state.waited = false
     if (wantsResponse) ctx.checkResponse(stack, onResponse, (status, problem) => reportResponse(ctx, status, problem))
-    emit(ctx, 'allow')
+    emit(ctx, { outcome: 'allow' })
     return true
   }
 
@@ -491,13 +492,13 @@ function buildConversation(owner, options, layer) {
     const errors = problem === null ? [] : (JSON.parse(problem).errors ?? [])
     const places = errors.map(({ pointer, code }) => `${pointer} ${code}`).slice(0, 3).join(', ')
     warnOnce('GUARD_RESPONSE', `an answer with the status ${status} is not as its schema says: ${places}`)
-    emit(ctx, 'response', status, 'response_mismatch')
+    emit(ctx, { outcome: 'response', status, code: 'response_mismatch', layer: 'payload' })
   }
 
-  function refuse(ctx, status, code, problem, cause) {
+  function refuse(ctx, status, code, problem, cause, layer) {
     const fault = faultOf(cause)
     if (fault !== undefined) warnOnce('GUARD_FAULT', `a request was refused with 500, since ${fault}`)
-    emit(ctx, 'refuse', status, code, cause)
+    emit(ctx, { outcome: 'refuse', status, code, cause, layer })
     return ctx.end(status, problem, cause)
   }
 
@@ -509,8 +510,11 @@ function buildConversation(owner, options, layer) {
     return false
   }
 
-  function emit(ctx, outcome, status, code, cause) {
-    if (owner.log !== undefined) emitDecision(owner, ctx.req, ctx.view(), { outcome, status, code, cause, hasShadow })
+  function emit(ctx, decision) {
+    if (owner.log === undefined) return
+    // A report about an answer follows the handler, whose time is not the guard's.
+    const startedAt = decision.outcome === 'response' ? undefined : ctx.startedAt
+    emitDecision(owner, ctx.req, ctx.view(), { ...decision, startedAt, hasShadow })
   }
 
   // The closures hold the guard, so that it is not collected while a conversation of it is in use.

@@ -9,10 +9,11 @@ const REASON = '\u001f'
 
 /**
  * Calls `owner.log` with the event of a decision. `view` is the RequestView of the request; `cause`
- * the name of the limit that refused, or a reason behind a separator; `hasShadow` whether the stack
+ * the name of the limit that refused, or a reason behind a separator; `layer` the one that decided;
+ * `startedAt` when the stack got the request, by `performance.now()`; `hasShadow` whether the stack
  * has a shadow limit. An error that the function throws or rejects with becomes a warning.
  */
-function emitDecision(owner, req, view, { outcome, status, code, cause = '', hasShadow = false }) {
+function emitDecision(owner, req, view, { outcome, status, code, cause = '', layer, startedAt, hasShadow = false }) {
   const guard = guardOf(req)
   const event = {
     time: new Date().toISOString(),
@@ -23,11 +24,13 @@ function emitDecision(owner, req, view, { outcome, status, code, cause = '', has
     outcome,
     status,
     code,
+    layer: layer === '' ? undefined : layer,
     ...causeOf(cause),
     user: req.user?.sub,
     issuer: guard.identity?.issuer,
     reasons: guard.reasons,
-    shadow: hasShadow ? guard.limits.filter((limit) => limit.wouldRefuse === true).map((limit) => limit.name) : undefined
+    shadow: hasShadow ? guard.limits.filter((limit) => limit.wouldRefuse === true).map((limit) => limit.name) : undefined,
+    durationMs: startedAt === undefined ? undefined : Math.round((performance.now() - startedAt) * 1000) / 1000
   }
   const failed = (error) => warnOnce('GUARD_LOG_FAILED', `the log function threw: ${describeError(error)}`)
   try {

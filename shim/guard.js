@@ -4,6 +4,7 @@ const { isIP } = require('node:net')
 const { setTimeout: sleep } = require('node:timers/promises')
 const native = require('../native.js')
 const { count, exactly, last, onlyOption, optional, text } = require('./arguments.js')
+const { checkProcesses } = require('./cluster.js')
 const { GuardError, unwrap, warn, warnOnce } = require('./errors.js')
 const { encode, encodeData, encodeOptions } = require('./encode.js')
 const { checkOf } = require('./hosts/facts/check.js')
@@ -60,6 +61,7 @@ function createGuard(...rest) {
     keys?.stop
   ]
   const close = closerOf(handle, ...stops)
+  checkProcesses(config)
   for (const sentence of leftOut) warn('GUARD_KEY_LEFT_OUT', sentence)
   if (unknownInput.length > 0) {
     const names = unknownInput.map((name) => `input.${name}`).join(', ')

@@ -35,6 +35,17 @@ export type Size = number | `${number}${'b' | 'kb' | 'mb'}`
 /** A function of the request. Its parameter may be annotated as `express.Request`. */
 export type FromRequest<T> = { of(req: IncomingMessage): T }['of']
 
+/** An entry of {@link GuardConfig.public}. */
+export interface PublicPath {
+  /** The path, as in an entry that is a string. */
+  readonly path: string
+  /**
+   * `false` frees the path from the limits of the guard; those that a route declares itself hold.
+   * @default the limits hold
+   */
+  readonly limits?: false
+}
+
 /**
  * The configuration of a guard: plain data, read once. Unknown keys are refused, and so are values
  * that are not plain: promises, Maps and Sets, class instances, inherited members. A key whose
@@ -111,6 +122,19 @@ export interface GuardConfig {
    * @default false
    */
   readonly apiKeys?: ApiKeyOptions | false
+  /**
+   * Paths that need no identity, 1 to 100. An entry is a path as it is sent (`'/health'`), with a
+   * method before it for that method alone (`'POST /v1/login'`; `GET` includes `HEAD`), or with
+   * `/*` at its end for the path and everything below. {@link PublicPath} can also lift the limits.
+   *
+   * The whole path is compared, also in a router that is mounted below one, byte by byte: another
+   * case, a trailing slash or an encoded spelling is another path, and needs an identity. All other
+   * layers judge the request as ever, the policy as well. Without a credential it is anonymous, and
+   * so it is with a dead token in a cookie, which is cleared; a credential in a header that is
+   * refused ends it. A route with a `require`, `authenticate` or `jwt` of its own keeps that.
+   * @default none
+   */
+  readonly public?: readonly (string | PublicPath)[]
   /**
    * The user of a request that has no token and no API key: a function that reads a session of
    * express-session, of passport or of any other kind. It is called once for a request, and not for

@@ -133,6 +133,12 @@ export interface DecisionEvent {
   /** The code of a refusal, as in the problem document. */
   readonly code?: string | undefined
   /**
+   * The layer that refused, answered the preflight, or found the answer that did not match. Absent
+   * for `'allow'`, for a refusal that the application made itself, and where no layer decided: a
+   * function of the application failed, or the process has too many requests that wait.
+   */
+  readonly layer?: DecisionLayer | undefined
+  /**
    * The name of the limit that refused: with `rate_limited`, and with `store_unavailable` if the
    * limit could not be counted and its `onStoreFailure` is `'closed'`. If several refused, the
    * first in their order.
@@ -156,4 +162,19 @@ export interface DecisionEvent {
    * such limits.
    */
   readonly shadow?: readonly string[] | undefined
+  /**
+   * The time in milliseconds from the moment at which the stack got the request until it decided,
+   * to the microsecond: with its waits for the body, a store, an issuer, a limit or a function of
+   * the application, and without the handler. Absent for `'response'`, which follows the handler,
+   * and for a refusal that the application made itself.
+   */
+  readonly durationMs?: number | undefined
 }
+
+/**
+ * A layer of the stack: `'request'` judges path, host and the head itself, `'clients'` the lists of
+ * clients and users, `'authenticate'` tokens, API keys, `identify` and their revocation,
+ * `'require'` what the route demands, and `'payload'` the body and the schemas of all parts.
+ */
+export type DecisionLayer =
+  'request' | 'clients' | 'cors' | 'csrf' | 'authenticate' | 'require' | 'rateLimit' | 'policy' | 'payload'

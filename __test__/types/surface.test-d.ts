@@ -4,6 +4,7 @@ import type {
   Algorithm,
   ConfigErrorCode,
   DecisionEvent,
+  DecisionLayer,
   Guard,
   GuardConfig,
   GuardErrorCode,
@@ -183,6 +184,8 @@ expect<Equals<ReturnType<Guard['revoke']['subject']>, Promise<void>>>()
 expect<Equals<ReturnType<Guard['policy']['evaluate']>, Promise<PolicyDecision>>>()
 expect<Equals<ReturnType<Guard['ready']>, Promise<void>>>()
 expect<Equals<DecisionEvent['outcome'], 'allow' | 'refuse' | 'preflight' | 'response'>>()
+expect<Equals<DecisionEvent['layer'], DecisionLayer | undefined>>()
+expect<Equals<DecisionEvent['durationMs'], number | undefined>>()
 void guard.limits.consume('api', '203.0.113.7', 2)
 void guard.limits.set({ name: 'api', limit: 5 })
 void guard.limits.set({ name: 'reports', concurrent: 5, tiers: { pro: { concurrent: 9 } } })

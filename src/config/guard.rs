@@ -14,7 +14,7 @@ const COAT: u8 = 96;
 
 /// The options of a guard: `GuardConfig` of index.d.ts. `log`, `onRefuse` and `sessions` stay in
 /// JavaScript; they are listed for error messages only.
-pub(crate) const GUARD_OPTIONS: [&str; 19] = [
+pub(crate) const GUARD_OPTIONS: [&str; 20] = [
     "profile",
     "headers",
     "cors",
@@ -28,6 +28,7 @@ pub(crate) const GUARD_OPTIONS: [&str; 19] = [
     "apiKeys",
     "identify",
     "authenticate",
+    "public",
     "revocation",
     "payload",
     "policy",

@@ -6,6 +6,7 @@
 
 mod forget;
 mod limits;
+mod public;
 pub mod refresh;
 mod tokens;
 
@@ -39,6 +40,7 @@ pub(crate) use limits::callbacks;
 pub use tokens::{Known, RevocationList, TokenRequirement, Tokens};
 
 use limits::{DeclaredLimit, declared_limits, limiter};
+pub(crate) use public::PublicPaths;
 
 /// A guard.
 #[derive(Debug)]
@@ -46,6 +48,8 @@ pub struct Guard {
     pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) hosts: Option<Vec<String>>,
     pub(crate) clients: ClientsConfig,
+    /// Paths that need no identity.
+    pub(crate) public: PublicPaths,
     pub(crate) headers: Option<HeaderSet>,
     pub(crate) cors: Option<Arc<Cors>>,
     pub(crate) csrf: Option<Arc<Csrf>>,
@@ -172,6 +176,7 @@ impl Guard {
             trusted_proxies: trusted_proxies(&options)?,
             hosts: hosts(&options)?,
             clients: ClientsConfig::parse("clients", options.get("clients"))?,
+            public: PublicPaths::parse(&options, tokens.is_some())?,
             headers,
             cors,
             csrf,

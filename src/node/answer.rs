@@ -19,8 +19,8 @@
 //!   wait for it, and for an API key the milliseconds to keep its record and the digest, separated
 //!   by blanks
 //! - 5: `1` if the body was checked and may be parsed as JSON, `2` if line 14 has it: it was a
-//!   form, or a sanitizer has changed it; `3` for a refusal of a body that a later layer of the
-//!   guard may take instead
+//!   form, or a sanitizer has changed it; for a refusal and a preflight, the layer that decided, or
+//!   `3` for `payload` and a body that a later layer of the guard may take instead
 //! - 6: `1` if the request came over TLS
 //! - 7: response headers: names and values in turn, separated by U+001F
 //! - 8: the response header `RateLimit`: the other headers are usually those of the previous
@@ -72,7 +72,7 @@ const LINES: [&[&str]; 17] = [
     &["CODE"],
     &["PROBLEM"],
     &["READING", "WAIT_MS", "CAUSE", "ASK"],
-    &["HAS_BODY"],
+    &["HAS_BODY", "LAYER"],
     &["SECURE"],
     &["HEADERS"],
     &["RATE_LIMIT"],
@@ -127,19 +127,14 @@ pub(crate) fn open(ctx: &RequestContext, step: &Step) -> String {
                 out.push_str(denied.as_str());
             }
         }
-        Step::Refuse(refusal) => {
-            if let Some(limit) = &refusal.limit {
-                push_line(&mut out, limit);
-            } else if let Some(reason) = &refusal.reason {
-                out.push(SEPARATOR);
-                push_line(&mut out, reason);
-            }
-        }
+        Step::Refuse(refusal) => push_cause(&mut out, refusal),
         _ => {}
     }
     out.push('\n');
     if let Some(mark) = body_mark(step) {
         out.push(mark);
+    } else if let (Step::Refuse(_) | Step::Preflight { .. }, Some(stage)) = (step, ctx.stage) {
+        out.push_str(stage.as_str());
     }
     out.push('\n');
     if new && ctx.request.as_ref().is_some_and(Request::secure) {
@@ -251,6 +246,15 @@ fn push_headers(out: &mut String, ctx: &RequestContext, refusal: Option<&Refusal
         out.push_str(name);
         out.push(SEPARATOR);
         push_line(out, value);
+    }
+}
+
+fn push_cause(out: &mut String, refusal: &Refusal) {
+    if let Some(limit) = &refusal.limit {
+        push_line(out, limit);
+    } else if let Some(reason) = &refusal.reason {
+        out.push(SEPARATOR);
+        push_line(out, reason);
     }
 }
 

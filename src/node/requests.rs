@@ -12,7 +12,9 @@ use crate::identity::{HostIdentity, IdentityAnswer, IdentitySource};
 use crate::limit::Reservation;
 use crate::payload::{BodyError, Reply};
 use crate::refusal::Refusal;
-use crate::stack::{CallbackResults, EarlierStack, HostInput, RequestContext, Step, StoreAsk};
+use crate::stack::{
+    CallbackResults, EarlierStack, HostInput, RequestContext, Stage, Step, StoreAsk,
+};
 
 /// Decides a request up to its body.
 /// `stack` is a stack's number, `head` the head in the format of `src/request/mod.rs`, `extras`
@@ -102,6 +104,7 @@ pub(super) fn refuse_body(ticket: u64, why: String) -> DecideOutput {
     else {
         return refused(unreadable());
     };
+    waiting.exchange.stage = Some(Stage::Payload);
     let step = waiting.mounted.stack.without_body(&mut waiting.exchange, fault);
     answer_for(waiting, step)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{BodyScope, Stack};
+use super::{BodyScope, Openings, Stack};
 use crate::config::guard::{ROUTE_OPTIONS, SCHEMA_OPTIONS};
 use crate::config::options::{Options, Switch};
 use crate::cors::Cors;
@@ -100,6 +100,10 @@ impl Guard {
             },
             hosts: all && self.hosts.is_some(),
             clients: all || layers == Layers::RateLimit,
+            openings: Openings {
+                identity: demands.is_none() && !options.has("jwt") && !options.has("authenticate"),
+                limits: !options.has("rateLimit"),
+            },
             token,
             fresh: demands
                 .as_ref()

@@ -8,6 +8,7 @@ use crate::bearer::Scheme;
 use crate::binding::Proof;
 use crate::clock::Now;
 use crate::cors::CorsError;
+use crate::guard::TokenRequirement;
 use crate::identity::{HostIdentity, IdentityAsk};
 use crate::limit::{DelaySlot, Limiter, Pending, Reservation};
 use crate::payload::{Checked, Format, Reading};
@@ -202,6 +203,47 @@ pub struct PendingIdentity {
     pub proof: Option<Box<Proof>>,
 }
 
+/// The layer that judges a request, as the decision event calls it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The head: its path, its host, its view.
+    Request,
+    /// The lists of clients and users.
+    Clients,
+    /// CORS.
+    Cors,
+    /// CSRF.
+    Csrf,
+    /// Tokens, API keys and `identify`: whether the identity is good, and not revoked.
+    Authenticate,
+    /// The requirements of the route.
+    Require,
+    /// The rate limits.
+    RateLimit,
+    /// The policy.
+    Policy,
+    /// The body and the schemas.
+    Payload,
+}
+
+impl Stage {
+    /// Its name in the decision event: `DecisionLayer` of index.d.ts.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Clients => "clients",
+            Self::Cors => "cors",
+            Self::Csrf => "csrf",
+            Self::Authenticate => "authenticate",
+            Self::Require => "require",
+            Self::RateLimit => "rateLimit",
+            Self::Policy => "policy",
+            Self::Payload => "payload",
+        }
+    }
+}
+
 /// A request in progress, with the results of its layers so far.
 #[derive(Debug)]
 pub struct RequestContext {
@@ -213,6 +255,8 @@ pub struct RequestContext {
     pub rechecked_us: u64,
     /// The time of the store's last answer about revocations, on the same clock.
     pub revocations_read_us: u64,
+    /// The layer that judges it; `None` before the first one.
+    pub stage: Option<Stage>,
     /// Facts that only JavaScript has.
     pub extras: HostInput,
     /// Response headers so far.
@@ -225,6 +269,8 @@ pub struct RequestContext {
     pub proof: Option<Box<Proof>>,
     /// A mark of the accepted proof, for later layers: [`HostInput::proofs`] returns it.
     pub proof_mark: Option<String>,
+    /// Whether this request needs a token: a path may be public.
+    pub token: TokenRequirement,
     /// Whether a list exempts it from limits.
     pub unlimited: bool,
     /// The states of the limits, in their order.
@@ -263,12 +309,14 @@ impl RequestContext {
             now,
             rechecked_us,
             revocations_read_us: rechecked_us,
+            stage: None,
             extras,
             headers: Vec::new(),
             identity: None,
             host_identity: None,
             proof: None,
             proof_mark: None,
+            token: TokenRequirement::Required,
             unlimited: false,
             limits: Vec::new(),
             suspension: None,

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use super::Stack;
-use super::sources::{Credential, ask_key, credential_of, revoked_refusal};
+use super::sources::{Credential, ask_identify, ask_key, credential_of, revoked_refusal};
 use crate::bearer::{DpopMode, PresentedToken, Scheme, TokenError, TokenSources};
 use crate::binding::{
     ClockRollback, Freshness, Nonces, Proof, ProofError, ProofRequest, ProofUrl, ReplayStep,
@@ -19,7 +19,7 @@ use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::requirements::words;
 use crate::revocation::stale_refusal;
-use crate::stack::{PendingIdentity, RequestContext, Step, StoreAsk, Suspension};
+use crate::stack::{PendingIdentity, RequestContext, Stage, Step, StoreAsk, Suspension};
 use crate::store::StoreError;
 use crate::token::{Verified, VerifyError};
 
@@ -64,14 +64,16 @@ impl Stack {
             let is_in_header = matches!(&found, Some((_, Ok(found))) if found.is_in_header())
                 || self.is_cors_alone() && self.has_credential_in_header(request);
             if !is_in_header && !self.admits_handshake(request, ctx) {
+                ctx.stage = Some(Stage::Csrf);
                 csrf.check(request, self.carries_ambient_credential(request))?;
             }
         }
         let Some((tokens, found)) = found else { return Ok(None) };
+        ctx.stage = Some(Stage::Authenticate);
         let found = match found? {
             Credential::Token(found) => found,
             Credential::ApiKey(key) => return ask_key(tokens, key, ctx).map(Some),
-            Credential::None => return self.ask_identify(tokens, ctx),
+            Credential::None => return ask_identify(tokens, ctx),
         };
         let deny = |denial: TokenError| denial.to_refusal_by(found.scheme);
         let judged = match asking {
@@ -85,7 +87,7 @@ impl Stack {
         let verified = match judged {
             Ok(verified) => verified,
             Err(VerifyError::Denied(denial))
-                if self.counts_as_anonymous(found.in_cookie, &denial) =>
+                if counts_as_anonymous(ctx.token, found.in_cookie, &denial) =>
             {
                 self.clear_cookies(ctx);
                 return Ok(None);
@@ -115,9 +117,20 @@ impl Stack {
         self.ask_revocations(ctx, candidate)
     }
 
-    /// Whether a token that is refused counts as none. A silent issuer is no fault of the token.
-    pub(super) fn counts_as_anonymous(&self, in_cookie: bool, denial: &TokenError) -> bool {
-        in_cookie && self.token == TokenRequirement::Lenient && !denial.is_unavailable()
+    /// Whether this request needs a token. On a public path a token that is absent, or dead in a
+    /// cookie, counts as none; one in a header that is refused ends the request as everywhere: a
+    /// browser does not send it by itself, so its client claims to be that user.
+    pub(super) fn token_for(&self, request: &Request) -> TokenRequirement {
+        let reads = self.token != TokenRequirement::Ignore;
+        if reads && self.openings.identity && self.guard.public.judge(request).is_public {
+            return TokenRequirement::Lenient;
+        }
+        self.token
+    }
+
+    /// Whether the limits of the guard are not for the path of this request.
+    pub(super) fn is_unlimited(&self, request: &Request) -> bool {
+        self.openings.limits && self.guard.public.judge(request).is_unlimited
     }
 
     /// Removes the cookies that a token may come in: without that, the browser would send the dead
@@ -290,7 +303,7 @@ impl Stack {
         let Some(tokens) = &self.guard.tokens else { return Ok(()) };
         let PendingIdentity { verified, scheme, in_cookie, proof } = candidate;
         match tokens.check(&verified) {
-            Err(denial) if self.counts_as_anonymous(in_cookie, &denial) => {
+            Err(denial) if counts_as_anonymous(ctx.token, in_cookie, &denial) => {
                 self.clear_cookies(ctx);
                 return Ok(());
             }
@@ -309,6 +322,7 @@ impl Stack {
                 ctx.proof = Some(proof);
             }
         }
+        ctx.stage = Some(Stage::Require);
         self.check_demands(&verified, scheme, ctx.now)?;
         ctx.identity = Some(verified);
         Ok(())
@@ -360,6 +374,15 @@ impl Stack {
         let outcome = tokens.proofs.answered(&proof, answer, ctx.now);
         proof_outcome(tokens, ctx, outcome)
     }
+}
+
+/// Whether a token that is refused counts as none. A silent issuer is no fault of the token.
+pub(super) fn counts_as_anonymous(
+    token: TokenRequirement,
+    in_cookie: bool,
+    denial: &TokenError,
+) -> bool {
+    in_cookie && token == TokenRequirement::Lenient && !denial.is_unavailable()
 }
 
 /// Only an unused proof lets its request pass. A refused request has no identity.

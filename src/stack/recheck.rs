@@ -30,6 +30,7 @@
 use std::time::Duration;
 
 use super::Stack;
+use super::identity::counts_as_anonymous;
 use super::sources::{Credential, credential_of, judge_again, revoked_refusal};
 use crate::clients::ListMatch;
 use crate::clock::{Now, micros};
@@ -39,7 +40,7 @@ use crate::identity::HostIdentity;
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::revocation::stale_refusal;
-use crate::stack::{RecheckPoint, RequestContext, Step, StoreAsk, Suspension};
+use crate::stack::{RecheckPoint, RequestContext, Stage, Step, StoreAsk, Suspension};
 use crate::token::VerifyError;
 
 /// How long a check of token and client stays valid.
@@ -56,6 +57,12 @@ struct Before {
     is_anonymous: bool,
 }
 
+/// What a check leaves for the decision event.
+struct Notes<'c> {
+    reasons: &'c mut Vec<String>,
+    stage: &'c mut Option<Stage>,
+}
+
 impl Stack {
     /// Checks again whether a request that has waited is still admitted. `Some`: the store has to
     /// be asked first.
@@ -69,6 +76,7 @@ impl Stack {
         }
         let Some(request) = &ctx.request else { return Ok(None) };
         // Whether a list exempts the client is ignored: the limits have already decided.
+        ctx.stage = Some(Stage::Clients);
         self.check_client(request, ctx.now, &mut ctx.reasons)?;
         let own = ctx.identity.is_some().then_some((self, ctx.host_identity.as_ref()));
         let is_anonymous = ctx.identity.is_none() && ctx.extras.anonymous;
@@ -76,7 +84,8 @@ impl Stack {
         let earlier =
             ctx.extras.earlier.iter().map(|passed| (&*passed.stack, passed.identity.as_ref()));
         for (stack, identity) in own.into_iter().chain(earlier) {
-            let again = stack.check_again(request, identity, ctx.now, known, &mut ctx.reasons)?;
+            let notes = Notes { reasons: &mut ctx.reasons, stage: &mut ctx.stage };
+            let again = stack.check_again(request, identity, ctx.now, known, notes)?;
             if let Some(ask) = again {
                 ctx.suspension = Some(match &ask {
                     StoreAsk::Introspection(wait) => {
@@ -102,11 +111,15 @@ impl Stack {
         identity: Option<&HostIdentity>,
         now: Now,
         before: Before,
-        reasons: &mut Vec<String>,
+        notes: Notes<'_>,
     ) -> Result<Option<StoreAsk>, Refusal> {
+        let Notes { reasons, stage } = notes;
+        *stage = Some(Stage::Clients);
         self.check_client(request, now, reasons)?;
+        *stage = Some(Stage::Authenticate);
         let tokens = self.guard.tokens.as_ref().filter(|_| self.token != TokenRequirement::Ignore);
         let Some(tokens) = tokens else { return Ok(None) };
+        let token = self.token_for(request);
         let (verified, scheme, in_cookie) = match credential_of(tokens, request)? {
             Credential::Token(found) => {
                 let verified = match tokens.verifier.verify_bound_again(found.token, now) {
@@ -116,7 +129,8 @@ impl Stack {
                     }
                     Err(error) => {
                         let denial = error.denial();
-                        if before.is_anonymous && self.counts_as_anonymous(found.in_cookie, &denial)
+                        if before.is_anonymous
+                            && counts_as_anonymous(token, found.in_cookie, &denial)
                         {
                             return Ok(None);
                         }
@@ -139,12 +153,16 @@ impl Stack {
             Known::No => return Err(stale_refusal()),
         }
         match tokens.check(&verified) {
-            Err(denial) if before.is_anonymous && self.counts_as_anonymous(in_cookie, &denial) => {
+            Err(denial)
+                if before.is_anonymous && counts_as_anonymous(token, in_cookie, &denial) =>
+            {
                 return Ok(None);
             }
             checked => checked.map_err(|denial| revoked_refusal(&verified, &denial, scheme))?,
         }
+        *stage = Some(Stage::Require);
         self.check_demands(&verified, scheme, now)?;
+        *stage = Some(Stage::Clients);
         self.check_user(verified.subject.as_deref(), now, reasons)?;
         Ok(None)
     }

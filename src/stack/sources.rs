@@ -136,32 +136,31 @@ pub(super) fn judge_again(
     judged.map(Some).map_err(|error| error.to_refusal(scheme))
 }
 
+/// A request without an identity.
+fn anonymous(tokens: &Tokens, token: TokenRequirement) -> Result<Option<Step>, Refusal> {
+    if token != TokenRequirement::Required {
+        return Ok(None);
+    }
+    let scheme = challenge_of(tokens);
+    Err(if tokens.sources.is_empty() {
+        TokenError::Missing.to_refusal_by(scheme)
+    } else {
+        IdentityError::Missing.to_refusal(scheme)
+    })
+}
+
+/// A request without a credential: the application may find its user.
+pub(super) fn ask_identify(
+    tokens: &Tokens,
+    ctx: &mut RequestContext,
+) -> Result<Option<Step>, Refusal> {
+    match tokens.sources.ask_identify() {
+        Some(ask) => Ok(Some(suspend(ctx, ask))),
+        None => anonymous(tokens, ctx.token),
+    }
+}
+
 impl Stack {
-    /// A request without a credential: the application may find its user.
-    pub(super) fn ask_identify(
-        &self,
-        tokens: &Tokens,
-        ctx: &mut RequestContext,
-    ) -> Result<Option<Step>, Refusal> {
-        match tokens.sources.ask_identify() {
-            Some(ask) => Ok(Some(suspend(ctx, ask))),
-            None => self.anonymous(tokens),
-        }
-    }
-
-    /// A request without an identity.
-    fn anonymous(&self, tokens: &Tokens) -> Result<Option<Step>, Refusal> {
-        if self.token != TokenRequirement::Required {
-            return Ok(None);
-        }
-        let scheme = challenge_of(tokens);
-        Err(if tokens.sources.is_empty() {
-            TokenError::Missing.to_refusal_by(scheme)
-        } else {
-            IdentityError::Missing.to_refusal(scheme)
-        })
-    }
-
     /// Continues with the result of the application's function.
     pub(super) fn identity_answered(
         &self,
@@ -177,7 +176,9 @@ impl Stack {
         let refuse = |error: IdentityError| error.to_refusal(scheme);
         let json = match (answer, ask.source) {
             (IdentityAnswer::Found(json), _) => json,
-            (IdentityAnswer::Nobody, IdentitySource::Identify) => return self.anonymous(tokens),
+            (IdentityAnswer::Nobody, IdentitySource::Identify) => {
+                return anonymous(tokens, ctx.token);
+            }
             (IdentityAnswer::Nobody, IdentitySource::ApiKey) => {
                 return Err(refuse(IdentityError::KeyUnknown));
             }

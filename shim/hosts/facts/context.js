@@ -8,6 +8,7 @@ const { readAny } = require('./body.js')
 class FactsContext {
   decisions = null
   skipsCors = false
+  startedAt = 0
   ticket = null
   identity = null
   #facts

@@ -20,6 +20,7 @@ const { stateOf } = require('./state.js')
 class NodeHttpContext {
   decisions = null
   skipsCors = false
+  startedAt = 0
   ticket = null
   identity = null
   #next
