@@ -97,7 +97,7 @@ impl Shapes {
         }
         let is_certain =
             |shape: &Shape| certain.iter().any(|certain| std::ptr::eq(*certain, shape));
-        // A schema that only refers to others says nothing about keys itself.
+        // A schema that only refers to others declares no keys itself.
         let refers =
             |shape: &Shape| !(shape.declares || shape.also.is_empty() && shape.maybe.is_empty());
         let mut branches =

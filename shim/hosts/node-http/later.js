@@ -1,8 +1,8 @@
 'use strict'
 
 // Whether a later layer of a guard takes the body of a request: the routers of Express are searched
-// as they would run. It is asked only for a body that a stack would refuse, or whose size it does
-// not know. In doubt the answer is no, and the stack refuses.
+// as they would run. It is asked only for a body that a stack would refuse, or whose size is not
+// announced. In doubt the answer is no, and the stack refuses.
 
 const { kConversation, kTakesBody } = require('../../shared.js')
 const { routerOf } = require('./route.js')
