@@ -449,3 +449,49 @@ test('a key function that is asynchronous refuses its request, and its rejection
     assert.equal((await send({})).status, 500)
   })
 })
+
+for (const [name, express] of expresses) {
+  const app = (...handlers) => express().use(...handlers)
+  test(`${name}: the scheme is read as the trusted proxies forward it, and nobody else's`, async () => {
+    const ask = (trustedProxies, headers) => {
+      const guard = createGuard({ ...(trustedProxies === undefined ? {} : { trustedProxies }), rateLimit: false })
+      return serve(app(guard.securityStack(), pass), async (send) => {
+        const { status, headers: got } = await send({ headers })
+        return status === 200 ? got['strict-transport-security'] !== undefined : status
+      })
+    }
+    for (const proto of ['https', 'https,http', 'HTTPS , http', ['https', 'http'], 'wss']) {
+      for (const proxies of [['loopback'], ['::ffff:127.0.0.1'], ['::ffff:7f00:1'], ['127.0.0.1']]) {
+        assert.equal(await ask(proxies, { 'x-forwarded-proto': proto }), true, `${proto} ${proxies}`)
+      }
+      assert.equal(await ask(['uniquelocal', 'linklocal', 'unix'], { 'x-forwarded-proto': proto }), false, `${proto}`)
+      assert.equal(await ask([], { 'x-forwarded-proto': proto }), false, `${proto}`)
+      assert.equal(await ask(undefined, { 'x-forwarded-proto': proto }), false, `${proto}`)
+    }
+    for (const headers of [{ 'x-forwarded-host': ['a', 'b, c'] }, { forwarded: ['for="[::1"', 'proto=https'] }, { 'x-forwarded-proto': ['', ','] }]) {
+      for (const proxies of [undefined, [], ['loopback'], ['10.0.0.1']]) assert.equal(await ask(proxies, headers), false)
+    }
+    const chain = (addresses, proto) => ask(['loopback', 'uniquelocal'], { 'x-forwarded-for': addresses, 'x-forwarded-proto': proto })
+    assert.equal(await chain('192.0.2.1', 'https, http'), false, 'the first entry is what the client wrote')
+    assert.equal(await chain('192.0.2.1, 10.0.0.2', 'http, https, http'), true)
+  })
+}
+
+test('a proxy outside of `trustedProxies` is named in a warning, once', async () => {
+  const warnings = []
+  const note = ({ code, message }) => code === 'GUARD_UNTRUSTED_PROXY' && warnings.push(message)
+  process.on('warning', note)
+  try {
+    const guard = createGuard({ trustedProxies: ['10.0.0.0/8'] })
+    await serve((req, res) => guard.securityStack()(req, res, () => res.end()), async (send) => {
+      await send({ from: '127.0.0.9' })
+      await new Promise((resolve) => setImmediate(resolve))
+      assert.deepEqual(warnings.filter((text) => text.includes('127.0.0.9')), [])
+      for (let i = 0; i < 3; i += 1) await send({ from: '127.0.0.9', headers: { 'x-forwarded-for': '192.0.2.1' } })
+      await new Promise((resolve) => setImmediate(resolve))
+      assert.equal(warnings.filter((text) => text.includes('127.0.0.9')).length, 1)
+    })
+  } finally {
+    process.off('warning', note)
+  }
+})

@@ -46,6 +46,7 @@ const { encode } = require('./encode.js')
 const { faultOf } = require('./identity.js')
 const { addCookie, addVary } = require('./headers.js')
 const { inflate } = require('./inflate.js')
+const { warnOutsideProxies } = require('./outside-proxies.js')
 const { problemOf } = require('./problem.js')
 const { guardOf, takeAnswer } = require('./request.js')
 const { admitsHandshake, corsPart, decideHeaders, decidesCors, headersPart, noteCors } = require('./response-decisions.js')
@@ -55,7 +56,7 @@ const { wait } = require('./store.js')
 const {
   read, readClaims, readHeaders,
   PASS, READ_BODY, REFUSE, PREFLIGHT, RUN_CALLBACKS, DELAY, ASK_CERTIFICATE, ASK_IDENTITY,
-  KIND, STATUS, CODE, PROBLEM, READING, WAIT_MS, CAUSE, ASK, HAS_BODY, LAYER, SECURE, HEADERS, RATE_LIMIT, CLAIMS, TOKEN, LIMITS, CHECKED, TICKET, RECEIPT
+  KIND, STATUS, CODE, PROBLEM, READING, WAIT_MS, CAUSE, ASK, HAS_BODY, LAYER, SECURE, HEADERS, RATE_LIMIT, CLAIMS, TOKEN, CLIENT, LIMITS, CHECKED, TICKET, RECEIPT
 } = require('./answer.js')
 
 // Values of HAS_BODY for a checked body. JSON_BODY: its bytes are JSON. WRITTEN_BODY: the answer
@@ -318,7 +319,9 @@ function buildConversation(owner, options, layer) {
 
   function answerHeaders(ctx, answer) {
     const { res, decisions } = ctx
-    if (answer[SECURE] === '1' && headers !== null && decisions.headers === headers) ctx.putHeaders(headers.secure)
+    const secure = answer[SECURE]
+    if (secure.endsWith('o')) warnOutsideProxies(answer[CLIENT])
+    if (secure.startsWith('1') && headers !== null && decisions.headers === headers) ctx.putHeaders(headers.secure)
     if (answer[HEADERS] !== '') {
       const { vary, cookies, fields } = readHeaders(answer[HEADERS])
       if (cors !== null) noteCors(decisions, fields)

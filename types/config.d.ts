@@ -83,7 +83,9 @@ export interface GuardConfig {
    */
   readonly hosts?: readonly string[]
   /**
-   * Addresses and CIDR ranges of the reverse proxies in front of this process, e.g. `'10.0.0.0/8'`.
+   * Addresses and CIDR ranges of the reverse proxies in front of this process, e.g. `'10.0.0.0/8'`,
+   * or names of networks: `'loopback'` (127.0.0.0/8, ::1), `'linklocal'` (169.254.0.0/16,
+   * fe80::/10), `'uniquelocal'` (10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, fc00::/7).
    * `X-Forwarded-For` and `X-Forwarded-Proto` are trusted only as far as these proxies wrote them:
    * the client is the rightmost address that is not in the list. `'unix'` is the proxy at a Unix
    * socket, which has no address. A range of all addresses is refused. A network in IPv6 notation

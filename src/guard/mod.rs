@@ -18,8 +18,9 @@ use serde_json::Value;
 
 use crate::clients::{ClientsConfig, ListMatch};
 use crate::clock::Now;
-use crate::config::guard::{GUARD_OPTIONS, contradictions, hosts, trusted_proxies};
+use crate::config::guard::{GUARD_OPTIONS, contradictions, hosts};
 use crate::config::options::{Options, Switch};
+use crate::config::proxies::trusted_proxies;
 use crate::cors::Cors;
 use crate::csrf::Csrf;
 use crate::error::{ConfigCode, ConfigError};

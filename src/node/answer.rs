@@ -21,7 +21,8 @@
 //! - 5: `1` if the body was checked and may be parsed as JSON, `2` if line 14 has it: it was a
 //!   form, or a sanitizer has changed it; for a refusal and a preflight, the layer that decided, or
 //!   `3` for `payload` and a body that a later layer of the guard may take instead
-//! - 6: `1` if the request came over TLS
+//! - 6: `1` if the request came over TLS; then `o` if a peer outside of `trustedProxies` named a
+//!   client
 //! - 7: response headers: names and values in turn, separated by U+001F
 //! - 8: the response header `RateLimit`: the other headers are usually those of the previous
 //!   request, this one never
@@ -139,6 +140,9 @@ pub(crate) fn open(ctx: &RequestContext, step: &Step) -> String {
     out.push('\n');
     if new && ctx.request.as_ref().is_some_and(Request::secure) {
         out.push('1');
+    }
+    if new && ctx.request.as_ref().is_some_and(Request::has_outside_proxy) {
+        out.push('o');
     }
     out.push('\n');
     push_headers(&mut out, ctx, refusal);

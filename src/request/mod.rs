@@ -73,11 +73,9 @@ fn single(name: &str) -> u16 {
         "content-length" => 1 << 3,
         "content-encoding" => 1 << 4,
         "origin" => 1 << 5,
-        "x-forwarded-proto" => 1 << 6,
-        "x-forwarded-host" => 1 << 7,
-        "dpop" => 1 << 8,
-        "sec-fetch-site" => 1 << 9,
-        "transfer-encoding" => 1 << 10,
+        "dpop" => 1 << 6,
+        "sec-fetch-site" => 1 << 7,
+        "transfer-encoding" => 1 << 8,
         _ => 0,
     }
 }
@@ -104,6 +102,8 @@ pub struct Request {
     client_unreadable: bool,
     /// Whether a proxy may have named the client, and it is unknown whether to trust it.
     client_in_doubt: bool,
+    /// Whether a peer that is not trusted names a client.
+    outside_proxy: bool,
     secure: bool,
     flags: Flags,
 }
@@ -171,6 +171,7 @@ impl Request {
             client,
             client_unreadable: client.is_none() && !express.is_empty(),
             client_in_doubt: false,
+            outside_proxy: false,
             secure: flags.tls,
             flags,
             path_end: memchr::memchr(b'?', text(&target).as_bytes())
@@ -260,14 +261,18 @@ impl Request {
         self.client = peer;
         self.client_unreadable = false;
         if !trusted.trusts(peer) {
+            self.outside_proxy = self.header("x-forwarded-for").is_some();
             return;
         }
         let mut client = Some(peer);
+        // The number of proxies that the request has passed, by the addresses that they wrote.
+        let mut depth = 0_usize;
         'walk: for (name, value) in self.headers.iter().rev() {
             if self.text(name) != "x-forwarded-for" {
                 continue;
             }
             for hop in self.text(value).rsplit(',') {
+                depth += 1;
                 // This hop must not be confused with the proxy that wrote it.
                 let address = parse_address(hop.trim());
                 client = address.map(Some);
@@ -278,10 +283,33 @@ impl Request {
         }
         self.client_unreadable = client.is_none();
         self.client = client.flatten();
-        self.secure = match self.header("x-forwarded-proto") {
-            Some(proto) => proto.eq_ignore_ascii_case("https"),
-            None => self.secure,
-        };
+        if let Some(proto) = self.forwarded_proto(depth) {
+            // Some proxies write the scheme of a WebSocket.
+            self.secure = proto.eq_ignore_ascii_case("https") || proto.eq_ignore_ascii_case("wss");
+        }
+    }
+
+    /// The entry of `X-Forwarded-Proto` that the first trusted proxy wrote: the entry at `depth`
+    /// from the right, since the client can forge everything left of it. Proxies that replace the
+    /// header, or pass it on, leave fewer entries: the first one counts then, and where they wrote
+    /// no addresses (`depth` is 0).
+    fn forwarded_proto(&self, depth: usize) -> Option<&str> {
+        let mut first = None;
+        let mut passed = 0_usize;
+        for (name, value) in self.headers.iter().rev() {
+            if self.text(name) != "x-forwarded-proto" {
+                continue;
+            }
+            // Empty entries of a list do not count (RFC 9110 section 5.6.1.2).
+            for entry in self.text(value).rsplit(',').map(str::trim).filter(|e| !e.is_empty()) {
+                first = Some(entry);
+                passed += 1;
+                if passed == depth {
+                    return first;
+                }
+            }
+        }
+        first
     }
 
     /// Checks the target and splits the path into decoded segments. A trailing slash adds none; see
@@ -410,6 +438,12 @@ impl Request {
     #[must_use]
     pub fn client(&self) -> Option<IpAddr> {
         self.client
+    }
+
+    /// Whether a peer that is not in `trustedProxies` sent `X-Forwarded-For`, which is ignored.
+    #[must_use]
+    pub(crate) fn has_outside_proxy(&self) -> bool {
+        self.outside_proxy
     }
 
     /// Whether the client's connection is TLS, by the socket or by a trusted proxy.

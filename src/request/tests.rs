@@ -217,6 +217,52 @@ fn only_a_trusted_proxy_says_that_a_request_is_secure() {
 }
 
 #[test]
+fn the_scheme_is_the_one_that_the_first_trusted_proxy_wrote() {
+    let secure = |headers: &[(&str, &str)]| get("/", "10.0.0.1", headers, &["10.0.0.0/8"]).secure();
+    let proto = |text| secure(&[("X-Forwarded-Proto", text)]);
+    for text in
+        ["https", "HTTPS", "https,http", "https , http", "Https,http,http", ", https", "wss"]
+    {
+        assert!(proto(text), "{text}");
+    }
+    for text in ["http", "http,https", "", ",", "https:", "\"https\"", "httpsx", "ws"] {
+        assert!(!proto(text), "{text}");
+    }
+    let lines =
+        |first, second| secure(&[("X-Forwarded-Proto", first), ("x-forwarded-proto", second)]);
+    assert!(lines("https", "http"));
+    assert!(!lines("http", "https"));
+    // The first entry is the client's own: it stands left of what the proxies wrote.
+    let chain =
+        |addresses, text| secure(&[("X-Forwarded-For", addresses), ("X-Forwarded-Proto", text)]);
+    assert!(!chain("192.0.2.1", "https, http"));
+    assert!(chain("192.0.2.1", "http, https"));
+    assert!(chain("192.0.2.1, 10.0.0.2", "http, https, http"));
+    assert!(!chain("192.0.2.9, 192.0.2.1, 10.0.0.2", "https, http, http"));
+    assert!(chain("192.0.2.1, 10.0.0.2", "https"));
+    assert!(chain("10.0.0.3, 10.0.0.2", "https, http"));
+}
+
+#[test]
+fn what_a_peer_that_is_not_trusted_forwards_is_ignored_and_noted() {
+    for headers in [
+        [("X-Forwarded-Proto", "https"), ("X-Forwarded-Proto", "http")],
+        [("X-Forwarded-Host", "a"), ("X-Forwarded-Host", "b, c")],
+        [("X-Forwarded-For", "odd"), ("X-Forwarded-Proto", "https,,")],
+        [("Forwarded", "for=\"[::1]:x"), ("Forwarded", "proto=https")],
+    ] {
+        let request = get("/", "192.0.2.1", &headers, &["10.0.0.0/8"]);
+        assert!(request.check_view().is_ok() && !request.secure());
+        assert_eq!(request.client().unwrap().to_string(), "192.0.2.1");
+        assert_eq!(request.has_outside_proxy(), headers[0].0 == "X-Forwarded-For");
+    }
+    assert!(
+        !get("/", "10.0.0.1", &[("X-Forwarded-For", "192.0.2.1")], &["10.0.0.0/8"])
+            .has_outside_proxy()
+    );
+}
+
+#[test]
 fn a_security_header_that_stands_twice_is_refused() {
     for name in ["Host", "authorization", "Content-Type", "ORIGIN", "Content-Length"] {
         let head =
