@@ -1,5 +1,5 @@
-//! How a server is set up, as far as the operator should know: its distance, and whether it drops
-//! keys when its memory is full.
+//! The setup of a server: warnings about a distant one, and about one that drops keys when its
+//! memory is full.
 
 use std::time::Duration;
 
