@@ -10,7 +10,7 @@ export const FLOORS = [
   ['error'],
   ['net'],
   ['config'],
-  ['formats', 'json', 'quota', 'request'],
+  ['formats', 'json', 'messages', 'quota', 'request'],
   ['jose', 'pattern'],
   ['clients', 'cors', 'csrf', 'headers', 'policy', 'schema'],
   ['payload', 'store'],

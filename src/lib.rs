@@ -29,6 +29,7 @@ pub mod json;
 pub mod keys;
 pub mod limit;
 pub mod memcached;
+mod messages;
 pub mod net;
 pub mod openapi;
 mod pattern;

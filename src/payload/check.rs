@@ -7,12 +7,12 @@ use serde_json::{Map, Value};
 use crate::error::ConfigError;
 use crate::json::write;
 use crate::json::{Document, Limits};
+use crate::messages::Messages;
 use crate::payload::media::Format;
 use crate::payload::text::{TextSchema, read_form};
 use crate::refusal::{FieldError, Refusal};
 use crate::schema::SchemaRules;
 use crate::schema::explain::Found;
-use crate::schema::messages::Messages;
 
 /// The schemas of one route.
 #[derive(Debug, Default)]

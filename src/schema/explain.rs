@@ -6,9 +6,9 @@ use jsonschema::{JsonType, ValidationError};
 use serde_json::Value;
 
 use crate::json::fault::{Pointer, shown_key};
+use crate::messages::Chosen;
 use crate::refusal::{FieldError, MAX_ERRORS, Refusal};
 use crate::schema::keywords::{FOREIGN_FORMAT, UTF16_MAX, UTF16_MIN};
-use crate::schema::messages::Chosen;
 
 /// The errors of all parts of one request.
 #[derive(Debug, Default)]

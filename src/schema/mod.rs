@@ -12,7 +12,6 @@ mod declared;
 pub(crate) mod explain;
 pub(crate) mod fast_path;
 pub(crate) mod keywords;
-pub(crate) mod messages;
 mod parse;
 pub(crate) mod pattern_keys;
 pub(crate) mod references;

@@ -8,10 +8,10 @@ use serde_json::{Map, Value};
 
 use crate::config::options::{Options, is_function};
 use crate::error::{ConfigCode, ConfigError};
+use crate::messages::Messages;
 use crate::pattern::{Flags, Matcher, Pattern};
 use crate::schema::compiled::draft_of;
 use crate::schema::keywords::{error_at, is_keyword, survey};
-use crate::schema::messages::Messages;
 use crate::schema::registry::{embed, place_of};
 
 /// The options under `payload` that are about schemas; the limits of bodies are
