@@ -68,6 +68,10 @@ const TAKEN_LATER = '3'
 
 const NO_BYTES = Buffer.alloc(0)
 
+// The longest asynchronous check in milliseconds where the application handles the body itself: the
+// default of `payload.timeout`.
+const MAX_CHECK = 30_000
+
 // The number of this core: a thread may have loaded the addon from two files.
 const CORE = native.coreId()
 
@@ -459,10 +463,25 @@ function buildConversation(owner, options, layer) {
     return finish(ctx, valid)
   }
 
-  // An asynchronous check of a library's schema is awaited. Errors of the next handler must
-  // propagate, and not reject the promise.
+  // An asynchronous check of a library's schema is awaited, as long as a body may take. Errors of
+  // the next handler must propagate, and not reject the promise.
   function passLater(ctx, valid, problem) {
-    const resume = (run) => setImmediate(() => attempt(ctx, () => !ctx.isOver() && run()))
+    let isSettled = false
+    const resume = (run) => {
+      if (isSettled) return
+      isSettled = true
+      clearTimeout(timer)
+      cancel()
+      setImmediate(() => attempt(ctx, () => !ctx.isOver() && run()))
+    }
+    const most = bodies?.timeout ?? MAX_CHECK
+    const timer = setTimeout(() => resume(() => checkTimedOut(ctx, most)), most)
+    // The connection keeps the process alive while it is open.
+    timer.unref()
+    const cancel = ctx.onceClosed(() => {
+      isSettled = true
+      clearTimeout(timer)
+    })
     problem.then(
       (settled) => resume(() => {
         const passed = passChecked(ctx, valid, settled)
@@ -475,6 +494,12 @@ function buildConversation(owner, options, layer) {
       })
     )
     return false
+  }
+
+  function checkTimedOut(ctx, most) {
+    warnOnce('GUARD_FAULT', `a request was refused with 503, since an asynchronous check of a schema did not settle within ${most} ms`)
+    ctx.res.setHeader('Retry-After', '1')
+    return refuse(ctx, 503, 'validation_unavailable', problemOf(503, 'validation_unavailable', 'the request can\'t be checked at the moment'), undefined, 'payload')
   }
 
   function finish(ctx, valid) {

@@ -57,7 +57,9 @@ export interface PayloadOptions {
   /**
    * The longest time for a body to arrive after the request was admitted, from 10 ms to 1 hour. A
    * later body is refused with 408 and its connection closed. Node's own `server.requestTimeout`
-   * (300 s) bounds the whole request.
+   * (300 s) bounds the whole request. It is also the longest time for the asynchronous checks of a
+   * library's schemas; a request whose checks take longer is refused with 503
+   * `validation_unavailable`. With `payload: false` that is 30 s.
    * @default '30s'
    */
   readonly timeout?: Duration

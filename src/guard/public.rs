@@ -1,4 +1,4 @@
-//! `public`: paths that need no identity, and no limit where their entry says so.
+//! `public`: paths that need no identity, and by entry no limit.
 //!
 //! A limit matches as widely as any router does: a spelling that it misses would be unlimited.
 //! An exemption is the other way round: it matches the path as sent, byte by byte. A spelling that
@@ -21,7 +21,7 @@ const MAX_METHOD: usize = 32;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct PublicPaths(Vec<Entry>);
 
-/// What the list says about one request.
+/// What the list lifts for one request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Openness {
     /// Whether it needs no identity.
@@ -47,8 +47,8 @@ impl PublicPaths {
     /// identities.
     ///
     /// # Errors
-    /// A text that is no path, a spelling that no request can have, a pattern that opens everything,
-    /// and an entry that another one makes useless.
+    /// A text that is no path, a spelling that no request can have, a pattern that opens
+    /// everything, and an entry that another one makes useless.
     pub(crate) fn parse(options: &Options<'_>, has_identity: bool) -> Result<Self, ConfigError> {
         let Some(items) = options.list("public")? else { return Ok(Self::default()) };
         let list = options.path_of("public");
@@ -81,7 +81,7 @@ impl PublicPaths {
         Ok(Self(entries))
     }
 
-    /// What it says about a request whose path is canonical. Every entry that fits counts, so their
+    /// What it lifts for a request whose path is canonical. Every entry that fits counts, so their
     /// order is of no matter.
     pub(crate) fn judge(&self, request: &Request) -> Openness {
         self.look_up(request.method(), request.raw_path())
