@@ -1,4 +1,4 @@
-// An asynchronous check of a library's schema that never settles does not hold its request for ever.
+// An asynchronous check of a schema library that never settles does not hold its request for ever.
 
 import test, { after, before, describe } from 'node:test'
 import assert from 'node:assert/strict'
