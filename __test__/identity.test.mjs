@@ -361,6 +361,26 @@ test('options that contradict the function are refused', () => {
   assert.throws(() => both.securityStack({ jwt: false, authenticate: false }), { code: 'ERR_CONFLICTING_OPTIONS', path: 'authenticate' })
 })
 
+for (const [name, express] of expresses) {
+  test(`${name}: a user of another middleware whom identify does not take is no user`, async () => {
+    const guard = createGuard({ rateLimit: false, identify: ({ user }) => (user.suspended ? null : { sub: user.id }), authenticate: { optional: true } })
+    const app = express()
+    app.use((req, res, next) => {
+      req.user = { id: 'ada', role: 'admin', suspended: req.headers['x-suspended'] === '1' }
+      next()
+    })
+    app.get('/public', guard.securityStack({ authenticate: false, csrf: false }), (req, res) => res.json({ role: req.user.role }))
+    app.use(guard.securityStack())
+    app.get('/', (req, res) => res.json({ sub: req.user?.sub ?? null, role: req.user?.role ?? null }))
+    await serve(app, async (send) => {
+      assert.deepEqual((await send({ path: '/' })).json, { sub: 'ada', role: null })
+      assert.deepEqual((await send({ path: '/', headers: { 'x-suspended': '1' } })).json, { sub: null, role: null })
+      assert.equal((await send({ path: '/public' })).json.role, 'admin', 'a route that asks for no identity leaves it alone')
+    })
+    await guard.close()
+  })
+}
+
 test('tokens can neither be issued nor verified without jwt', async () => {
   const guard = createGuard({ identify: () => null })
   await assert.rejects(guard.tokens.issue({ sub: 'ada' }), { code: 'ERR_MISSING_OPTION' })

@@ -92,7 +92,7 @@ function buildConversation(owner, options, layer) {
   const functionAt = (path) => functions.get(path) ?? owner.functions.get(path)
   const askOrigin = plan.askOrigin ? functionAt('cors.origins') : null
   const callbacks = plan.callbacks.map(([name, option, path]) => [name, option, functionAt(path)])
-  const { wantsParams, hasShadow, wantsResponse, isAskedAgain, body: bodies } = plan
+  const { wantsParams, hasShadow, wantsResponse, readsIdentity, isAskedAgain, body: bodies } = plan
   const onResponse = rest.onResponse ?? 'strip'
   const whole = layer === null && options === undefined
   const checksBody = parts.includes('body')
@@ -508,6 +508,8 @@ function buildConversation(owner, options, layer) {
       state.valid ??= new Map()
       state.valid.set(conversation, valid)
     }
+    // Another middleware may know a user whom the guard's own sources do not take.
+    if (readsIdentity && !state.hasUser && ctx.req.user !== undefined) ctx.req.user = undefined
     if (isAskedAgain) state.pass(conversation, ctx.identity)
     state.waited = false
     if (wantsResponse) ctx.checkResponse(stack, onResponse, (status, problem) => reportResponse(ctx, status, problem))

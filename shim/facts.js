@@ -65,6 +65,8 @@ function faultOfText(value) {
   if (typeof value !== 'string') return 'must be a string'
   if (value === '') return 'must not be empty'
   if (value.length > MAX_TEXT) return `must have at most ${MAX_TEXT} characters`
+  // A URL made of it would lead elsewhere.
+  if (/(?:^|\/)\.\.?(?:\/|$)/.test(value)) return 'must have no part that is `.` or `..`'
   // eslint-disable-next-line no-control-regex
   return /[\s\u0000-\u001f\u007f]/.test(value) ? 'must have no whitespace' : undefined
 }

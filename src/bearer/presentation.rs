@@ -8,7 +8,7 @@ use crate::binding::Nonces;
 use crate::config::options::{Options, Switch, string_at};
 use crate::error::{ConfigCode, ConfigError};
 use crate::jose::{MAX_TOKEN_BYTES, MAX_TOKEN_SIZE};
-use crate::net::is_token;
+use crate::net::{is_reserved_header, is_token};
 use crate::request::{Request, decode_segment};
 
 const MAX_SOURCES: usize = 8;
@@ -305,6 +305,10 @@ fn header(path: &str, name: &str) -> Result<Source, ConfigError> {
     if matches!(&*name, "authorization" | "cookie" | "dpop") {
         return Err(ConfigError::invalid(path, "has a reader of its own")
             .suggest("write 'header' for Authorization, { cookie } for a cookie"));
+    }
+    if is_reserved_header(&name) {
+        return Err(ConfigError::invalid(path, "is set by browsers, proxies or HTTP itself")
+            .suggest("write a name such as 'x-goog-iap-jwt-assertion'"));
     }
     Ok(Source::Named(name))
 }

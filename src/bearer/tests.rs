@@ -111,6 +111,8 @@ fn what_cannot_be_a_source_is_refused_by_its_path() {
         (json!({ "from": [{ "cookie": "__Host-a=" }] }), "jwt.from[0].cookie"),
         (json!({ "from": [{ "query": "" }] }), "jwt.from[0].query"),
         (json!({ "from": [{ "query": "a b" }] }), "jwt.from[0].query"),
+        (json!({ "from": [{ "header": "Accept-Language" }] }), "jwt.from[0].header"),
+        (json!({ "from": [{ "header": "host" }] }), "jwt.from[0].header"),
         (json!({ "from": ["header", "header"] }), "jwt.from[1]"),
         (json!({ "from": ["header", { "query": "a" }], "dpop": "required" }), "jwt.from"),
         (json!({ "dpop": true }), "jwt.dpop"),

@@ -10,7 +10,7 @@ use super::{IdentityAsk, IdentitySource};
 use crate::bearer::Scheme;
 use crate::config::options::{Options, Switch, is_function, string_at};
 use crate::error::{ConfigCode, ConfigError};
-use crate::net::is_token;
+use crate::net::{is_reserved_header, is_token};
 use crate::request::Request;
 use crate::token::MAX_MAX_LIFETIME;
 
@@ -249,6 +249,11 @@ fn place(options: &Options<'_>, is_shared: bool) -> Result<KeyPlace, ConfigError
                 return Err(options.invalid("header", "has a reader of its own").suggest(
                     "write `scheme: 'Bearer'` or `scheme: 'ApiKey'` for a key in Authorization",
                 ));
+            }
+            if is_reserved_header(&lower) {
+                return Err(options
+                    .invalid("header", "is set by browsers, proxies or HTTP itself")
+                    .suggest("write a name of your own, such as 'x-api-key'"));
             }
             Ok(KeyPlace::Header(lower))
         }

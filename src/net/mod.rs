@@ -12,6 +12,42 @@ pub use cidr::{Cidr, CidrMap};
 pub use client_key::ClientKey;
 pub use proxies::TrustedProxies;
 
+/// Whether a header can't carry credentials: a page may set it on a request to another site without
+/// asking (the CORS-safelisted ones of the Fetch standard, section 2.2.2), or browsers, proxies and
+/// HTTP itself write it.
+pub(crate) fn is_reserved_header(lower: &str) -> bool {
+    const NAMES: [&str; 24] = [
+        "accept",
+        "accept-charset",
+        "accept-encoding",
+        "accept-language",
+        "connection",
+        "content-encoding",
+        "content-language",
+        "content-length",
+        "content-type",
+        "date",
+        "expect",
+        "forwarded",
+        "host",
+        "keep-alive",
+        "origin",
+        "range",
+        "referer",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "user-agent",
+        "via",
+        "x-real-ip",
+    ];
+    NAMES.contains(&lower)
+        || ["sec-", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "access-control-"]
+            .iter()
+            .any(|start| lower.starts_with(start))
+}
+
 /// A token of RFC 9110 section 5.6.2.
 pub(crate) fn is_token(text: &str) -> bool {
     !text.is_empty()

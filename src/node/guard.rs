@@ -19,7 +19,7 @@ use crate::bearer::TokenError;
 use crate::clock::{Now, test_clock};
 use crate::error::ConfigError;
 use crate::guard::refresh::Refresh;
-use crate::guard::{Guard, Layers, RevocationList, Store, Tokens};
+use crate::guard::{Guard, Layers, RevocationList, Store, TokenRequirement, Tokens};
 use crate::limit::LimitError;
 use crate::policy::Outcome;
 use crate::refusal::Refusal;
@@ -288,6 +288,7 @@ fn plan(stack: &Stack) -> Map<String, Value> {
     });
     plan.insert("body".into(), body.into());
     plan.insert("wantsResponse".into(), stack.wants_response().into());
+    plan.insert("readsIdentity".into(), (stack.token != TokenRequirement::Ignore).into());
     plan
 }
 
