@@ -132,6 +132,7 @@ declare namespace guard {
   export import ConcurrencyLimit = limit.ConcurrencyLimit
   export import ConcurrencyTier = limit.ConcurrencyTier
   export import RateLimitTier = limit.RateLimitTier
+  export import KeyFunction = limit.KeyFunction
   export import RateLimitKey = limit.RateLimitKey
 
   export import JwtOptions = token.JwtOptions

@@ -839,6 +839,7 @@ module.exports.apiKeyCreate = nativeBinding.apiKeyCreate
 module.exports.apiKeyDigest = nativeBinding.apiKeyDigest
 module.exports.apiKeyRevoke = nativeBinding.apiKeyRevoke
 module.exports.arrived = nativeBinding.arrived
+module.exports.clientKey = nativeBinding.clientKey
 module.exports.conformanceParseJson = nativeBinding.conformanceParseJson
 module.exports.conformanceReadBody = nativeBinding.conformanceReadBody
 module.exports.conformanceValidateJson = nativeBinding.conformanceValidateJson

@@ -348,7 +348,7 @@ test('a key function that throws leaves nothing behind', async () => {
 })
 
 test('key functions of odd results are a 500, never a pass, and a huge key is counted as one', async () => {
-  for (const result of [undefined, '', 5, {}, Promise.resolve('a'), ['a']]) {
+  for (const result of [undefined, '', 5, {}, Promise.resolve(5), ['a']]) {
     const [protect] = createGuard({ rateLimit: { name: 'x', limit: 5, window: '1h', key: () => result } }).securityStack()
     await serve((req, res) => protect(req, res, () => res.end()), async (send) => assert.equal((await send()).status, 500))
   }

@@ -68,7 +68,7 @@ const ODD = [
 
 // Where an odd value is a good one: [what it is, the paths].
 const GOOD = {
-  'a function': /[. ](?:log|onRefuse|origins|key|cost|formats\.\w+|keywords\.\w+|load|save|claims|(?:jwks|introspection)\.headers|security\.\w+|lookup|identify|identify\.claims)$/,
+  'a function': /[. ](?:log|onRefuse|origins|key(?:\[\d+\])?|cost|formats\.\w+|keywords\.\w+|load|save|claims|(?:jwks|introspection)\.headers|security\.\w+|lookup|identify|identify\.claims)$/,
   'a Date': /^GuardConfig jwt\..*(?:notBefore|notAfter)$|^\w+ (?:body|query|params|headers|cookies|response|payload\.schemas|policy\.data)\b.*|^ValidateJsonOptions registry\b|^(?:claims|input|key)\b/,
   'a regular expression': /^GuardConfig payload\.formats\.\w+$/,
   'a Buffer': /^GuardConfig jwt\..*(?:key|secret)$|^GuardConfig store\.redis\.tls\.\w+$/,
@@ -91,7 +91,7 @@ test('every call that takes options is among them', () => {
   const known = new Set(CALLS.map(([type]) => type))
   // Their members are the application's own, or they are the type parameters of calls that are
   // among them.
-  const others = ['R', 'S', 'CheckRequest', 'IncomingMessage', 'ServerResponse', 'SessionRequest', 'SessionResponse', 'Duplex', 'RequestHandler', 'readonly RequestHandler[]', 'Uint8Array', 'OpenApiDocument', 'Readonly<Record<string, unknown>>', 'readonly RateLimit[]', 'IssueClaims', 'LimitKey', 'ClientRef', 'SignalRef', 'Duration', 'Date', 'string', 'number', 'unknown']
+  const others = ['R', 'S', 'CheckRequest', 'IncomingMessage', 'ServerResponse', 'SessionRequest', 'SessionResponse', 'Duplex', 'RequestHandler', 'readonly RequestHandler[]', 'Uint8Array', 'OpenApiDocument', 'Readonly<Record<string, unknown>>', 'readonly RateLimit[]', 'IssueClaims', 'LimitKey', 'ClientRef', 'SignalRef', 'Duration', 'Date', 'string', 'number', 'object', 'unknown']
   const taken = [...typesTakenBy('Guard', 'Limits', 'Tokens', 'Sessions', 'ApiKeys', 'Revoke', 'Policy')].flatMap((text) => text.split(' | '))
   assert.deepEqual(taken.filter((type) => !known.has(type) && !others.includes(type)), [])
 })

@@ -42,6 +42,7 @@
 const native = require('../native.js')
 const { emitDecision } = require('./decision-event.js')
 const { GuardError, describeError, unwrap, warnOnce } = require('./errors.js')
+const { noteClient } = require('./client-key.js')
 const { encode } = require('./encode.js')
 const { faultOf } = require('./identity.js')
 const { addCookie, addVary } = require('./headers.js')
@@ -71,6 +72,9 @@ const NO_BYTES = Buffer.alloc(0)
 // The longest asynchronous check in milliseconds where the application handles the body itself: the
 // default of `payload.timeout`.
 const MAX_CHECK = 30_000
+
+// The longest time in milliseconds that functions of limits may take.
+const MAX_CALLBACK_MS = 5000
 
 // The number of this core: a thread may have loaded the addon from two files.
 const CORE = native.coreId()
@@ -337,7 +341,53 @@ function buildConversation(owner, options, layer) {
   }
 
   function runCallbacks(ctx) {
-    const results = callbacks.map(([name, option, fn]) => [name, option, checkedKey(name, option, fn(ctx.subject()))])
+    const subject = ctx.subject()
+    noteClient(subject, ctx.req.guard.client)
+    const values = []
+    try {
+      for (let i = 0; i < callbacks.length; i += 1) values.push(callbacks[i][2](subject))
+    } catch (error) {
+      // The rejection of another one must not end the process.
+      Promise.allSettled(values)
+      throw error
+    }
+    return values.some((value) => typeof value?.then === 'function') ? awaitResults(ctx, values) : resumeWithResults(ctx, values)
+  }
+
+  // Functions that return a promise. Until it settles the request holds its ticket.
+  function awaitResults(ctx, values) {
+    let isSettled = false
+    const settle = (step) => {
+      if (isSettled) return
+      isSettled = true
+      clearTimeout(timer)
+      cancel()
+      attempt(ctx, step)
+    }
+    const timer = setTimeout(() => settle(() => {
+      throw new GuardError(`a function \`key\` or \`cost\` has not returned within ${MAX_CALLBACK_MS / 1000} s`, { code: 'ERR_INVALID_ARGUMENT' })
+    }), MAX_CALLBACK_MS)
+    // The connection keeps the process alive while it is open.
+    timer.unref()
+    const cancel = ctx.onceClosed(() => {
+      isSettled = true
+      clearTimeout(timer)
+      abandon(ctx)
+    })
+    Promise.all(values).then(
+      (results) => settle(() => resumeWithResults(ctx, results)),
+      (error) => settle(() => fail(ctx, error))
+    )
+    return false
+  }
+
+  function resumeWithResults(ctx, values) {
+    // A client that has gone is counted by nothing.
+    if (ctx.isOver()) {
+      abandon(ctx)
+      return false
+    }
+    const results = callbacks.map(([name, option], i) => [name, option, checkedKey(name, option, values[i])])
     return go(ctx, native.resumeWithCallbacks(takeTicket(ctx), JSON.stringify(results)))
   }
 
@@ -562,8 +612,6 @@ function releaserOf(guard, stack) {
 }
 
 function checkedKey(name, option, value) {
-  // It is refused below. Its rejection must not end the process.
-  if (typeof value?.then === 'function') Promise.resolve(value).then(undefined, () => {})
   if (option === 'key' && typeof value === 'string' && value !== '') return value
   if (option === 'cost' && Number.isSafeInteger(value) && value >= 0) return value
   throw new GuardError(

@@ -7,6 +7,7 @@ const { count, exactly, last, onlyOption, optional, text } = require('./argument
 const { checkProcesses } = require('./cluster.js')
 const { GuardError, unwrap, warn, warnOnce } = require('./errors.js')
 const { encode, encodeData, encodeOptions } = require('./encode.js')
+const { clientKey } = require('./client-key.js')
 const { checkOf } = require('./hosts/facts/check.js')
 const { captureRaw } = require('./hosts/node-http/body.js')
 const { errorHandler, refuseAs } = require('./hosts/node-http/errors.js')
@@ -150,6 +151,7 @@ function createGuard(...rest) {
     policy: Object.freeze({
       evaluate: async (input, ...query) => call(native.policyEvaluate, encodeData('input', input), query.length === 0 ? undefined : text('query', last('query', query)))
     }),
+    clientKey,
     errors: () => errorHandler(owner),
     refuse: (res, status, code, ...detail) => refuseAs(owner, res, status, code, optional('detail', detail)),
     health: () => call(native.health),

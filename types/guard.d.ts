@@ -248,6 +248,16 @@ export interface Guard {
    */
   protectedResource(): RequestHandler & { readonly path: string; readonly document: ResourceMetadata }
 
+  /**
+   * The client of a request as a limit by address counts it: `'203.0.113.7'`, `'2001:db8::/56'` for
+   * every address of that IPv6 network, or `'unknown'` without an address. A `key` function takes
+   * it where it finds nothing else to count by.
+   *
+   * @param req a request that was passed to a function of the options, or a request that a handler
+   *   of the guard has seen.
+   * @throws {@link GuardError} `ERR_INVALID_ARGUMENT` for any other request.
+   */
+  clientKey(req: object): string
   /** The rate limits by name, for use outside of a request. */
   readonly limits: Limits
   /** Issuing and verifying tokens outside of a request. */

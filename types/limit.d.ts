@@ -51,21 +51,22 @@ export interface RateLimitPolicy {
    * to 4294967295, the request is refused with 500.
    * @default 1
    */
-  readonly cost?: number | FromRequest<number>
+  readonly cost?: number | FromRequest<number | Promise<number>>
   /**
    * The key of the counter: the client's address (IPv6 by its /56), the token's `sub`, the token
-   * (by its `jti`, or a digest if it has none), the route, each combination of several, or the
-   * result of a function of the request.
+   * (by its `jti`, or a digest if it has none), the route, the result of a function of the request,
+   * or each combination of several: `['ip', (req) => String(req.headers['x-tenant'])]`.
    *
    * 1. Without a user or token, `'user'` and `'token'` fall back to the client's address.
    * 2. `'route'` is the route that the handler is mounted on, wherever its router is mounted
    *    (`guard.limits` can name only routes of the application itself, by their pattern).
    *    Elsewhere, as with `app.use`, all paths share one counter.
-   * 3. If a function throws or returns anything but a non-empty string, the request is refused with
-   *    500.
+   * 3. A function may return a promise. If it throws, rejects, needs more than 5 s or returns
+   *    anything but a non-empty string, the request is refused with 500.
+   * 4. For a client in a function, use {@link Guard.clientKey}: one IPv6 client has many addresses.
    * @default 'ip'
    */
-  readonly key?: RateLimitKey | readonly RateLimitKey[] | FromRequest<string>
+  readonly key?: RateLimitKey | KeyFunction | readonly (RateLimitKey | KeyFunction)[]
   /**
    * Other limits for tokens with a role or plan, by its name: 1 to 64 tiers. Roles and plans are
    * read from the claims `role`, `roles` and `plan`, each a string or a list of strings. If several
@@ -161,7 +162,7 @@ export interface ConcurrencyLimit {
   /** The requests of one key that may be in flight at once; a whole number from 1 to 1,000,000. */
   readonly concurrent: number
   /** As {@link RateLimitPolicy.key}. @default 'ip' */
-  readonly key?: RateLimitKey | readonly RateLimitKey[] | FromRequest<string>
+  readonly key?: RateLimitKey | KeyFunction | readonly (RateLimitKey | KeyFunction)[]
   /**
    * Other numbers of slots by role or plan, as {@link RateLimitPolicy.tiers}. Each tier has its own
    * slots.
@@ -233,6 +234,9 @@ export interface RateLimitTier {
    */
   readonly burst?: number
 }
+
+/** A part of a key from the request: a text that is not empty, or a promise of one. */
+export type KeyFunction = FromRequest<string | Promise<string>>
 
 /** The built-in keys of a rate limit. */
 export type RateLimitKey = 'ip' | 'user' | 'token' | 'route'

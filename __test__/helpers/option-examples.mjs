@@ -24,7 +24,7 @@ const timed = {
 const delayed = { ...timed, name: 'd', onExceed: 'delay' }
 const { maxDelay: _, maxDelayed: __, ...watched } = timed
 const inFlight = { ...common, name: 'b', concurrent: 5, tiers: { pro: { concurrent: 9 } }, timeout: '30s' }
-const functions = { ...common, name: 'c', limit: 10, window: '60s', key: () => 'k', cost: () => 1 }
+const functions = { ...common, name: 'c', limit: 10, window: '60s', key: ['ip', () => 'k', async () => 'l'], cost: () => 1 }
 const headers = {
   csp: { directives: { 'default-src': ["'self'"], 'report-to': ['main'] }, reportOnly: true, nonce: true }, hsts: { maxAge: 31536000, includeSubDomains: false, preload: false },
   frameOptions: 'DENY', referrerPolicy: ['no-referrer', 'origin'], corp: 'same-site', coop: 'unsafe-none', coep: 'credentialless',

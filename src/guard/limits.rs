@@ -138,18 +138,17 @@ pub(super) fn limiter(
 pub(crate) fn callbacks(policies: &[DeclaredLimit]) -> Vec<Callback> {
     let mut callbacks = Vec::new();
     for DeclaredLimit { policy, path, .. } in policies {
-        let mut add = |option| {
-            callbacks.push(Callback {
-                limit: policy.name().to_owned(),
-                option,
-                path: format!("{path}.{option}"),
-            });
+        let mut add = |option, path| {
+            callbacks.push(Callback { limit: policy.name().to_owned(), option, path });
         };
         if matches!(policy.key(), KeySpec::Function) {
-            add("key");
+            add("key", format!("{path}.key"));
+        }
+        for place in policy.key().functions() {
+            add("key", format!("{path}.key[{place}]"));
         }
         if matches!(policy.cost(), Cost::Function) {
-            add("cost");
+            add("cost", format!("{path}.cost"));
         }
     }
     callbacks

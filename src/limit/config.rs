@@ -89,6 +89,23 @@ pub enum KeyPart {
     Token,
     /// The route, for all methods, ignoring case and a trailing slash.
     Route,
+    /// The string that the user's function returns; a key may have several.
+    Custom,
+}
+
+impl KeySpec {
+    /// The places of functions in the list of parts; the function of [`KeySpec::Function`] is no
+    /// part of a list.
+    pub(crate) fn functions(&self) -> impl Iterator<Item = usize> {
+        let parts = if let Self::Parts(parts) = self { parts.as_slice() } else { &[] };
+        let custom = |(_, part): &(usize, &KeyPart)| **part == KeyPart::Custom;
+        parts.iter().enumerate().filter(custom).map(|(place, _)| place)
+    }
+
+    /// Whether functions return a part of it.
+    pub(super) fn has_functions(&self) -> bool {
+        *self == Self::Function || self.functions().next().is_some()
+    }
 }
 
 /// Another limit for identities with a certain role or plan.
@@ -457,7 +474,7 @@ pub(super) fn key(options: &Options<'_>) -> Result<KeySpec, ConfigError> {
         Some(_) => {
             let part = options.one_of("key", PARTS).map_err(|error| {
                 error.suggest(format!(
-                    "write {}, a list of these, or a function that returns a string",
+                    "write {}, a function that returns a string, or a list of these",
                     quoted(&words)
                 ))
             })?;
@@ -473,9 +490,14 @@ pub(super) fn key(options: &Options<'_>) -> Result<KeySpec, ConfigError> {
     let mut parts = Vec::with_capacity(items.len());
     for (i, item) in items.iter().enumerate() {
         let at = format!("{}[{i}]", options.path_of("key"));
+        if is_function(item) {
+            parts.push(KeyPart::Custom);
+            continue;
+        }
         let word = string_at(&at, item)?;
         let Some((_, part)) = PARTS.iter().find(|(name, _)| *name == word) else {
-            return Err(ConfigError::invalid(at, format!("must be one of {}", quoted(&words))));
+            let problem = format!("must be one of {}, or a function", quoted(&words));
+            return Err(ConfigError::invalid(at, problem));
         };
         if parts.contains(part) {
             return Err(ConfigError::invalid(at, "is in the list already"));

@@ -316,7 +316,7 @@ impl Limiter {
                 _ if in_flight && self.shared.is_some() => {
                     Some(subject.place_key(policy, counter, index)?)
                 }
-                Some(_) if policy.key != KeySpec::Function => known,
+                Some(_) if !policy.key.has_functions() => known,
                 _ if self.shared.is_some() => Some(subject.shared_key(policy, index)?),
                 _ => None,
             };

@@ -74,7 +74,7 @@ impl Limiter {
                 && match &policy.key {
                     // Anonymous requests are counted by address.
                     KeySpec::Parts(parts) => match parts.as_slice() {
-                        [KeyPart::Route] => false,
+                        [KeyPart::Route | KeyPart::Custom] => false,
                         [one] => part.is_none_or(|part| part == *one),
                         _ => false,
                     },

@@ -30,8 +30,9 @@ pub struct Subject<'r> {
     pub path: &'r str,
     /// The names of the roles and plans of the verified identity.
     pub roles: &'r [&'r str],
-    /// The results of `key` functions, by the policy's index in the limiter; may be shorter.
-    pub custom_keys: &'r [Option<&'r str>],
+    /// The results of the functions of each `key`, by the policy's index in the limiter; may be
+    /// shorter.
+    pub custom_keys: &'r [Vec<&'r str>],
     /// The results of `cost` functions, by the policy's index in the limiter; may be shorter.
     pub custom_costs: &'r [Option<u32>],
 }
@@ -79,14 +80,17 @@ impl Subject<'_> {
         index: usize,
         key: &mut impl Hasher,
     ) -> Result<(), LimitError> {
+        let mut custom = self.custom_keys.get(index).into_iter().flatten();
         match &policy.key {
-            KeySpec::Function => match self.custom_keys.get(index) {
-                Some(Some(custom)) => write_text(key, b'c', custom),
-                _ => return Err(LimitError::MissingKey),
-            },
+            KeySpec::Function => {
+                write_text(key, b'c', custom.next().ok_or(LimitError::MissingKey)?);
+            }
             KeySpec::Parts(parts) => {
                 for part in parts {
                     match (part, self.user, self.token) {
+                        (KeyPart::Custom, ..) => {
+                            write_text(key, b'c', custom.next().ok_or(LimitError::MissingKey)?);
+                        }
                         (KeyPart::Route, ..) => write_route(key, self.route),
                         (KeyPart::User, Some(user), _) => write_text(key, b'u', user),
                         (KeyPart::Token, _, Some(token)) => write_text(key, b'j', token),
@@ -156,6 +160,7 @@ fn write_parts(spec: &KeySpec, given: &[&str], key: &mut impl Hasher) -> Result<
                     KeyPart::User => write_text(key, b'u', text),
                     KeyPart::Token => write_text(key, b'j', text),
                     KeyPart::Route => write_route(key, text),
+                    KeyPart::Custom => write_text(key, b'c', text),
                 }
             }
         }

@@ -138,11 +138,8 @@ pub(crate) fn open(ctx: &RequestContext, step: &Step) -> String {
         out.push_str(stage.as_str());
     }
     out.push('\n');
-    if new && ctx.request.as_ref().is_some_and(Request::secure) {
-        out.push('1');
-    }
-    if new && ctx.request.as_ref().is_some_and(Request::has_outside_proxy) {
-        out.push('o');
+    if let Some(request) = ctx.request.as_ref().filter(|_| new) {
+        push_connection(&mut out, request);
     }
     out.push('\n');
     push_headers(&mut out, ctx, refusal);
@@ -235,6 +232,15 @@ pub(crate) fn close(mut answer: String, ticket: Option<u64>, receipt: Option<u64
 fn alg_of(identity: &Verified) -> Option<&'static str> {
     let introspected = identity.text_fingerprint.map(|_| "");
     identity.alg.map(Algorithm::name).or(introspected)
+}
+
+fn push_connection(out: &mut String, request: &Request) {
+    if request.secure() {
+        out.push('1');
+    }
+    if request.has_outside_proxy() {
+        out.push('o');
+    }
 }
 
 fn push_headers(out: &mut String, ctx: &RequestContext, refusal: Option<&Refusal>) {

@@ -28,6 +28,13 @@ pub fn knows_limit(guard: f64, name: String) -> String {
     write(guard_of(guard).map(|opened| opened.limiter_with(&name).is_some().into()))
 }
 
+/// The client that an address stands for in limits: the address, the network of an IPv6 address, or
+/// `unknown` for an empty text.
+#[napi(catch_unwind)]
+pub fn client_key(address: String) -> String {
+    ClientKey::parse(&address).to_string()
+}
+
 /// Adds a client to a list (`action` is `block` or `allow`), or removes it (`unblock`). `key` and
 /// `ttl` are JSON.
 #[napi(catch_unwind)]

@@ -82,6 +82,19 @@ fn single(name: &str) -> u16 {
 
 type Span = Range<usize>;
 
+/// How a proxy names the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Naming {
+    /// By its address, or not at all.
+    Clear,
+    /// By a text that is not an address.
+    Unreadable,
+    /// Perhaps, and it is unknown whether to trust it.
+    InDoubt,
+    /// As a peer that is not trusted.
+    Outside,
+}
+
 /// A request, owned, with everything in it as ranges of one string.
 #[derive(Debug)]
 pub struct Request {
@@ -98,12 +111,7 @@ pub struct Request {
     /// The canonical path, if it differs from the path as sent.
     decoded_path: Option<String>,
     client: Option<IpAddr>,
-    /// Whether a proxy names the client by a text that is not an address.
-    client_unreadable: bool,
-    /// Whether a proxy may have named the client, and it is unknown whether to trust it.
-    client_in_doubt: bool,
-    /// Whether a peer that is not trusted names a client.
-    outside_proxy: bool,
+    naming: Naming,
     secure: bool,
     flags: Flags,
 }
@@ -169,9 +177,11 @@ impl Request {
         let client = parse_address(text(&express));
         let mut request = Self {
             client,
-            client_unreadable: client.is_none() && !express.is_empty(),
-            client_in_doubt: false,
-            outside_proxy: false,
+            naming: if client.is_none() && !express.is_empty() {
+                Naming::Unreadable
+            } else {
+                Naming::Clear
+            },
             secure: flags.tls,
             flags,
             path_end: memchr::memchr(b'?', text(&target).as_bytes())
@@ -228,11 +238,11 @@ impl Request {
         if self.flags.handshake && self.flags.body {
             return Err(malformed("a handshake can't have a body"));
         }
-        if self.client_unreadable {
+        if self.naming == Naming::Unreadable {
             let why = "X-Forwarded-For names a client that is no IP address";
             return Err(Refusal::new(400, "malformed_forwarded_for", why));
         }
-        if self.client_in_doubt {
+        if self.naming == Naming::InDoubt {
             let why = "X-Forwarded-For came with a handshake, and no proxy is known";
             return Err(Refusal::new(400, "untrusted_proxy", why));
         }
@@ -250,18 +260,24 @@ impl Request {
         if trusted.is_empty() {
             // A handshake bypasses the application of Express, whose `trust proxy` may name the
             // proxies.
-            self.client_in_doubt = self.flags.handshake
+            if self.naming == Naming::Clear
+                && self.flags.handshake
                 && !trusted.known
                 && self.client.is_none()
-                && self.header("x-forwarded-for").is_some();
+                && self.header("x-forwarded-for").is_some()
+            {
+                self.naming = Naming::InDoubt;
+            }
             // Express's own `trust proxy` has already decided.
             self.client = self.client.or(peer);
             return;
         }
         self.client = peer;
-        self.client_unreadable = false;
+        self.naming = Naming::Clear;
         if !trusted.trusts(peer) {
-            self.outside_proxy = self.header("x-forwarded-for").is_some();
+            if self.header("x-forwarded-for").is_some() {
+                self.naming = Naming::Outside;
+            }
             return;
         }
         let mut client = Some(peer);
@@ -281,7 +297,9 @@ impl Request {
                 }
             }
         }
-        self.client_unreadable = client.is_none();
+        if client.is_none() {
+            self.naming = Naming::Unreadable;
+        }
         self.client = client.flatten();
         if let Some(proto) = self.forwarded_proto(depth) {
             // Some proxies write the scheme of a WebSocket.
@@ -443,7 +461,7 @@ impl Request {
     /// Whether a peer that is not in `trustedProxies` sent `X-Forwarded-For`, which is ignored.
     #[must_use]
     pub(crate) fn has_outside_proxy(&self) -> bool {
-        self.outside_proxy
+        self.naming == Naming::Outside
     }
 
     /// Whether the client's connection is TLS, by the socket or by a trusted proxy.

@@ -63,7 +63,7 @@ pub struct EarlierStack {
 pub struct CallbackResults {
     /// The limit's name.
     pub name: String,
-    /// The key to count by.
+    /// The key to count by, or the next part of it.
     pub key: Option<String>,
     /// The cost of this request.
     pub cost: Option<u32>,

@@ -37,12 +37,12 @@ impl Stack {
         let mut custom_costs = Vec::new();
         for given in keys {
             if let Some(index) = limiter.index_of(&given.name) {
-                custom_keys.resize(custom_keys.len().max(index + 1), None);
+                custom_keys.resize(custom_keys.len().max(index + 1), Vec::new());
                 custom_costs.resize(custom_costs.len().max(index + 1), None);
                 if let (Some(key), Some(cost)) =
                     (custom_keys.get_mut(index), custom_costs.get_mut(index))
                 {
-                    *key = given.key.as_deref().or(*key);
+                    key.extend(given.key.as_deref());
                     *cost = given.cost.or(*cost);
                 }
             }
