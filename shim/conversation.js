@@ -558,7 +558,7 @@ function buildConversation(owner, options, layer) {
       state.valid ??= new Map()
       state.valid.set(conversation, valid)
     }
-    // Another middleware may know a user whom the guard's own sources do not take.
+    // Another middleware may have set a user that no source of the guard takes.
     if (readsIdentity && !state.hasUser && ctx.req.user !== undefined) ctx.req.user = undefined
     if (isAskedAgain) state.pass(conversation, ctx.identity)
     state.waited = false
