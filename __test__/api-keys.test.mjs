@@ -243,6 +243,49 @@ test('a record is used again for as long as the option says, and a revocation wo
   await guard.close()
 })
 
+test('a record that was refused is asked for again, whatever the option says', async () => {
+  const { guard, table, looked } = open({ apiKeys: { cacheFor: '1h' } })
+  const { key, digest } = guard.apiKeys.create()
+  await serve(handlerOf(guard), async (ask) => {
+    for (const [record, status] of [
+      [{ digest, sub: '' }, 500],
+      [{ digest: guard.apiKeys.create().digest, sub: 'robot' }, 401],
+      [{ digest, sub: 'robot', exp: seconds() - 1 }, 401],
+      [{ digest, sub: 'robot' }, 200]
+    ]) {
+      table.set(digest, record)
+      assert.equal((await ask({ headers: withKey(key) })).status, status)
+    }
+    assert.equal((await ask({ headers: withKey(key) })).status, 200)
+    assert.equal(looked.length, 4)
+  })
+  await guard.close()
+})
+
+test('a key in the place of a token is refused before an issuer is asked about it', async () => {
+  let asked = 0
+  const server = http.createServer((req, res) => {
+    asked += 1
+    res.end('{"active":false}')
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const url = `http://127.0.0.1:${server.address().port}/introspect`
+  const introspection = { url, clientId: 'api', clientSecret: 'Vb7xQe2LmW9rTz4KpYh6', allowHttp: true }
+  for (const place of [{}, { header: 'x-key' }, { scheme: 'ApiKey' }]) {
+    const { guard, issue, events } = open({ apiKeys: place, jwt: { issuer: 'https://id.example.com', audience: 'api', introspection } })
+    const { key } = issue()
+    await serve(handlerOf(guard), async (ask) => {
+      const answer = await ask({ headers: bearer(key) })
+      assert.deepEqual([answer.status, answer.json.code, events.at(-1).reason, asked], [401, 'api_key_invalid', 'api_key_place', 0])
+      assert.equal((await ask({ headers: bearer(`${key}x`) })).status, 401)
+      assert.equal(asked, 1, 'what is no key is asked about')
+    })
+    asked = 0
+    await guard.close()
+  }
+  server.close()
+})
+
 test('a policy does not see a key', async () => {
   const rego = 'package p\nimport rego.v1\ndefault allow := false\nallow if { input.user.sub == "robot"; input.token.issuer == "api-key"; not input.headers["x-api-key"]; input.headers["x-other"] == "1" }'
   const { guard, issue } = open({ policy: { policies: { 'p.rego': rego }, query: 'data.p.allow' } })

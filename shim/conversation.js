@@ -578,6 +578,7 @@ function buildConversation(owner, options, layer) {
   function refuse(ctx, status, code, problem, cause, layer) {
     const fault = faultOf(cause)
     if (fault !== undefined) warnOnce('GUARD_FAULT', `a request was refused with 500, since ${fault}`)
+    if (layer === 'authenticate') owner.identities.drop(ctx.state)
     emit(ctx, { outcome: 'refuse', status, code, cause, layer })
     return ctx.end(status, problem, cause)
   }

@@ -37,6 +37,12 @@ class KeptRecords {
     this.#size = 0
   }
 
+  /** Drops the record of a key. */
+  drop(digest) {
+    const known = this.#records.get(digest)
+    if (known !== undefined) this.#delete(digest, known)
+  }
+
   #delete(digest, { json }) {
     this.#records.delete(digest)
     this.#size -= digest.length + json.length
@@ -46,7 +52,8 @@ class KeptRecords {
 /**
  * Builds the functions of a guard, from all functions in its options: `find(line, state, owner,
  * subject)` answers the question in a line of the core. It returns `{ ask, found }`: the question,
- * and its answer `{ json }` or a promise of it; without `json` there is no user.
+ * and its answer `{ json }` or a promise of it; without `json` there is no user. `drop(state)` forgets
+ * the record of a request that is refused.
  */
 function identityFunctions(functions) {
   const identify = functions.get('identify') ?? functions.get('identify.claims')
@@ -59,6 +66,7 @@ function identityFunctions(functions) {
     // Each function is called once for a request, however many stacks ask.
     const known = state.identityOf(owner, source)
     if (known !== undefined) return { ask, found: known }
+    if (digest !== undefined) state.keyDigest = digest
     const found = digest === undefined ? called('identify()', () => identify(subject())) : record(digest, Number(keepFor))
     state.keepIdentity(owner, source, found)
     return { ask, found }
@@ -76,7 +84,12 @@ function identityFunctions(functions) {
     return typeof found.then === 'function' ? found.then(keep) : keep(found)
   }
 
-  return { find, forget: () => kept.clear() }
+  /** Drops the record behind a refused request: the application may mend it at any time. */
+  function drop(state) {
+    if (state.keyDigest !== null) kept.drop(state.keyDigest)
+  }
+
+  return { find, drop, forget: () => kept.clear() }
 }
 
 /** The result of a function; a promise only if the function returned one. */

@@ -170,6 +170,8 @@ class RequestState {
    * ./identity.js.
    */
   identities = null
+  /** The digest of its API key. */
+  keyDigest = null
   /** Whether it has waited since they were checked. */
   waited = false
   /** Whether a layer of keepstone has found a user. */

@@ -18,6 +18,8 @@ pub enum IdentityError {
     KeyForm,
     /// The checksum of the API key is wrong.
     KeyChecksum,
+    /// The API key stands where a token belongs.
+    KeyPlace,
     /// The application has no record of the API key.
     KeyUnknown,
     /// The record is of another API key.
@@ -63,6 +65,7 @@ impl IdentityError {
             Self::Ambiguous => "identity_ambiguous",
             Self::KeyForm => "api_key_form",
             Self::KeyChecksum => "api_key_checksum",
+            Self::KeyPlace => "api_key_place",
             Self::KeyUnknown => "api_key_unknown",
             Self::KeyMismatch => "api_key_mismatch",
             Self::Expired(ApiKey) => "api_key_expired",
@@ -88,6 +91,7 @@ impl IdentityError {
             }
             Self::KeyForm
             | Self::KeyChecksum
+            | Self::KeyPlace
             | Self::KeyUnknown
             | Self::KeyMismatch
             | Self::Expired(ApiKey)

@@ -71,6 +71,10 @@ pub(super) fn credential_of<'r>(
         (Some(key), Ok(None) | Err(TokenError::Missing)) => Ok(Credential::ApiKey(key)),
         (Some(key), Err(_)) if is_key_place => Ok(Credential::ApiKey(key)),
         (_, Err(TokenError::Missing)) | (None, Ok(None)) => Ok(Credential::None),
+        // No issuer may learn of it.
+        (None, Ok(Some(found))) if keys.is_some_and(|keys| keys.digest(found.token).is_ok()) => {
+            Err(refuse(IdentityError::KeyPlace))
+        }
         (None, Ok(Some(found))) => Ok(Credential::Token(found)),
         (_, Err(denial)) => Err(denial.to_refusal_by(scheme)),
     }
