@@ -170,7 +170,9 @@ fn work_that_grows_with_the_square_of_a_request_is_bounded() {
             json!({ "a": (0..28).fold(json!(vec![1; 6_000]), |inner, _| json!([inner])) }),
         ),
     ] {
-        assert_eq!(fault(rule, &input), FaultKind::Evaluation, "{rule}");
+        // Where other work takes the processor, the clock may end an evaluation first.
+        let is_refused = (0..5).any(|_| fault(rule, &input) == FaultKind::Evaluation);
+        assert!(is_refused, "{rule}");
     }
 }
 
