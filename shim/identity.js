@@ -52,8 +52,8 @@ class KeptRecords {
 /**
  * Builds the functions of a guard, from all functions in its options: `find(line, state, owner,
  * subject)` answers the question in a line of the core. It returns `{ ask, found }`: the question,
- * and its answer `{ json }` or a promise of it; without `json` there is no user. `drop(state)` forgets
- * the record of a request that is refused.
+ * and its answer `{ json }` or a promise of it; without `json` there is no user. `drop(state)`
+ * forgets the record of a request that is refused.
  */
 function identityFunctions(functions) {
   const identify = functions.get('identify') ?? functions.get('identify.claims')

@@ -1,5 +1,5 @@
-//! The facts that proxies add to a request: `X-Forwarded-For` and `X-Forwarded-Proto`, as far as trusted
-//! proxies wrote them.
+//! The facts that proxies add to a request: `X-Forwarded-For` and `X-Forwarded-Proto`, as far as
+//! trusted proxies wrote them.
 
 use std::net::{IpAddr, Ipv4Addr};
 
