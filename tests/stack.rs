@@ -120,11 +120,12 @@ fn each_layer_refuses_before_the_next_one_is_asked() {
         ("GET", "/a", &[("Authorization", &admin)], (429, "rate_limited")),
     ];
     for (method, target, headers, wanted) in cases {
-        assert_eq!(
-            outcome(&send(&stack, method, target, headers).1),
-            *wanted,
-            "{method} {target} {wanted:?}"
-        );
+        let (mut ctx, mut step) = send(&stack, method, target, headers);
+        // Without a type a body is refused by its first byte.
+        if let Step::ReadBody { .. } = step {
+            step = stack.after_body(&mut ctx, b"{}", NOW);
+        }
+        assert_eq!(outcome(&step), *wanted, "{method} {target} {wanted:?}");
     }
 }
 
