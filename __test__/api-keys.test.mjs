@@ -266,6 +266,7 @@ test('a key in the place of a token is refused before an issuer is asked about i
   let asked = 0
   const server = http.createServer((req, res) => {
     asked += 1
+    res.setHeader('content-type', 'application/json')
     res.end('{"active":false}')
   }).listen(0, '127.0.0.1')
   await once(server, 'listening')
