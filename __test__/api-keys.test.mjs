@@ -262,13 +262,14 @@ test('a record that was refused is asked for again, whatever the option says', a
   await guard.close()
 })
 
-test('a key in the place of a token is refused before an issuer is asked about it', async () => {
+test('a key in the place of a token is refused before an issuer is asked about it', async (t) => {
   let asked = 0
   const server = http.createServer((req, res) => {
     asked += 1
     res.setHeader('content-type', 'application/json')
     res.end('{"active":false}')
   }).listen(0, '127.0.0.1')
+  t.after(() => server.close())
   await once(server, 'listening')
   const url = `http://127.0.0.1:${server.address().port}/introspect`
   const introspection = { url, clientId: 'api', clientSecret: 'Vb7xQe2LmW9rTz4KpYh6', allowHttp: true }
@@ -284,7 +285,6 @@ test('a key in the place of a token is refused before an issuer is asked about i
     asked = 0
     await guard.close()
   }
-  server.close()
 })
 
 test('a policy does not see a key', async () => {
