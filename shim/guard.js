@@ -12,26 +12,22 @@ const { checkOf } = require('./hosts/facts/check.js')
 const { captureRaw } = require('./hosts/node-http/body.js')
 const { errorHandler, refuseAs } = require('./hosts/node-http/errors.js')
 const { buildHandler } = require('./hosts/node-http/handler.js')
+const { fromOpenApi } = require('./hosts/node-http/openapi.js')
+const { sessionHandlers } = require('./hosts/node-http/sessions.js')
 const { upgradeOf } = require('./hosts/node-http/upgrade.js')
 const { identityFunctions } = require('./identity.js')
+const { followIntrospection } = require('./introspection.js')
+const { followIssuers } = require('./issuers.js')
+const { followStore } = require('./outages.js')
 const { readOptions } = require('./plain.js')
 const { validOf } = require('./request.js')
+const { keepRotating } = require('./rotation.js')
 const { ownFunctions, readRoute, takePatterns } = require('./schema.js')
 const { sessionsPart } = require('./session-options.js')
 const { sessionCalls } = require('./sessions.js')
 const { kConversation, kForget, whenCollected } = require('./shared.js')
 const { internal, later, listen } = require('./store.js')
 const { sessionOperations, tokenCalls } = require('./tokens.js')
-
-/** Parts that few guards use; each is read from the disk where it is first used. */
-const rare = {
-  openapi: () => require('./hosts/node-http/openapi.js'),
-  sessions: () => require('./hosts/node-http/sessions.js'),
-  introspection: () => require('./introspection.js'),
-  issuers: () => require('./issuers.js'),
-  outages: () => require('./outages.js'),
-  rotation: () => require('./rotation.js')
-}
 
 /** How long `guard.ready()` waits for a shared store and for issuers, in milliseconds. */
 const MAX_PATIENCE = 10_000
@@ -54,11 +50,11 @@ function createGuard(...rest) {
   // Needed even without a shared store: a handler of another guard with one may check this guard's
   // stack again while a request waits here.
   listen(handle)
-  const keys = rotation === null ? null : rare.rotation().keepRotating(handle, rotation, functions)
+  const keys = rotation === null ? null : keepRotating(handle, rotation, functions)
   const stops = [
-    fetches ? rare.issuers().followIssuers(handle, functions) : undefined,
-    introspects ? rare.introspection().followIntrospection(handle, functions) : undefined,
-    shared ? rare.outages().followStore(handle) : undefined,
+    fetches ? followIssuers(handle, functions) : undefined,
+    introspects ? followIntrospection(handle, functions) : undefined,
+    shared ? followStore(handle) : undefined,
     keys?.stop
   ]
   const close = closerOf(handle, ...stops)
@@ -123,7 +119,7 @@ function createGuard(...rest) {
     require: (...given) => buildHandler(owner, given.length === 0 ? {} : demandsOf(optional('demands', given)), 'require'),
     captureRaw,
     validate: (...given) => validating(buildHandler(owner, checked(route('schemas', optional('schemas', given))), 'payload')),
-    fromOpenApi: (doc, ...given) => rare.openapi().fromOpenApi(owner, buildHandler, doc, optional('options', given, {})),
+    fromOpenApi: (doc, ...given) => fromOpenApi(owner, buildHandler, doc, optional('options', given, {})),
     limits: Object.freeze({
       consume: async (name, key, ...cost) => limit(native.limitConsume, name, key, costOf(cost)),
       get: exactly('limits.get', (name, key) => limit(native.limitGet, name, key)),
@@ -147,7 +143,7 @@ function createGuard(...rest) {
       digest: (key) => call(native.apiKeyDigest, text('key', key)),
       revoke: exactly('apiKeys.revoke', async (key) => void (await soon(native.apiKeyRevoke, text('key', key))))
     }),
-    sessions: sessionCalls(sessions, sessionOperations(call, soon), refreshFor, (options, calls) => rare.sessions().sessionHandlers(owner, options, calls)),
+    sessions: sessionCalls(sessions, sessionOperations(call, soon), refreshFor, (options, calls) => sessionHandlers(owner, options, calls)),
     policy: Object.freeze({
       evaluate: async (input, ...query) => call(native.policyEvaluate, encodeData('input', input), query.length === 0 ? undefined : text('query', last('query', query)))
     }),
