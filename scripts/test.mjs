@@ -2,6 +2,7 @@
 // Usage: node scripts/test.mjs [test files]; with files, only these run, on the debug addon.
 
 import { existsSync, readdirSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { build } from './build.mjs'
 import { ensure } from './ensure.mjs'
@@ -26,8 +27,10 @@ if (chosen.length === 0) {
 // themselves.
 const addon = build('debug')
 const env = { ...outside, ...(chosen.length > 0 ? { NAPI_RS_NATIVE_LIBRARY_PATH: addon } : {}) }
+// Most files wait for servers and clocks, so two run at once even on two processors.
+const atOnce = `--test-concurrency=${Math.max(2, availableParallelism() - 1)}`
 // This reporter says at the end what failed, also where nobody sits at a terminal.
-run(process.execPath, ['--test', '--test-reporter=spec', '--test-timeout=600000', ...(chosen.length > 0 ? chosen : testFiles())], env)
+run(process.execPath, ['--test', atOnce, '--test-reporter=spec', '--test-timeout=600000', ...(chosen.length > 0 ? chosen : testFiles())], env)
 if (chosen.length === 0) run(process.execPath, ['scripts/types.mjs'])
 
 // Node 22 and 24 take no folder here and Node 20 no pattern, so the files are listed.
