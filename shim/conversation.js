@@ -47,7 +47,7 @@ const { encode } = require('./encode.js')
 const { faultOf } = require('./identity.js')
 const { addCookie, addVary } = require('./headers.js')
 const { inflate } = require('./inflate.js')
-const { warnOutsideProxies } = require('./outside-proxies.js')
+const { warnOutsideProxy, warnPublicProxy } = require('./outside-proxies.js')
 const { problemOf } = require('./problem.js')
 const { guardOf, takeAnswer } = require('./request.js')
 const { admitsHandshake, corsPart, decideHeaders, decidesCors, headersPart, noteCors } = require('./response-decisions.js')
@@ -288,19 +288,23 @@ function buildConversation(owner, options, layer) {
     return false
   }
 
-  // Asks the application for the identity. Until then the request holds its ticket.
-  function askIdentity(ctx, line) {
-    const { ask, found } = owner.identities.find(line, ctx.state, owner, () => ctx.subject())
-    if (typeof found.then !== 'function') return resumeWithIdentity(ctx, ask, found)
+  // Waits for a promise of the application, at most `ms`, while the request holds its ticket. One of
+  // `onResult(value)` and `onTimeout()` goes on; a rejection is a fault. Nothing goes on once the
+  // client has gone. Errors of the next handler must propagate, and not reject the promise.
+  function whenSettled(ctx, promise, ms, onResult, onTimeout) {
     let isSettled = false
     const settle = (step) => {
       if (isSettled) return
       isSettled = true
       clearTimeout(timer)
       cancel()
-      attempt(ctx, step)
+      setImmediate(() => attempt(ctx, () => {
+        if (!ctx.isOver()) return step()
+        abandon(ctx)
+        return false
+      }))
     }
-    const timer = setTimeout(() => settle(() => go(ctx, native.resumeWithIdentity(takeTicket(ctx), undefined, 'timeout'))), ask.timeout)
+    const timer = setTimeout(() => settle(onTimeout), ms)
     // The connection keeps the process alive while it is open.
     timer.unref()
     const cancel = ctx.onceClosed(() => {
@@ -308,11 +312,23 @@ function buildConversation(owner, options, layer) {
       clearTimeout(timer)
       abandon(ctx)
     })
-    found.then(
-      (result) => settle(() => resumeWithIdentity(ctx, ask, result)),
-      (error) => settle(() => fail(ctx, error))
+    promise.then(
+      (value) => settle(() => onResult(value)),
+      (error) => settle(() => {
+        throw error
+      })
     )
     return false
+  }
+
+  function askIdentity(ctx, line) {
+    const { ask, found } = owner.identities.find(line, ctx.state, owner, () => ctx.subject())
+    if (typeof found.then !== 'function') return resumeWithIdentity(ctx, ask, found)
+    return whenSettled(
+      ctx, found, ask.timeout,
+      (result) => resumeWithIdentity(ctx, ask, result),
+      () => go(ctx, native.resumeWithIdentity(takeTicket(ctx), undefined, 'timeout'))
+    )
   }
 
   function resumeWithIdentity(ctx, { source }, { json }) {
@@ -328,7 +344,8 @@ function buildConversation(owner, options, layer) {
   function answerHeaders(ctx, answer) {
     const { res, decisions } = ctx
     const secure = answer[SECURE]
-    if (secure.endsWith('o')) warnOutsideProxies(answer[CLIENT])
+    if (secure.endsWith('o')) warnOutsideProxy(answer[CLIENT])
+    else if (secure.endsWith('p')) warnPublicProxy()
     if (secure.startsWith('1') && headers !== null && decisions.headers === headers) ctx.putHeaders(headers.secure)
     if (answer[HEADERS] !== '') {
       const { vary, cookies, fields } = readHeaders(answer[HEADERS])
@@ -351,34 +368,10 @@ function buildConversation(owner, options, layer) {
       Promise.allSettled(values)
       throw error
     }
-    return values.some((value) => typeof value?.then === 'function') ? awaitResults(ctx, values) : resumeWithResults(ctx, values)
-  }
-
-  // Functions that return a promise. Until it settles the request holds its ticket.
-  function awaitResults(ctx, values) {
-    let isSettled = false
-    const settle = (step) => {
-      if (isSettled) return
-      isSettled = true
-      clearTimeout(timer)
-      cancel()
-      attempt(ctx, step)
-    }
-    const timer = setTimeout(() => settle(() => {
+    if (!values.some((value) => typeof value?.then === 'function')) return resumeWithResults(ctx, values)
+    return whenSettled(ctx, Promise.all(values), MAX_CALLBACK_MS, (results) => resumeWithResults(ctx, results), () => {
       throw new GuardError(`a function \`key\` or \`cost\` has not returned within ${MAX_CALLBACK_MS / 1000} s`, { code: 'ERR_INVALID_ARGUMENT' })
-    }), MAX_CALLBACK_MS)
-    // The connection keeps the process alive while it is open.
-    timer.unref()
-    const cancel = ctx.onceClosed(() => {
-      isSettled = true
-      clearTimeout(timer)
-      abandon(ctx)
     })
-    Promise.all(values).then(
-      (results) => settle(() => resumeWithResults(ctx, results)),
-      (error) => settle(() => fail(ctx, error))
-    )
-    return false
   }
 
   function resumeWithResults(ctx, values) {
@@ -513,37 +506,19 @@ function buildConversation(owner, options, layer) {
     return finish(ctx, valid)
   }
 
-  // An asynchronous check of a library's schema is awaited, as long as a body may take. Errors of
-  // the next handler must propagate, and not reject the promise.
+  // An asynchronous check of a library's schema is awaited, as long as a body may take.
   function passLater(ctx, valid, problem) {
-    let isSettled = false
-    const resume = (run) => {
-      if (isSettled) return
-      isSettled = true
-      clearTimeout(timer)
-      cancel()
-      setImmediate(() => attempt(ctx, () => !ctx.isOver() && run()))
-    }
     const most = bodies?.timeout ?? MAX_CHECK
-    const timer = setTimeout(() => resume(() => checkTimedOut(ctx, most)), most)
-    // The connection keeps the process alive while it is open.
-    timer.unref()
-    const cancel = ctx.onceClosed(() => {
-      isSettled = true
-      clearTimeout(timer)
-    })
-    problem.then(
-      (settled) => resume(() => {
+    return whenSettled(
+      ctx, problem, most,
+      (settled) => {
         const passed = passChecked(ctx, valid, settled)
         // Meanwhile the token may have expired or been revoked: later layers verify it again.
         ctx.state.waited = true
         return passed
-      }),
-      (error) => resume(() => {
-        throw error
-      })
+      },
+      () => checkTimedOut(ctx, most)
     )
-    return false
   }
 
   function checkTimedOut(ctx, most) {

@@ -1,24 +1,21 @@
 'use strict'
 
-// The warning for a proxy that is missing in `trustedProxies`.
+// The warnings for a proxy that is missing in `trustedProxies`.
 
-const { BlockList, isIP } = require('node:net')
 const { warnOnce } = require('./errors.js')
 
-/** Networks that no client on the internet has: who sends from there is named. */
-const OWN = new BlockList()
-for (const [network, length] of [['127.0.0.0', 8], ['10.0.0.0', 8], ['172.16.0.0', 12], ['192.168.0.0', 16], ['100.64.0.0', 10], ['169.254.0.0', 16]]) OWN.addSubnet(network, length, 'ipv4')
-for (const [network, length] of [['::1', 128], ['fc00::', 7], ['fe80::', 10]]) OWN.addSubnet(network, length, 'ipv6')
-
-/**
- * Warns that a peer outside of `trustedProxies` has sent `X-Forwarded-For`. `peer` is its address,
- * empty on a Unix socket. Public addresses share one warning, since any client can cause it.
- */
-function warnOutsideProxies(peer) {
-  const ofPeer = peer === '' ? "a peer on a Unix socket, and 'unix'" : `${isOwn(peer) ? peer : 'a public address'}, which`
-  warnOnce('GUARD_UNTRUSTED_PROXY', `\`X-Forwarded-For\` arrives from ${ofPeer} is not in \`trustedProxies\`, and is ignored: if it is a proxy, add it, or all its clients count as one`)
+/** Warns of a peer in a private network by its address, which is empty on a Unix socket. */
+function warnOutsideProxy(peer) {
+  warn(peer === '' ? "a peer on a Unix socket, and 'unix'" : `${peer}, which`)
 }
 
-const isOwn = (peer) => OWN.check(peer, isIP(peer) === 6 ? 'ipv6' : 'ipv4')
+/** Warns of a peer with a public address. All of them share one warning: any client can cause it. */
+function warnPublicProxy() {
+  warn('a public address, which')
+}
 
-module.exports = { warnOutsideProxies }
+function warn(peer) {
+  warnOnce('GUARD_UNTRUSTED_PROXY', `\`X-Forwarded-For\` arrives from ${peer} is not in \`trustedProxies\`, and is ignored: if it is a proxy, add it, or all its clients count as one`)
+}
+
+module.exports = { warnOutsideProxy, warnPublicProxy }

@@ -9,8 +9,9 @@ use super::options::{Options, describe, nearest, string_at};
 use crate::error::ConfigError;
 use crate::net::TrustedProxies;
 
-/// The number of bits before the IPv4 address in an IPv4-mapped IPv6 address.
-const COAT: u8 = 96;
+/// The number of bits before the IPv4 address in an IPv4-mapped IPv6 address (RFC 4291 section
+/// 2.5.5.2).
+const MAPPED_PREFIX: u8 = 96;
 
 /// The peers of a Unix socket, which have no address.
 const UNIX: &str = "unix";
@@ -72,12 +73,12 @@ fn plain(network: IpNet) -> Option<IpNet> {
     let network = network.trunc();
     let IpNet::V6(v6) = network else { return Some(network) };
     if let (Some(v4), Some(length)) =
-        (v6.addr().to_ipv4_mapped(), v6.prefix_len().checked_sub(COAT))
+        (v6.addr().to_ipv4_mapped(), v6.prefix_len().checked_sub(MAPPED_PREFIX))
     {
         return Ipv4Net::new(v4, length).ok().map(IpNet::V4);
     }
-    let coats = Ipv4Addr::UNSPECIFIED.to_ipv6_mapped();
-    (!v6.contains(&coats)).then_some(network)
+    let mapped = Ipv4Addr::UNSPECIFIED.to_ipv6_mapped();
+    (!v6.contains(&mapped)).then_some(network)
 }
 
 /// What to write instead of a value that is no list: Express's `trust proxy` takes all of these.

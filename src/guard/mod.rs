@@ -41,7 +41,7 @@ pub(crate) use limits::callbacks;
 pub use tokens::{Known, RevocationList, TokenRequirement, Tokens};
 
 use limits::{DeclaredLimit, declared_limits, limiter};
-pub(crate) use public::PublicPaths;
+pub(crate) use public::{Exemption, PublicPaths};
 
 /// A guard.
 #[derive(Debug)]

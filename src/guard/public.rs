@@ -21,13 +21,13 @@ const MAX_METHOD: usize = 32;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct PublicPaths(Vec<Entry>);
 
-/// What the list lifts for one request.
+/// What a request is exempt from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Openness {
-    /// Whether it needs no identity.
-    pub(crate) is_public: bool,
-    /// Whether the limits of the guard are not for it.
-    pub(crate) is_unlimited: bool,
+pub(crate) struct Exemption {
+    /// It needs no identity.
+    pub(crate) identity: bool,
+    /// The limits of the guard are not for it.
+    pub(crate) limits: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,17 +81,17 @@ impl PublicPaths {
         Ok(Self(entries))
     }
 
-    /// What it lifts for a request whose path is canonical. Every entry that fits counts, so their
-    /// order is of no matter.
-    pub(crate) fn judge(&self, request: &Request) -> Openness {
+    /// The exemption of a request whose path is canonical. Every entry that fits counts, whatever
+    /// their order.
+    pub(crate) fn exemption(&self, request: &Request) -> Exemption {
         self.look_up(request.method(), request.raw_path())
     }
 
-    fn look_up(&self, method: &str, path: &str) -> Openness {
-        let mut found = Openness::default();
+    fn look_up(&self, method: &str, path: &str) -> Exemption {
+        let mut found = Exemption::default();
         for entry in self.0.iter().filter(|entry| entry.includes(method, path)) {
-            found.is_public = true;
-            found.is_unlimited |= entry.unlimited;
+            found.identity = true;
+            found.limits |= entry.unlimited;
         }
         found
     }
@@ -205,7 +205,7 @@ mod tests {
     }
 
     fn is_public(list: &Value, method: &str, path: &str) -> bool {
-        parse(list).unwrap().look_up(method, path).is_public
+        parse(list).unwrap().look_up(method, path).identity
     }
 
     #[test]
@@ -259,7 +259,7 @@ mod tests {
         let paths = parse(&list).unwrap();
         let both = |method| {
             let found = paths.look_up(method, "/docs/live");
-            (found.is_public, found.is_unlimited)
+            (found.identity, found.limits)
         };
         assert_eq!((both("GET"), both("POST")), ((true, true), (true, false)));
     }
@@ -360,7 +360,7 @@ mod tests {
                 let base = written.strip_suffix("/*");
                 let wanted = path == base.unwrap_or(written)
                     || base.is_some_and(|base| path.starts_with(&format!("{base}/")));
-                let opened = list.look_up("GET", &path).is_public;
+                let opened = list.look_up("GET", &path).identity;
                 prop_assert_eq!(opened, wanted && !entry.starts_with("POST "));
             }
         }

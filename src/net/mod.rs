@@ -12,6 +12,21 @@ pub use cidr::{Cidr, CidrMap};
 pub use client_key::ClientKey;
 pub use proxies::TrustedProxies;
 
+use std::net::IpAddr;
+
+/// Whether an address is of a private network or of this machine: of RFC 1918, of RFC 6598, which
+/// carriers and clusters share among themselves, or unique local (RFC 4193). Link-local addresses
+/// are not: clouds serve credentials there.
+pub(crate) fn is_private_network(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(ip) => {
+            let [first, second, ..] = ip.octets();
+            ip.is_private() || ip.is_loopback() || first == 100 && second & 0xc0 == 64
+        }
+        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_loopback(),
+    }
+}
+
 /// Whether a header can't carry credentials: a page may set it on a request to another site without
 /// asking (the CORS-safelisted ones of the Fetch standard, section 2.2.2), or browsers, proxies and
 /// HTTP itself write it.

@@ -22,7 +22,7 @@
 //!   form, or a sanitizer has changed it; for a refusal and a preflight, the layer that decided, or
 //!   `3` for `payload` and a body that a later layer of the guard may take instead
 //! - 6: `1` if the request came over TLS; then `o` if a peer outside of `trustedProxies` named a
-//!   client
+//!   client, `p` if it is one with a public address
 //! - 7: response headers: names and values in turn, separated by U+001F
 //! - 8: the response header `RateLimit`: the other headers are usually those of the previous
 //!   request, this one never
@@ -44,6 +44,7 @@ use std::time::Duration;
 use crate::identity::IdentityAsk;
 use crate::keys::algorithm::Algorithm;
 use crate::limit::push_number;
+use crate::net::is_private_network;
 use crate::payload::{Checked, Format, Reading};
 use crate::refusal::Refusal;
 use crate::request::Request;
@@ -134,8 +135,8 @@ pub(crate) fn open(ctx: &RequestContext, step: &Step) -> String {
     out.push('\n');
     if let Some(mark) = body_mark(step) {
         out.push(mark);
-    } else if let (Step::Refuse(_) | Step::Preflight { .. }, Some(stage)) = (step, ctx.stage) {
-        out.push_str(stage.as_str());
+    } else if let (Step::Refuse(_) | Step::Preflight { .. }, Some(layer)) = (step, ctx.layer) {
+        out.push_str(layer.as_str());
     }
     out.push('\n');
     if let Some(request) = ctx.request.as_ref().filter(|_| new) {
@@ -239,7 +240,8 @@ fn push_connection(out: &mut String, request: &Request) {
         out.push('1');
     }
     if request.has_outside_proxy() {
-        out.push('o');
+        let is_private = request.client().is_none_or(is_private_network);
+        out.push(if is_private { 'o' } else { 'p' });
     }
 }
 

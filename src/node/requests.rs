@@ -13,7 +13,7 @@ use crate::limit::Reservation;
 use crate::payload::{BodyError, Reply};
 use crate::refusal::Refusal;
 use crate::stack::{
-    CallbackResults, EarlierStack, HostInput, RequestContext, Stage, Step, StoreAsk,
+    CallbackResults, EarlierStack, HostInput, Layer, RequestContext, Step, StoreAsk,
 };
 
 /// Decides a request up to its body.
@@ -104,7 +104,7 @@ pub(super) fn refuse_body(ticket: u64, why: String) -> DecideOutput {
     else {
         return refused(unreadable());
     };
-    waiting.exchange.stage = Some(Stage::Payload);
+    waiting.exchange.layer = Some(Layer::Payload);
     let step = waiting.mounted.stack.without_body(&mut waiting.exchange, fault);
     answer_for(waiting, step)
 }

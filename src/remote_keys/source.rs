@@ -9,7 +9,7 @@ use url::{Host, Url};
 use crate::config::options::{Options, is_function, string_at};
 use crate::error::{ConfigCode, ConfigError};
 use crate::keys::key_options::is_set;
-use crate::net::is_token;
+use crate::net::{is_private_network, is_token};
 
 const MAX_URL: usize = 2048;
 const VAULT_PATH: &str = "/v1/identity/oidc";
@@ -205,8 +205,8 @@ pub(crate) fn fetchable(path: &str, text: &str) -> Result<Url, ConfigError> {
 fn fetchable_in_private(path: &str, text: &str) -> Result<Url, ConfigError> {
     let Ok(url) = Url::parse(text) else { return fetchable(path, text) };
     let is_public = match url.host() {
-        Some(Host::Ipv4(ip)) => !(ip.is_private() || ip.is_loopback() || is_shared(ip)),
-        Some(Host::Ipv6(ip)) => !(ip.is_unique_local() || ip.is_loopback()),
+        Some(Host::Ipv4(ip)) => !is_private_network(ip.into()),
+        Some(Host::Ipv6(ip)) => !is_private_network(ip.into()),
         _ => false,
     };
     if url.scheme() != "http" {
@@ -217,12 +217,6 @@ fn fetchable_in_private(path: &str, text: &str) -> Result<Url, ConfigError> {
     }
     // All other rules are those of https.
     fetchable(path, &text.replacen("http", "https", 1)).map(|_| url)
-}
-
-/// Addresses that carriers and clusters share among themselves (RFC 6598).
-fn is_shared(ip: std::net::Ipv4Addr) -> bool {
-    let [first, second, ..] = ip.octets();
-    first == 100 && second & 0xc0 == 64
 }
 
 const MAX_HEADERS: usize = 16;

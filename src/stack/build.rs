@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{BodyScope, Openings, Stack};
+use super::{BodyScope, Stack};
 use crate::config::guard::{ROUTE_OPTIONS, SCHEMA_OPTIONS};
 use crate::config::options::{Options, Switch};
 use crate::cors::Cors;
 use crate::csrf::Csrf;
 use crate::error::{ConfigCode, ConfigError};
 use crate::guard::{
-    Guard, Layers, RevocationList, TokenRequirement, Tokens, callbacks, csrf, header_set,
+    Exemption, Guard, Layers, RevocationList, TokenRequirement, Tokens, callbacks, csrf, header_set,
 };
 use crate::payload::{OnResponse, PayloadConfig, Responses, Schemas};
 use crate::policy::{PolicySet, QueryId};
@@ -100,7 +100,7 @@ impl Guard {
             },
             hosts: all && self.hosts.is_some(),
             clients: all || layers == Layers::RateLimit,
-            openings: Openings {
+            exemptible: Exemption {
                 identity: demands.is_none() && !options.has("jwt") && !options.has("authenticate"),
                 limits: !options.has("rateLimit"),
             },

@@ -205,7 +205,7 @@ pub struct PendingIdentity {
 
 /// The layer that judges a request, as the decision event calls it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
+pub enum Layer {
     /// The head: its path, its host, its view.
     Request,
     /// The lists of clients and users.
@@ -226,7 +226,7 @@ pub enum Stage {
     Payload,
 }
 
-impl Stage {
+impl Layer {
     /// Its name in the decision event: `DecisionLayer` of index.d.ts.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -256,7 +256,7 @@ pub struct RequestContext {
     /// The time of the store's last answer about revocations, on the same clock.
     pub revocations_read_us: u64,
     /// The layer that judges it; `None` before the first one.
-    pub stage: Option<Stage>,
+    pub layer: Option<Layer>,
     /// Facts that only JavaScript has.
     pub extras: HostInput,
     /// Response headers so far.
@@ -309,7 +309,7 @@ impl RequestContext {
             now,
             rechecked_us,
             revocations_read_us: rechecked_us,
-            stage: None,
+            layer: None,
             extras,
             headers: Vec::new(),
             identity: None,

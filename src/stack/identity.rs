@@ -12,14 +12,13 @@ use crate::binding::{
 };
 use crate::clock::Now;
 use crate::cors::Cors;
-use crate::guard::TokenRequirement;
-use crate::guard::{Known, Tokens};
+use crate::guard::{Exemption, Known, TokenRequirement, Tokens};
 use crate::quota::CommandResult;
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::requirements::words;
 use crate::revocation::stale_refusal;
-use crate::stack::{PendingIdentity, RequestContext, Stage, Step, StoreAsk, Suspension};
+use crate::stack::{Layer, PendingIdentity, RequestContext, Step, StoreAsk, Suspension};
 use crate::store::StoreError;
 use crate::token::{Verified, VerifyError};
 
@@ -64,12 +63,12 @@ impl Stack {
             let is_in_header = matches!(&found, Some((_, Ok(found))) if found.is_in_header())
                 || self.is_cors_alone() && self.has_credential_in_header(request);
             if !is_in_header && !self.admits_handshake(request, ctx) {
-                ctx.stage = Some(Stage::Csrf);
+                ctx.layer = Some(Layer::Csrf);
                 csrf.check(request, self.carries_ambient_credential(request))?;
             }
         }
         let Some((tokens, found)) = found else { return Ok(None) };
-        ctx.stage = Some(Stage::Authenticate);
+        ctx.layer = Some(Layer::Authenticate);
         let found = match found? {
             Credential::Token(found) => found,
             Credential::ApiKey(key) => return ask_key(tokens, key, ctx).map(Some),
@@ -117,20 +116,25 @@ impl Stack {
         self.ask_revocations(ctx, candidate)
     }
 
-    /// Whether this request needs a token. On a public path a token that is absent, or dead in a
-    /// cookie, counts as none; one in a header that is refused ends the request as everywhere: a
-    /// browser does not send it by itself, so its client claims to be that user.
-    pub(super) fn token_for(&self, request: &Request) -> TokenRequirement {
-        let reads = self.token != TokenRequirement::Ignore;
-        if reads && self.openings.identity && self.guard.public.judge(request).is_public {
-            return TokenRequirement::Lenient;
+    /// What a request is exempt from here, by its path.
+    pub(super) fn exemption(&self, request: &Request) -> Exemption {
+        let found = self.guard.public.exemption(request);
+        Exemption {
+            identity: found.identity && self.exemptible.identity,
+            limits: found.limits && self.exemptible.limits,
         }
-        self.token
     }
 
-    /// Whether the limits of the guard are not for the path of this request.
-    pub(super) fn is_unlimited(&self, request: &Request) -> bool {
-        self.openings.limits && self.guard.public.judge(request).is_unlimited
+    /// Whether a request with this exemption needs a token. On a public path a token that is
+    /// absent, or dead in a cookie, counts as none; one in a header that is refused ends the
+    /// request as everywhere: a browser does not send it by itself, so its client claims to be that
+    /// user.
+    pub(super) fn token_for(&self, exemption: Exemption) -> TokenRequirement {
+        match self.token {
+            TokenRequirement::Ignore => TokenRequirement::Ignore,
+            _ if exemption.identity => TokenRequirement::Lenient,
+            token => token,
+        }
     }
 
     /// Removes the cookies that a token may come in: without that, the browser would send the dead
@@ -322,7 +326,7 @@ impl Stack {
                 ctx.proof = Some(proof);
             }
         }
-        ctx.stage = Some(Stage::Require);
+        ctx.layer = Some(Layer::Require);
         self.check_demands(&verified, scheme, ctx.now)?;
         ctx.identity = Some(verified);
         Ok(())

@@ -43,7 +43,7 @@ use serde_json::Value;
 use crate::clock::Now;
 use crate::cors::{Cors, CorsKind, CorsRequest};
 use crate::csrf::Csrf;
-use crate::guard::{Callback, Guard, TokenRequirement};
+use crate::guard::{Callback, Exemption, Guard, TokenRequirement};
 use crate::headers::HeaderSet;
 use crate::identity::IdentityAnswer;
 use crate::json::Limits;
@@ -61,8 +61,8 @@ use crate::revocation::stale_refusal;
 use limits::{not_counted, not_counted_by};
 
 pub use context::{
-    CallbackResults, EarlierStack, HostInput, LimitView, PendingIdentity, RecheckPoint,
-    RequestContext, Stage, Step, StoreAnswer, StoreAsk, Suspension,
+    CallbackResults, EarlierStack, HostInput, Layer, LimitView, PendingIdentity, RecheckPoint,
+    RequestContext, Step, StoreAnswer, StoreAsk, Suspension,
 };
 
 /// What decides which bodies a stack takes.
@@ -86,11 +86,12 @@ pub struct Stack {
     pub(crate) hosts: bool,
     /// Whether it checks the lists of clients.
     pub(crate) clients: bool,
-    /// Whether a token is read, and whether it is required: [`Stack::token_for`] has it for one
-    /// request.
+    /// Whether a token is read, and whether it is required: [`Stack::token_for`] applies the
+    /// exemption of a request.
     pub(crate) token: TokenRequirement,
-    /// Which parts of the guard's list of public paths hold here.
-    pub(crate) openings: Openings,
+    /// Which exemptions of the guard's public paths hold here. A route's own options come first:
+    /// `require`, `authenticate` and `jwt` end that of the identity, `rateLimit` that of the limits.
+    pub(crate) exemptible: Exemption,
     /// Whether the shared store itself must confirm that a token is not revoked.
     pub(crate) fresh: bool,
     /// Further requirements for a token.
@@ -115,22 +116,12 @@ pub struct Stack {
     pub(crate) responses: Option<Arc<Responses>>,
 }
 
-/// A route's own options hold there, whatever paths the guard's list makes public.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Openings {
-    /// Whether the route leaves to the guard who may come: it has no `require`, `authenticate` and
-    /// `jwt` of its own.
-    pub(crate) identity: bool,
-    /// Whether it has the limits of the guard alone.
-    pub(crate) limits: bool,
-}
-
 impl Stack {
     /// Layers 1 to 8. `head` is in the format that `src/request/mod.rs` reads.
     #[must_use]
     pub fn before_body(&self, head: String, extras: HostInput, now: Now) -> (RequestContext, Step) {
         let mut ctx = RequestContext::new(extras, now);
-        ctx.stage = Some(Stage::Request);
+        ctx.layer = Some(Layer::Request);
         let step = match Request::read(head, &self.guard.trusted_proxies) {
             Ok(mut request) => {
                 let step = self.identify(&mut request, &mut ctx);
@@ -211,7 +202,7 @@ impl Stack {
                 }
             }
             (Some(Suspension::Proof), StoreAnswer::Judged(answer)) => {
-                ctx.stage = Some(Stage::Authenticate);
+                ctx.layer = Some(Layer::Authenticate);
                 self.proof_answered(ctx, &answer)?;
                 self.apply_delay(ctx)
             }
@@ -229,7 +220,7 @@ impl Stack {
                 RecheckPoint::Body => self.enter(ctx, door),
             },
             (Some(Suspension::Limits(pending, limiter)), StoreAnswer::Judged(answer)) => {
-                ctx.stage = Some(Stage::RateLimit);
+                ctx.layer = Some(Layer::RateLimit);
                 let check = limiter.finish(pending, answer, ctx.now);
                 let check = check.map_err(|error| not_counted_by(&limiter, error))?;
                 self.counted(ctx, &limiter, check)
@@ -305,12 +296,12 @@ impl Stack {
         if self.hosts {
             self.guard.check_host(request)?;
         }
-        ctx.token = self.token_for(request);
-        ctx.stage = Some(Stage::Clients);
-        ctx.unlimited =
-            self.check_client(request, ctx.now, &mut ctx.reasons)? || self.is_unlimited(request);
+        let exemption = self.exemption(request);
+        ctx.token = self.token_for(exemption);
+        ctx.layer = Some(Layer::Clients);
+        ctx.unlimited = self.check_client(request, ctx.now, &mut ctx.reasons)? || exemption.limits;
         if let Some(status) = preflight {
-            ctx.stage = Some(Stage::Cors);
+            ctx.layer = Some(Layer::Cors);
             return Ok(Some(Step::Preflight { status }));
         }
         self.check_token(request, ctx)
@@ -327,14 +318,14 @@ impl Stack {
     /// After layer 5: the application's own functions are called first, if the limits need them.
     fn identified(&self, ctx: &mut RequestContext) -> Result<Step, Refusal> {
         let user = ctx.identity.as_deref().and_then(|verified| verified.subject.as_deref());
-        ctx.stage = Some(Stage::Clients);
+        ctx.layer = Some(Layer::Clients);
         ctx.unlimited |= self.check_user(user, ctx.now, &mut ctx.reasons)?;
         if self.asks_keys() { Ok(Step::RunCallbacks) } else { self.admit(ctx, &[]) }
     }
 
     /// Layers 6 to 8: is the action allowed, and is the body acceptable.
     fn admit(&self, ctx: &mut RequestContext, keys: &[CallbackResults]) -> Result<Step, Refusal> {
-        ctx.stage = Some(Stage::RateLimit);
+        ctx.layer = Some(Layer::RateLimit);
         match self.count(ctx, keys)? {
             Some(step) => Ok(step),
             None => self.admitted(ctx),
@@ -343,7 +334,7 @@ impl Stack {
 
     /// After layer 6: an admitted request uses up its proof.
     fn admitted(&self, ctx: &mut RequestContext) -> Result<Step, Refusal> {
-        ctx.stage = Some(Stage::Authenticate);
+        ctx.layer = Some(Layer::Authenticate);
         match self.use_proof(ctx)? {
             Some(step) => Ok(step),
             None => self.apply_delay(ctx),
@@ -384,7 +375,7 @@ impl Stack {
         let Some(request) = ctx.request.as_ref().filter(|request| request.has_body()) else {
             return Ok(None);
         };
-        ctx.stage = Some(Stage::Payload);
+        ctx.layer = Some(Layer::Payload);
         let content_type = request.header("content-type");
         let is_parsed = request.is_parsed();
         let max_bytes = u64::try_from(payload.limits().max_bytes).unwrap_or(u64::MAX);
@@ -428,7 +419,7 @@ impl Stack {
             return Err(refusal);
         }
         let policy = self.policy.is_some() && self.policy_reads_body();
-        ctx.stage = Some(Stage::Payload);
+        ctx.layer = Some(Layer::Payload);
         let checked = self.check_payload(ctx, body, policy).map_err(|refusal| {
             let is_of_body = body.is_some() && self.schemas.is_none();
             if is_of_body && !self.declares_body() { refusal.deferrable() } else { refusal }
@@ -518,7 +509,7 @@ impl Stack {
         else {
             return Ok(());
         };
-        ctx.stage = Some(Stage::Policy);
+        ctx.layer = Some(Layer::Policy);
         set.check_query(request.query())?;
         let path: Vec<&str> = request.raw_segments().collect();
         let decoded_path: Vec<&str> =

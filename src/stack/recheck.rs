@@ -34,13 +34,12 @@ use super::identity::counts_as_anonymous;
 use super::sources::{Credential, credential_of, judge_again, revoked_refusal};
 use crate::clients::ListMatch;
 use crate::clock::{Now, micros};
-use crate::guard::Known;
-use crate::guard::TokenRequirement;
+use crate::guard::{Known, TokenRequirement};
 use crate::identity::HostIdentity;
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::revocation::stale_refusal;
-use crate::stack::{RecheckPoint, RequestContext, Stage, Step, StoreAsk, Suspension};
+use crate::stack::{Layer, RecheckPoint, RequestContext, Step, StoreAsk, Suspension};
 use crate::token::VerifyError;
 
 /// How long a check of token and client stays valid.
@@ -60,7 +59,7 @@ struct Before {
 /// What a check leaves for the decision event.
 struct Notes<'c> {
     reasons: &'c mut Vec<String>,
-    stage: &'c mut Option<Stage>,
+    layer: &'c mut Option<Layer>,
 }
 
 impl Stack {
@@ -76,7 +75,7 @@ impl Stack {
         }
         let Some(request) = &ctx.request else { return Ok(None) };
         // Whether a list exempts the client is ignored: the limits have already decided.
-        ctx.stage = Some(Stage::Clients);
+        ctx.layer = Some(Layer::Clients);
         self.check_client(request, ctx.now, &mut ctx.reasons)?;
         let own = ctx.identity.is_some().then_some((self, ctx.host_identity.as_ref()));
         let is_anonymous = ctx.identity.is_none() && ctx.extras.anonymous;
@@ -84,7 +83,7 @@ impl Stack {
         let earlier =
             ctx.extras.earlier.iter().map(|passed| (&*passed.stack, passed.identity.as_ref()));
         for (stack, identity) in own.into_iter().chain(earlier) {
-            let notes = Notes { reasons: &mut ctx.reasons, stage: &mut ctx.stage };
+            let notes = Notes { reasons: &mut ctx.reasons, layer: &mut ctx.layer };
             let again = stack.check_again(request, identity, ctx.now, known, notes)?;
             if let Some(ask) = again {
                 ctx.suspension = Some(match &ask {
@@ -113,13 +112,13 @@ impl Stack {
         before: Before,
         notes: Notes<'_>,
     ) -> Result<Option<StoreAsk>, Refusal> {
-        let Notes { reasons, stage } = notes;
-        *stage = Some(Stage::Clients);
+        let Notes { reasons, layer } = notes;
+        *layer = Some(Layer::Clients);
         self.check_client(request, now, reasons)?;
-        *stage = Some(Stage::Authenticate);
+        *layer = Some(Layer::Authenticate);
         let tokens = self.guard.tokens.as_ref().filter(|_| self.token != TokenRequirement::Ignore);
         let Some(tokens) = tokens else { return Ok(None) };
-        let token = self.token_for(request);
+        let token = self.token_for(self.exemption(request));
         let (verified, scheme, in_cookie) = match credential_of(tokens, request)? {
             Credential::Token(found) => {
                 let verified = match tokens.verifier.verify_bound_again(found.token, now) {
@@ -160,9 +159,9 @@ impl Stack {
             }
             checked => checked.map_err(|denial| revoked_refusal(&verified, &denial, scheme))?,
         }
-        *stage = Some(Stage::Require);
+        *layer = Some(Layer::Require);
         self.check_demands(&verified, scheme, now)?;
-        *stage = Some(Stage::Clients);
+        *layer = Some(Layer::Clients);
         self.check_user(verified.subject.as_deref(), now, reasons)?;
         Ok(None)
     }
