@@ -1,7 +1,7 @@
 // API keys: their form is judged before the application is asked, a record counts only for its own
 // key, and a key that is deleted or revoked does not pass.
 
-import test, { after, before, describe } from 'node:test'
+import test, { after, describe } from 'node:test'
 import assert from 'node:assert/strict'
 import http from 'node:http'
 import { once } from 'node:events'
@@ -10,8 +10,8 @@ import { createHash } from 'node:crypto'
 import { crc32 } from 'node:zlib'
 import { createGuard } from 'keepstone'
 import { jwt } from './helpers/articles.mjs'
-import { hosts } from './helpers/hosts.mjs'
-import { bearer, json, send, serve } from './helpers/http.mjs'
+import { hosts, serveRoutes } from './helpers/hosts.mjs'
+import { bearer, json, serve } from './helpers/http.mjs'
 import { startRedis, waitUntil } from './helpers/servers.mjs'
 
 const seconds = () => Math.floor(Date.now() / 1000)
@@ -46,14 +46,7 @@ for (const [name, start] of hosts) {
       ['get', '/limited', {}, () => [200, {}]],
       ['post', '/notes', { body: { type: 'object' } }, ({ user }) => [201, { sub: user.sub }]]
     ]
-    let port
-    let stop
-    before(async () => ({ port, stop } = await start(guard, routes)))
-    after(async () => {
-      await stop()
-      await guard.close()
-    })
-    const ask = (path, options = {}) => send(port, { path, ...options })
+    const ask = serveRoutes(start, guard, routes)
 
     test('a key gives its request the claims of its record', async () => {
       const { key, id } = issue({ sub: 'robot', claims: { scope: 'read', plan: 'pro' }, exp: seconds() + 60 })

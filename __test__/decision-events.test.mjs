@@ -1,11 +1,11 @@
 // The event of a decision says which layer decided, and how long the guard took, on every host.
 
-import test, { after, before, describe } from 'node:test'
+import test, { describe } from 'node:test'
 import assert from 'node:assert/strict'
 import { createGuard } from 'keepstone'
 import { jwt } from './helpers/articles.mjs'
-import { hosts } from './helpers/hosts.mjs'
-import { bearer, json, send } from './helpers/http.mjs'
+import { hosts, serveRoutes } from './helpers/hosts.mjs'
+import { bearer, json } from './helpers/http.mjs'
 
 for (const [name, start] of hosts) {
   describe(`on ${name}`, () => {
@@ -28,16 +28,10 @@ for (const [name, start] of hosts) {
       ['post', '/orders', { ...anyone, body: { type: 'object', required: ['a'] } }, () => [201, {}]],
       ['get', '/broken', { ...anyone, rateLimit: { name: 'broken', limit: 5, window: '1h', key: () => '' } }, () => [200, {}]]
     ]
-    let port
-    let stop
-    before(async () => ({ port, stop } = await start(guard, routes)))
-    after(async () => {
-      await stop()
-      await guard.close()
-    })
+    const ask = serveRoutes(start, guard, routes)
     const event = async (path, options = {}) => {
       const before = events.length
-      const { status } = await send(port, { path, ...options })
+      const { status } = await ask(path, options)
       assert.equal(events.length, before + 1)
       const { outcome, layer, durationMs } = events.at(-1)
       assert.ok(Number.isFinite(durationMs) && durationMs >= 0, String(durationMs))
@@ -69,7 +63,7 @@ for (const [name, start] of hosts) {
     })
     test('a request that passes has no layer, and its time is told before its handler runs', async () => {
       assert.deepEqual(await event('/open'), [200, 'allow', undefined])
-      assert.equal((await send(port, { path: '/open' })).json.durationMs, events.at(-1).durationMs)
+      assert.equal((await ask('/open')).json.durationMs, events.at(-1).durationMs)
     })
   })
 }

@@ -1,14 +1,14 @@
 // The same requests get the same answers on every host: Express, node:http, Fastify, Hono, and any
 // other by `guard.check`.
 
-import test, { after, before, describe } from 'node:test'
+import test, { describe } from 'node:test'
 import assert from 'node:assert/strict'
 import net from 'node:net'
 import { once } from 'node:events'
 import { gzipSync } from 'node:zlib'
 import { createGuard } from 'keepstone'
-import { bearer, json, send } from './helpers/http.mjs'
-import { hosts } from './helpers/hosts.mjs'
+import { bearer, json } from './helpers/http.mjs'
+import { hosts, serveRoutes } from './helpers/hosts.mjs'
 import { request, sendBytes } from './helpers/raw.mjs'
 
 const secret = 'k7Qm2vXw9TzR4bNf8LsYcJ3hGdPe6UaV'
@@ -45,14 +45,7 @@ function api() {
 for (const [name, start] of hosts) {
   describe(`on ${name}`, () => {
     const { guard, routes, held } = api()
-    let port
-    let stop
-    before(async () => ({ port, stop } = await start(guard, routes)))
-    after(async () => {
-      await stop()
-      await guard.close()
-    })
-    const ask = (path, options = {}) => send(port, { path, ...options })
+    const ask = serveRoutes(start, guard, routes)
     const tokenText = async () => (await guard.tokens.issue({ sub: 'ada' })).accessToken
     const isRefusal = (answered, status, code) => {
       assert.equal(answered.status, status, answered.text)
@@ -116,7 +109,7 @@ for (const [name, start] of hosts) {
     })
     test('two `Authorization` headers are refused', async () => {
       const text = await tokenText()
-      const { status } = await sendBytes(port, request('GET', '/me', [`Authorization: Bearer ${text}`, `Authorization: Bearer ${text}`]))
+      const { status } = await sendBytes(ask.port(), request('GET', '/me', [`Authorization: Bearer ${text}`, `Authorization: Bearer ${text}`]))
       assert.ok(status === 400 || status === 401, String(status))
     })
 
@@ -126,7 +119,7 @@ for (const [name, start] of hosts) {
     })
     test('a body in chunks reaches the handler', async () => {
       const body = '{"sku":"a","n":3}'
-      const { status, text } = await sendBytes(port, request('POST', '/orders', ['Content-Type: application/json', 'Transfer-Encoding: chunked'], `5\r\n${body.slice(0, 5)}\r\n${(body.length - 5).toString(16)}\r\n${body.slice(5)}\r\n0\r\n\r\n`))
+      const { status, text } = await sendBytes(ask.port(), request('POST', '/orders', ['Content-Type: application/json', 'Transfer-Encoding: chunked'], `5\r\n${body.slice(0, 5)}\r\n${(body.length - 5).toString(16)}\r\n${body.slice(5)}\r\n0\r\n\r\n`))
       assert.equal(status, 201)
       assert.match(text, /"n":3/)
     })
@@ -216,7 +209,7 @@ for (const [name, start] of hosts) {
       assert.equal((await again).status, 200)
     })
     test('a slot is free once its client has gone away', async () => {
-      const socket = net.connect(port, '127.0.0.1')
+      const socket = net.connect(ask.port(), '127.0.0.1')
       socket.on('error', () => {})
       socket.write(request('GET', '/slow'))
       while (held.length === 0) await new Promise(setImmediate)
@@ -243,10 +236,10 @@ for (const [name, start] of hosts) {
     })
     test('a request with more headers than the server keeps is refused', async () => {
       const fields = Array.from({ length: 1100 }, (_, i) => `x-${i}: 1`)
-      assert.equal((await sendBytes(port, request('GET', '/public', fields))).status, 431)
+      assert.equal((await sendBytes(ask.port(), request('GET', '/public', fields))).status, 431)
     })
     test('a client that goes away in its body is forgotten', async () => {
-      const socket = net.connect(port, '127.0.0.1')
+      const socket = net.connect(ask.port(), '127.0.0.1')
       socket.on('error', () => {})
       socket.write(request('POST', '/orders', ['Content-Type: application/json', 'Content-Length: 100'], '{"sku"'))
       await new Promise((resolve) => setTimeout(resolve, 50))

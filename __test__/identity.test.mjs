@@ -1,15 +1,15 @@
 // `identify`: the user of a request is known by a session of the application. Limits, requirements,
 // policies and `req.user` work as with a token, and no result of the function that is odd passes.
 
-import test, { after, before, describe } from 'node:test'
+import test, { after, describe } from 'node:test'
 import assert from 'node:assert/strict'
 import http from 'node:http'
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createGuard } from 'keepstone'
 import { jwt } from './helpers/articles.mjs'
-import { hosts } from './helpers/hosts.mjs'
-import { bearer, expresses, json, send, serve } from './helpers/http.mjs'
+import { hosts, serveRoutes } from './helpers/hosts.mjs'
+import { bearer, expresses, json, serve } from './helpers/http.mjs'
 import { startRedis, waitUntil } from './helpers/servers.mjs'
 
 const [[, express]] = expresses
@@ -46,14 +46,7 @@ for (const [name, start] of hosts) {
       ['get', '/limited', anyone, () => [200, {}]],
       ['post', '/notes', { body: { type: 'object' } }, ({ user }) => [201, { sub: user.sub }]]
     ]
-    let port
-    let stop
-    before(async () => ({ port, stop } = await start(guard, routes)))
-    after(async () => {
-      await stop()
-      await guard.close()
-    })
-    const ask = (path, options = {}) => send(port, { path, ...options })
+    const ask = serveRoutes(start, guard, routes)
     const refused = ({ status, json }, wanted, code) => assert.deepEqual([status, json?.code], [wanted, code])
 
     test('the claims that the function returns are those of the user', async () => {

@@ -1,6 +1,8 @@
 // Keys of limits: functions, lists with functions, promises, and `guard.clientKey`.
 
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import http from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import test from 'node:test'
 import express from 'express'
@@ -10,6 +12,7 @@ import { createGuard } from 'keepstone'
 import { keepstone as plugin } from 'keepstone/fastify'
 import { keepstone as middleware } from 'keepstone/hono'
 import { send as sendTo, serve } from './helpers/http.mjs'
+import { waitUntil } from './helpers/servers.mjs'
 
 const limit = (key, more) => ({ name: 'api', limit: 2, window: '1h', key, ...more })
 
@@ -82,6 +85,29 @@ test('a promise is awaited, and refuses where it rejects or gives nothing', asyn
       assert.deepEqual(await statuses(send, ['rejects', 'empty', 'number'].map(how)), [500, 500, 500])
     })
   }
+})
+
+test('a promise that never settles holds no request for ever, and one whose client has gone runs no handler', async () => {
+  const settle = new Map()
+  let handled = 0
+  const app = express()
+  const guard = createGuard({ rateLimit: limit((req) => new Promise((resolve) => settle.set(req.headers.who, resolve))) })
+  app.use(guard.securityStack(), (req, res) => {
+    handled += 1
+    res.end()
+  })
+  await serve(app, async (send, { port }) => {
+    const waiting = send({ headers: { who: 'stays' } })
+    const leaving = http.get({ host: '127.0.0.1', port, agent: false, headers: { who: 'leaves' } })
+    const gone = once(leaving, 'error')
+    await waitUntil('both wait', () => settle.size === 2)
+    leaving.destroy(new Error('leaves'))
+    await gone
+    await sleep(100)
+    settle.get('leaves')('k')
+    assert.equal((await waiting).status, 500)
+    assert.equal(handled, 0)
+  })
 })
 
 test('one function that throws does not leave the rejection of another', async () => {

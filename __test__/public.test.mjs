@@ -1,12 +1,12 @@
 // `public`: paths that need no identity, on every host. No other spelling of a path is public, and
 // what a route demands itself holds.
 
-import test, { after, before, describe } from 'node:test'
+import test, { describe } from 'node:test'
 import assert from 'node:assert/strict'
 import { createGuard } from 'keepstone'
 import { jwt } from './helpers/articles.mjs'
-import { hosts } from './helpers/hosts.mjs'
-import { bearer, expresses, json, send, serve } from './helpers/http.mjs'
+import { hosts, serveRoutes } from './helpers/hosts.mjs'
+import { bearer, expresses, json, serve } from './helpers/http.mjs'
 import { sendBytes } from './helpers/raw.mjs'
 
 const page = { 'sec-fetch-site': 'same-origin' }
@@ -30,14 +30,7 @@ for (const [name, start] of hosts) {
       ['get', '/admin', { require: { role: 'admin' } }, who],
       ['get', '/me', {}, who]
     ]
-    let port
-    let stop
-    before(async () => ({ port, stop } = await start(guard, routes)))
-    after(async () => {
-      await stop()
-      await guard.close()
-    })
-    const ask = (path, options = {}) => send(port, { path, ...options })
+    const ask = serveRoutes(start, guard, routes)
     const isRefused = ({ status, json }, wanted, code) => assert.deepEqual([status, json?.code], [wanted, code])
 
     test('a public path needs no identity, and every other one does', async () => {
@@ -61,7 +54,7 @@ for (const [name, start] of hosts) {
     test('a target in absolute form is no way round', async () => {
       const bytes = (target) => `GET ${target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`
       for (const target of ['http://a/health', 'http://a/me', 'http:/health']) {
-        assert.doesNotMatch(String(await sendBytes(port, bytes(target))), /^HTTP\/1.1 200/, target)
+        assert.doesNotMatch(String(await sendBytes(ask.port(), bytes(target))), /^HTTP\/1.1 200/, target)
       }
     })
     test('who comes with a token is known, and a refused token in a header ends the request', async () => {

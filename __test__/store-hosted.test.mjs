@@ -11,7 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import tls from 'node:tls'
 import { createGuard } from 'keepstone'
 import { startFaultProxy, startRedis, waitUntil } from './helpers/servers.mjs'
-import { selfSignedAuthority } from './helpers/tls.mjs'
+import { expiredAuthority, selfSignedAuthority } from './helpers/tls.mjs'
 import { serveGuard } from './helpers/store-guard.mjs'
 
 const started = async (t, starting) => {
@@ -84,12 +84,14 @@ test('a certificate that signs itself is taken as the own one of the server', as
   }
 })
 
-test('a certificate for another name, and one that is not in `tls.ca`, are refused', async (t) => {
+test('a certificate for another name, one that has expired, and one that is not in `tls.ca`, are refused', async (t) => {
   const redis = await started(t, startRedis())
-  const [other, stranger, listed] = [selfSignedAuthority('DNS:redis.example'), selfSignedAuthority(), selfSignedAuthority()]
+  const [other, expired, stranger, listed] = [selfSignedAuthority('DNS:redis.example'), expiredAuthority(), selfSignedAuthority(), selfSignedAuthority()]
   for (const [own, ca, error] of [
     [other, other.cert, 'certificate-name'],
     [other, other.cert + listed.cert, 'certificate-name'],
+    [expired, expired.cert, 'certificate'],
+    [expired, expired.valid, 'certificate'],
     [stranger, listed.cert, 'certificate'],
     [stranger, undefined, 'certificate']
   ]) {

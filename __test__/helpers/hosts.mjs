@@ -4,12 +4,14 @@
 import http from 'node:http'
 import { once } from 'node:events'
 import { createRequire } from 'node:module'
+import { after, before } from 'node:test'
 import { serve as serveHono } from '@hono/node-server'
 import Fastify from 'fastify'
 import { Hono } from 'hono'
 import { keepstone as fastifyPlugin } from 'keepstone/fastify'
 import { keepstone as honoMiddleware } from 'keepstone/hono'
 import { factsOfServer } from './facts.mjs'
+import { send } from './http.mjs'
 
 const require = createRequire(import.meta.url)
 
@@ -25,6 +27,21 @@ export const hosts = [
   ['Hono', startHono],
   ['guard.check', startCheck]
 ]
+
+/**
+ * Serves routes for the tests of the `describe` around it, and closes the guard after them. Returns
+ * `ask(path, options)`, which sends a request; `ask.port()` is the port.
+ */
+export function serveRoutes(start, guard, routes) {
+  let port
+  let stop
+  before(async () => ({ port, stop } = await start(guard, routes)))
+  after(async () => {
+    await stop()
+    await guard.close()
+  })
+  return Object.assign((path, options = {}) => send(port, { path, ...options }), { port: () => port })
+}
 
 async function startExpress(express, guard, routes) {
   const app = express()

@@ -48,6 +48,20 @@ export function selfSignedAuthority(names = '') {
   }
 }
 
+/** The same for 127.0.0.1, and its period has ended a day ago. */
+export function expiredAuthority() {
+  const folder = makeFolder()
+  try {
+    const { key, cert, certFile, keyFile } = sign(folder, 'ca', undefined, ['-addext', 'subjectAltName=IP:127.0.0.1'])
+    const [request, ended] = [join(folder, 'ended.csr'), join(folder, 'ended.crt')]
+    openssl('x509', '-x509toreq', '-in', certFile, '-signkey', keyFile, '-out', request)
+    openssl('x509', '-req', '-in', request, '-signkey', keyFile, '-copy_extensions', 'copyall', '-days', '-1', '-out', ended)
+    return { key, cert: readFileSync(ended, 'utf8'), valid: cert }
+  } finally {
+    removeFolder(folder)
+  }
+}
+
 /**
  * A certificate for a server on 127.0.0.1 or localhost and one for a client, both of one authority.
  * Each has the options of `tls.connect` in PEM (`ca`, `cert`, `key`) and the paths of the same
