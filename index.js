@@ -17,6 +17,7 @@ const guard = { createGuard, securityStack, GuardError }
 module.exports = guard
 module.exports.createGuard = createGuard
 module.exports.securityStack = securityStack
+// The name alone, which `import { providers }` reads off this text; its value follows below.
 module.exports.providers = undefined
 module.exports.GuardError = GuardError
 module.exports.default = guard

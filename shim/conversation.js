@@ -288,8 +288,8 @@ function buildConversation(owner, options, layer) {
     return false
   }
 
-  // Waits for a promise of the application, at most `ms`, while the request holds its ticket. One of
-  // `onResult(value)` and `onTimeout()` goes on; a rejection is a fault. Nothing goes on once the
+  // Waits for a promise of the application, at most `ms`, while the request holds its ticket. Then
+  // either `onResult(value)` or `onTimeout()` runs; a rejection is a fault. Neither runs once the
   // client has gone. Errors of the next handler must propagate, and not reject the promise.
   function whenSettled(ctx, promise, ms, onResult, onTimeout) {
     let isSettled = false

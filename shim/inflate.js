@@ -1,5 +1,6 @@
 'use strict'
 
+// Methods of node:zlib, which is loaded for the first compressed body: few applications take any.
 const INFLATE = { gzip: 'gunzip', deflate: 'inflate', br: 'brotliDecompress' }
 
 /**

@@ -9,7 +9,10 @@ function warnOutsideProxy(peer) {
   warn(peer === '' ? "a peer on a Unix socket, and 'unix'" : `${peer}, which`)
 }
 
-/** Warns of a peer with a public address. All of them share one warning: any client can cause it. */
+/**
+ * Warns of a peer with a public address. All of them share one warning, since any client can cause
+ * it.
+ */
 function warnPublicProxy() {
   warn('a public address, which')
 }

@@ -97,7 +97,8 @@ export interface ApiKeyOptions {
    */
   readonly lookup: { of(digest: string): ApiKeyRecord | null | undefined | Promise<ApiKeyRecord | null | undefined> }['of']
   /**
-   * The header that holds a key alone.
+   * The header that holds a key alone. Headers that pages may set on any request, or that browsers,
+   * proxies or HTTP itself write, are refused: `accept`, `host`, `origin`, `sec-*` and the like.
    * @default 'x-api-key'
    */
   readonly header?: string

@@ -310,7 +310,9 @@ export interface KeyStorage {
  *    count as none if another source has a token.
  * 2. `header`: the header of this name, which contains the token alone. A proxy that logs users in
  *    adds it: make sure that it removes one that the client sent. It switches
- *    {@link GuardConfig.csrf} on.
+ *    {@link GuardConfig.csrf} on. Headers that pages may set on any request, or that browsers,
+ *    proxies or HTTP itself write, are refused: `accept`, `host`, `origin`, `sec-*`,
+ *    `x-forwarded-for` and the like.
  * 3. `cookie`: the cookie of this name, which must start with `__Host-`: other cookies can be set
  *    by every host of the domain. Set it with `Secure`, `HttpOnly`, `SameSite` and `Path=/`. It
  *    switches {@link GuardConfig.csrf} on.

@@ -90,7 +90,8 @@ pub struct Stack {
     /// exemption of a request.
     pub(crate) token: TokenRequirement,
     /// Which exemptions of the guard's public paths hold here. A route's own options come first:
-    /// `require`, `authenticate` and `jwt` end that of the identity, `rateLimit` that of the limits.
+    /// `require`, `authenticate` and `jwt` end that of the identity, `rateLimit` that of the
+    /// limits.
     pub(crate) exemptible: Exemption,
     /// Whether the shared store itself must confirm that a token is not revoked.
     pub(crate) fresh: bool,
