@@ -11,8 +11,8 @@
 // - `req`: the request as the application sees it; `user`, `guard` and `body` are set on it
 // - `res`: the response's headers: `headersSent`, `getHeader`, `setHeader`, `removeHeader`
 // - `state`: the RequestState (./request.js) of this request
-// - `decisions`, `skipsCors`, `ticket`, `identity`, `startedAt`: initially null, false, null, null
-//   and 0; this file maintains them
+// - `decisions`, `skipsCors`, `corsOf`, `ticket`, `identity`, `startedAt`: initially null, false,
+//   null, null, null and 0; this file maintains them
 // - `subject()`: the request that is passed to the application's functions
 // - `view()`: the RequestView (./view.js)
 // - `head(owner)`: the view as text, with the host's facts about the client
@@ -23,6 +23,10 @@
 // - `isEnded()`: whether the response has ended
 // - `onceClosed(run)`: calls `run` when the client disconnects; returns a function that cancels it
 // - `isUnchanged()`: whether the view is still that of the request that the router reads
+// - `corsHolder()`: for a preflight: the conversation of the guard whose CORS decision holds for
+//   the request that the page means to send; null if none is known
+// - `isPreflightSeen()`: whether a preflight for this request would reach CORS of the guard, or
+//   another handler for `OPTIONS`; true if that is not known
 // - `taker()`: how a later layer of the guard that certainly takes the body reads it,
 //   `{ maxBytes, timeout }`; null if none is known
 // - `isForeignText()`: whether another parser has left the body as bytes or as one text
@@ -48,6 +52,7 @@ const { faultOf } = require('./identity.js')
 const { addCookie, addVary } = require('./headers.js')
 const { inflate } = require('./inflate.js')
 const { warnOutsideProxy, warnPublicProxy } = require('./outside-proxies.js')
+const { isPreflight, needsPreflight, warnUnansweredPreflight } = require('./preflight.js')
 const { problemOf } = require('./problem.js')
 const { guardOf, takeAnswer } = require('./request.js')
 const { admitsHandshake, corsPart, decideHeaders, decidesCors, headersPart, noteCors } = require('./response-decisions.js')
@@ -108,7 +113,9 @@ function buildConversation(owner, options, layer) {
   const defers = bodies?.isDeclared === false
   const keepsRaw = bodies?.rawBody === true
   const isBodyAlone = layer === 'payload' && checksBody && parts.length === 1 && librarySchemas.length === 0 && !wantsResponse
-  const conversation = { start, stack, core: CORE, taking }
+  // Whether this stack has yet to see that preflights of its route are answered.
+  let looksForPreflights = cors !== null && cors.decides && cors.isOn
+  const conversation = { start, stack, core: CORE, taking, cors, askOrigin }
 
   function start(ctx) {
     if (owner.log !== undefined) ctx.startedAt = performance.now()
@@ -147,10 +154,27 @@ function buildConversation(owner, options, layer) {
 
   function begin(ctx) {
     if (headers !== null) decideHeaders(headers, ctx)
-    if (cors !== null) ctx.skipsCors = !decidesCors(cors, ctx)
-    if (askOrigin === null || ctx.skipsCors) return decide(ctx, undefined)
+    const holder = (layer === null || layer === 'cors') && isPreflight(ctx.view()) ? corsHolder(ctx) : conversation
+    if (holder !== conversation) ctx.corsOf = holder.stack
+    if (holder.cors !== null) ctx.skipsCors = !decidesCors(holder.cors, ctx)
+    if (looksForPreflights) warnUnseenPreflights(ctx)
+    if (holder.askOrigin === null || ctx.skipsCors) return decide(ctx, undefined)
     const origin = ctx.view().get('origin')
-    return origin === undefined ? decide(ctx, undefined) : askForOrigin(ctx, origin)
+    return origin === undefined ? decide(ctx, undefined) : askForOrigin(ctx, holder.askOrigin, origin)
+  }
+
+  // A preflight is answered as the request that it asks for would be: the innermost decision about
+  // CORS on that request's way wins.
+  function corsHolder(ctx) {
+    const holder = ctx.corsHolder()
+    return holder?.core === CORE ? holder : conversation
+  }
+
+  // Browsers ask before such a request, by a preflight that an `app.post` never sees.
+  function warnUnseenPreflights(ctx) {
+    if (!needsPreflight(ctx.view())) return
+    looksForPreflights = false
+    if (!ctx.isPreflightSeen()) warnUnansweredPreflight('mount `guard.securityStack()` before the routes, or give the handler of the route to `app.options` as well')
   }
 
   // Every step returns whether the request has passed. The next handler is called outside of the
@@ -165,7 +189,7 @@ function buildConversation(owner, options, layer) {
     if (passed) ctx.next()
   }
 
-  function askForOrigin(ctx, origin) {
+  function askForOrigin(ctx, askOrigin, origin) {
     const allows = askOrigin(origin)
     if (typeof allows?.then !== 'function') return decide(ctx, allows === true)
     // A promise of our own settles once, whatever the function returned.
@@ -179,17 +203,17 @@ function buildConversation(owner, options, layer) {
   }
 
   function decide(ctx, origin) {
-    const { state, skipsCors } = ctx
+    const { state, skipsCors, corsOf } = ctx
     const counted = state.countedBy(owner)
     let extras
     const { proofs } = state
     const earlier = askedAgain(state)
-    if (origin !== undefined || skipsCors || wantsParams || counted !== undefined || proofs !== undefined || earlier !== undefined) {
+    if (origin !== undefined || skipsCors || corsOf !== null || wantsParams || counted !== undefined || proofs !== undefined || earlier !== undefined) {
       const params = wantsParams ? (state.params ?? ctx.routeParams()) : undefined
       const waited = earlier === undefined ? undefined : state.waited
       const admitted = (skipsCors && state.handshake && admitsHandshake(ctx)) || undefined
       const anonymous = (earlier !== undefined && !state.hasUser) || undefined
-      extras = JSON.stringify({ origin, skipsCors: skipsCors || undefined, admitted, params, counted, proofs, earlier, waited, anonymous })
+      extras = JSON.stringify({ origin, skipsCors: skipsCors || undefined, corsOf: corsOf ?? undefined, admitted, params, counted, proofs, earlier, waited, anonymous })
     }
     return go(ctx, native.decide(stack, ctx.head(owner), extras))
   }

@@ -29,10 +29,10 @@ function headersPart(plan, only, options) {
   }
 }
 
-/** The CORS part of a stack, likewise. */
+/** The CORS part of a stack, likewise. `isOn`: whether it may let other origins in. */
 function corsPart(plan, only, options) {
   const decides = (only === null || only === 'cors') && options.cors !== undefined
-  return decides || plan.cors ? { decides } : null
+  return decides || plan.cors ? { decides, isOn: plan.cors } : null
 }
 
 /**

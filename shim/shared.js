@@ -9,7 +9,7 @@
  * The format of all shared state. Change it with that state: copies with different formats share
  * nothing, and warn about it.
  */
-const FORMAT = 3
+const FORMAT = 4
 const named = (name) => Symbol.for(`keepstone.${FORMAT}.${name}`)
 
 const kShared = named('shared')

@@ -26,12 +26,16 @@ async function keepstone(fastify, { guard }) {
     throw new GuardError('`guard` must be what createGuard returns; write app.register(keepstone, { guard })', { code: 'ERR_MISSING_OPTION', path: 'guard' })
   }
   const kStack = Symbol('keepstone stack')
+  if (!fastify.hasConstraintStrategy(PREFLIGHT.name)) fastify.addConstraintStrategy(PREFLIGHT)
   const results = new WeakMap()
   for (const name of ['user', 'guard']) if (!fastify.hasRequestDecorator(name)) fastify.decorateRequest(name, undefined)
 
-  fastify.addHook('onRoute', (route) => {
+  fastify.addHook('onRoute', function (route) {
     const options = route.config?.keepstone
-    if (options !== undefined) route.config = { ...route.config, [kStack]: options === false ? null : guard.securityStack(options) }
+    if (options === undefined) return
+    const stack = options === false ? null : guard.securityStack(options)
+    route.config = { ...route.config, [kStack]: stack }
+    if (options.cors !== undefined) addPreflights(this, route, { [kStack]: stack })
   })
 
   fastify.addHook('onRequest', async (request, reply) => {
@@ -89,6 +93,42 @@ async function keepstone(fastify, { guard }) {
     if (!(error instanceof RequestRefused)) return errorHandler.call(this, error, request, reply)
     return reply.code(error.statusCode).type('application/problem+json').send(Buffer.from(error.problem))
   })
+}
+
+/**
+ * Preflights of routes with `cors` have routes of their own, by the method that they ask for: one
+ * path may have other options for each of its methods, and an `OPTIONS` route of the application.
+ */
+const PREFLIGHT = {
+  name: 'keepstonePreflight',
+  storage() {
+    const routes = new Map()
+    return { get: (method) => routes.get(method) ?? null, set: (method, route) => routes.set(method, route) }
+  },
+  deriveConstraint({ method, headers }) {
+    return method === 'OPTIONS' && headers.origin !== undefined ? headers['access-control-request-method'] : undefined
+  },
+  validate() {}
+}
+
+/** Routes the preflights of `route`, which was added to `scope`, to the stack in `config`. */
+function addPreflights(scope, route, config) {
+  const { method, url, routePath, prefixTrailingSlash } = route
+  for (const asked of [method].flat()) {
+    const constraints = { ...route.constraints, [PREFLIGHT.name]: asked }
+    if (asked === 'OPTIONS' || scope.hasRoute?.({ method: 'OPTIONS', url, constraints })) continue
+    scope.route({
+      method: 'OPTIONS',
+      // Of a route for a prefix with and without a slash, Fastify shows the first.
+      url: routePath === '' && prefixTrailingSlash !== 'no-slash' ? '/' : routePath,
+      constraints,
+      prefixTrailingSlash,
+      schema: { hide: true },
+      config,
+      // Without CORS, as if there were no such route.
+      handler: (_request, reply) => reply.callNotFound()
+    })
+  }
 }
 
 /** `Vary` is added to the existing value; other headers replace it. */

@@ -6,8 +6,9 @@ const { GuardError } = require('../errors.js')
 const { routeStack, takingOf } = require('./facts/check.js')
 const { factsOf } = require('./node-http/facts.js')
 const { isJsonType } = require('../response-check.js')
+const { warnUnansweredPreflight } = require('../preflight.js')
 const { problemOf } = require('../problem.js')
-const { kTaker } = require('../shared.js')
+const { kConversation, kTaker } = require('../shared.js')
 const { OF_ANOTHER_CONTENT } = require('./node-http/response.js')
 
 // Statuses whose answers can't have a body (Fetch standard, "null body status").
@@ -25,6 +26,7 @@ function keepstone(guard, route, options = {}) {
   }
   const stack = route === undefined ? undefined : routeStack(guard, route, 'route')
   const addressOf = options.address ?? knownAddress
+  if (stack !== undefined && [stack].flat().some(hasOwnCors)) withOwnCors.add(guard)
 
   const middleware = async function keepstone(c, next) {
     const facts = { ...factsOfContext(c, addressOf), [kTaker]: () => takerOf(c, guard) }
@@ -42,6 +44,7 @@ function keepstone(guard, route, options = {}) {
     try {
       await next()
       await finishResponse(c, result)
+      warnUnanswered(c, guard)
     } finally {
       if (!isWatched) result.end(c.res?.status)
     }
@@ -53,6 +56,23 @@ function keepstone(guard, route, options = {}) {
 
 // On a middleware: its guard, and how it reads a body that it declares.
 const kTaking = Symbol('keepstone taking')
+
+// Guards with a middleware that has CORS options of its own.
+const withOwnCors = new WeakSet()
+
+const hasOwnCors = (handler) => {
+  const { cors } = handler[kConversation]
+  return cors !== null && cors.decides && cors.isOn
+}
+
+/**
+ * Hono runs no `app.post` for `OPTIONS`, and shows a middleware the routes of its own method alone:
+ * which of them a preflight is about is not known here.
+ */
+function warnUnanswered({ req, res }, guard) {
+  if (req.method !== 'OPTIONS' || !withOwnCors.has(guard) || res.headers.has('access-control-allow-origin')) return
+  if (req.header('origin') !== undefined && req.header('access-control-request-method') !== undefined) warnUnansweredPreflight('give the middleware of the route to `app.options` as well, or mount it by `app.use`')
+}
 
 /**
  * How a later middleware of the guard that matches the request reads a body; null without one, and

@@ -233,6 +233,10 @@ fn read_extras(json: Option<&str>) -> Result<HostInput, Refusal> {
     let origin = given.get("origin").and_then(Value::as_bool);
     let skips_cors = given.get("skipsCors").and_then(Value::as_bool).unwrap_or(false);
     let admitted = given.get("admitted").and_then(Value::as_bool).unwrap_or(false);
+    let cors_of = match given.get("corsOf").map(Value::as_u64) {
+        Some(stack) => Some(stack.and_then(registry::stack).ok_or_else(closed)?),
+        None => None,
+    };
     let params = match given.remove("params") {
         Some(Value::Object(params)) => {
             let read = params.into_iter().map(|(name, value)| Some((name, param(value)?)));
@@ -266,6 +270,7 @@ fn read_extras(json: Option<&str>) -> Result<HostInput, Refusal> {
     Ok(HostInput {
         origin,
         skips_cors,
+        cors_of,
         admitted,
         params,
         counted,

@@ -31,6 +31,9 @@ pub struct HostInput {
     /// Whether an earlier stack or layer of the same guard has decided about CORS, and this one
     /// keeps its decision.
     pub skips_cors: bool,
+    /// For a preflight: the stack whose CORS policy holds for the request that the page means to
+    /// send, if that is not this one.
+    pub cors_of: Option<Arc<Stack>>,
     /// With `skips_cors`, for a handshake: whether that decision allows its origin to open a
     /// socket.
     pub admitted: bool,

@@ -433,7 +433,8 @@ impl Stack {
 
     // 2
     fn put_cors(&self, request: &Request, ctx: &mut RequestContext) -> Option<u16> {
-        let cors = self.cors.as_ref().filter(|_| !ctx.extras.skips_cors)?;
+        let holder = ctx.extras.cors_of.as_deref().unwrap_or(self);
+        let cors = holder.cors.as_ref().filter(|_| !ctx.extras.skips_cors)?;
         let answer = cors.judge(&CorsRequest {
             method: request.method(),
             origin: request.header("origin"),

@@ -8,6 +8,7 @@ const { readAny } = require('./body.js')
 class FactsContext {
   decisions = null
   skipsCors = false
+  corsOf = null
   startedAt = 0
   ticket = null
   identity = null
@@ -75,6 +76,14 @@ class FactsContext {
   isUnchanged() {
     const { view } = this.#facts
     return this.view().method === view.method && this.view().target === view.target
+  }
+
+  corsHolder() {
+    return null
+  }
+
+  isPreflightSeen() {
+    return true
   }
 
   taker() {

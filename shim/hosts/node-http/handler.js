@@ -5,10 +5,12 @@
 
 const { types } = require('node:util')
 const { buildConversation } = require('../../conversation.js')
+const { askedMethod } = require('../../preflight.js')
 const { bodyOf, bodyReadBefore, isOfAnotherParser, keepPending, readBody, refuseBridge } = require('./body.js')
 const { headOf, isRewritten, viewOf } = require('./head.js')
 const { putHeaders } = require('./headers.js')
 const { takerOf } = require('./later.js')
+const { corsHolderOf, isPreflightSeen } = require('./preflights.js')
 const { keepReceipt } = require('./receipts.js')
 const { endRefused } = require('./refuse.js')
 const { closeOf, end, isOver, stripLate } = require('./response.js')
@@ -20,6 +22,7 @@ const { stateOf } = require('./state.js')
 class NodeHttpContext {
   decisions = null
   skipsCors = false
+  corsOf = null
   startedAt = 0
   ticket = null
   identity = null
@@ -76,6 +79,14 @@ class NodeHttpContext {
 
   isUnchanged() {
     return !isRewritten(this.req, this.view())
+  }
+
+  corsHolder() {
+    return corsHolderOf(this.req, askedMethod(this.view()), this.#handler, this.#owner.pin)
+  }
+
+  isPreflightSeen() {
+    return isPreflightSeen(this.req, this.#owner.pin)
   }
 
   taker() {
