@@ -128,6 +128,7 @@ declare namespace guard {
   export import ClientsOptions = clients.ClientsOptions
 
   export import RateLimit = limit.RateLimit
+  export import RateLimitHeaders = limit.RateLimitHeaders
   export import RateLimitPolicy = limit.RateLimitPolicy
   export import ConcurrencyLimit = limit.ConcurrencyLimit
   export import ConcurrencyTier = limit.ConcurrencyTier

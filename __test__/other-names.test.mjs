@@ -15,7 +15,8 @@ const CASES = [
   ['points', () => createGuard({ rateLimit: { name: 'api', points: 5, window: '1s' } }), 'rateLimit.points', /`limit`/],
   ['duration', () => createGuard({ rateLimit: { name: 'api', limit: 5, duration: 1 } }), 'rateLimit.duration', /`window`.*'60s'/],
   ['skipSuccessfulRequests', () => createGuard({ rateLimit: [{ ...limit, skipSuccessfulRequests: true }] }), 'rateLimit[0].skipSuccessfulRequests', /`count: 'failed'`/],
-  ['standardHeaders', () => createGuard({ rateLimit: { ...limit, standardHeaders: true } }), 'rateLimit.standardHeaders', /always sent/],
+  ['standardHeaders', () => createGuard({ rateLimit: { ...limit, standardHeaders: true } }), 'rateLimit.standardHeaders', /`rateLimitHeaders: 'draft-6'`/],
+  ['legacyHeaders', () => createGuard({ rateLimit: { ...limit, legacyHeaders: true } }), 'rateLimit.legacyHeaders', /`rateLimitHeaders: 'x-ratelimit'`/],
   ['delayMs', () => createGuard({ rateLimit: { ...limit, delayMs: 5 } }), 'rateLimit.delayMs', /`onExceed: 'delay'`/],
   // cors
   ['allowedHeaders', () => createGuard({ cors: { origins: [], allowedHeaders: [] } }), 'cors.allowedHeaders', /`requestHeaders`/],

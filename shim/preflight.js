@@ -25,7 +25,7 @@ function needsPreflight(view) {
   return type !== undefined && !SAFELISTED.test(type)
 }
 
-/** `advice` says what to write instead, on the host of the request. */
+/** `advice` is what to write instead, on the host of the request. */
 function warnUnansweredPreflight(advice) {
   warnOnce('GUARD_PREFLIGHT_UNANSWERED', `a route has CORS of its own, but its preflights reach no handler of the guard with these options, so that browsers keep pages from sending their requests; ${advice}`)
 }

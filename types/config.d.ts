@@ -7,7 +7,7 @@ import type { CsrfOptions } from './csrf'
 import type { Guard, RouteDemands } from './guard'
 import type { HeadersOptions } from './headers'
 import type { ApiKeyOptions, Identify, IdentifyOptions } from './identity'
-import type { RateLimit, RateLimitPolicy } from './limit'
+import type { RateLimit, RateLimitHeaders, RateLimitPolicy } from './limit'
 import type { Limits } from './operations'
 import type { PayloadOptions } from './payload'
 import type { AuthorizeOptions, PolicyOptions } from './policy'
@@ -113,6 +113,16 @@ export interface GuardConfig {
    * @default { name: 'default', limit: 100, window: '60s' }
    */
   readonly rateLimit?: RateLimit | readonly RateLimit[] | false
+  /**
+   * The response headers that show the state of the limits, of this syntax: `'draft-8'` for drafts
+   * 8 to 11 of draft-ietf-httpapi-ratelimit-headers, which list every limit; `'draft-7'` and
+   * `'draft-6'` (drafts 3 to 6), which show the limit that a client runs into first; or
+   * `'x-ratelimit'`, `X-RateLimit-Limit`, `-Remaining` and `-Reset` of that limit, where `Reset` is
+   * in seconds since 1970, as GitHub and express-rate-limit send it. A list may have
+   * `'x-ratelimit'` and one draft. `false` sends none. `Retry-After` of a refusal is always sent.
+   * @default 'draft-8'
+   */
+  readonly rateLimitHeaders?: RateLimitHeaders | readonly RateLimitHeaders[] | false
   /**
    * Bearer tokens (RFC 6750) that are JWTs (RFC 7519). `false` verifies none.
    * @default false

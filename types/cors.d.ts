@@ -31,7 +31,8 @@ export interface CorsOptions {
   readonly requestHeaders?: readonly string[]
   /**
    * The response headers that a page may read beyond the safelisted ones.
-   * @default ['RateLimit', 'Retry-After']
+   * @default `Retry-After` and the headers of the guard's `rateLimitHeaders`: ['RateLimit',
+   * 'Retry-After']
    */
   readonly exposeHeaders?: readonly string[]
   /**

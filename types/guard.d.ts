@@ -109,8 +109,8 @@ export interface Guard {
    *
    * @param options replace the guard's `cors` on these routes, and remove the CORS headers that an
    *   earlier stack or layer of this guard has set. Left out: the guard's own, unless an earlier
-   *   stack or layer of it has decided. A preflight is answered by the first layer that it reaches:
-   *   mount a narrower policy before the app-wide stack.
+   *   stack or layer of it has decided. A preflight is answered by the CORS options of the request
+   *   that it asks about: docs/guides/cors-and-headers.md has where.
    * @throws {@link GuardError} `ERR_INVALID_OPTION` if neither the guard nor the call has options.
    */
   cors(options?: CorsOptions): RequestHandler

@@ -8,6 +8,9 @@ import type { Guard } from './guard'
  */
 export type RateLimit = RateLimitPolicy | ConcurrencyLimit
 
+/** A syntax of headers that show the state of limits. */
+export type RateLimitHeaders = 'draft-8' | 'draft-7' | 'draft-6' | 'x-ratelimit'
+
 /**
  * A limit of requests per time. Refused requests get 429 with `Retry-After` (RFC 6585 section 4).
  */

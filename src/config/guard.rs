@@ -6,7 +6,7 @@ use crate::error::{ConfigCode, ConfigError};
 
 /// The options of a guard: `GuardConfig` of index.d.ts. `log`, `onRefuse` and `sessions` stay in
 /// JavaScript; they are listed for error messages only.
-pub(crate) const GUARD_OPTIONS: [&str; 20] = [
+pub(crate) const GUARD_OPTIONS: [&str; 21] = [
     "profile",
     "headers",
     "cors",
@@ -16,6 +16,7 @@ pub(crate) const GUARD_OPTIONS: [&str; 20] = [
     "clients",
     "store",
     "rateLimit",
+    "rateLimitHeaders",
     "jwt",
     "apiKeys",
     "identify",

@@ -77,9 +77,12 @@ const OTHER_NAMES: &[(&str, &[(&str, &str)])] = &[
             ("maxDelayMs", "did you mean `maxDelay`?"),
             ("execEvenly", "write `onExceed: 'delay'` with `maxDelay`"),
             ("passOnStoreError", "did you mean `onStoreFailure`?"),
-            ("standardHeaders", "leave it out: `RateLimit` and `Retry-After` are always sent"),
-            ("legacyHeaders", "leave it out: `RateLimit` and `Retry-After` are always sent"),
-            ("headers", "leave it out: `RateLimit` and `Retry-After` are always sent"),
+            (
+                "standardHeaders",
+                "write it on the guard: `rateLimitHeaders: 'draft-6'`, `'draft-7'` or `'draft-8'`",
+            ),
+            ("legacyHeaders", "write it on the guard: `rateLimitHeaders: 'x-ratelimit'`"),
+            ("headers", "write it on the guard: `rateLimitHeaders: 'x-ratelimit'`"),
             (
                 "message",
                 "leave it out: a refusal is a problem document with the code `rate_limited`",

@@ -17,9 +17,6 @@ const MAX_MAX_AGE: u64 = 86_400;
 /// The maximum number of headers in one preflight.
 const MAX_HEADERS: usize = super::request_headers::MAX_ELEMENTS;
 
-/// Headers of the guard's own answers that a page can use.
-const EXPOSED: [&str; 2] = ["RateLimit", "Retry-After"];
-
 type Set = HashSet<Box<str>, RandomState>;
 
 /// A checked CORS configuration, ready to judge requests: see [`Cors::judge`].
@@ -114,12 +111,13 @@ impl Cors {
     /// * `requestHeaders`: the headers that a preflight may request. Default `authorization` and
     ///   `content-type`
     /// * `exposeHeaders`: response headers that pages may read, in addition to the CORS-safelisted
-    ///   ones. Default `RateLimit` and `Retry-After`, so that a page can wait before it tries again
+    ///   ones. Default `readable`, the headers that show the state of limits, and `Retry-After`, so
+    ///   that a page can wait before it tries again
     /// * `maxAge`: how long a browser caches the answer to a preflight, in seconds, 0 to 86400.
     ///   Default 7200
     ///
     /// `path` is the path of the options, `cors`.
-    pub fn parse(path: &str, value: &Value) -> Result<Self, ConfigError> {
+    pub fn parse(path: &str, value: &Value, readable: &[&str]) -> Result<Self, ConfigError> {
         let known =
             ["origins", "credentials", "methods", "requestHeaders", "exposeHeaders", "maxAge"];
         let options = Options::read(path, value, &known)?;
@@ -130,7 +128,9 @@ impl Cors {
             .unwrap_or_else(|| vec!["authorization".to_owned(), "content-type".to_owned()]);
         request_headers.sort_unstable();
         let expose_headers = header_names(&options, "exposeHeaders", exposed_header)?
-            .unwrap_or_else(|| EXPOSED.map(str::to_owned).to_vec());
+            .unwrap_or_else(|| {
+                [readable, &["Retry-After"]].concat().into_iter().map(str::to_owned).collect()
+            });
         let max_age = options.integer("maxAge", 0..=MAX_MAX_AGE).map_err(|error| {
             error.suggest(format!("write seconds, such as {DEFAULT_MAX_AGE} for two hours"))
         })?;

@@ -25,7 +25,7 @@ use crate::cors::Cors;
 use crate::csrf::Csrf;
 use crate::error::{ConfigCode, ConfigError};
 use crate::headers::{HeaderSet, HeadersConfig, Profile};
-use crate::limit::{LimitPolicy, ReloadableLimiter, user_key};
+use crate::limit::{LimitPolicy, RateLimitHeaders, ReloadableLimiter, user_key};
 use crate::net::TrustedProxies;
 use crate::payload::PayloadConfig;
 use crate::policy::{PolicyConfig, PolicySet};
@@ -59,6 +59,8 @@ pub struct Guard {
     pub(crate) store: Store,
     /// The rate limits that the guard declares.
     pub(crate) limits: Vec<DeclaredLimit>,
+    /// The response headers that show the state of limits.
+    pub(crate) rate_limit_headers: RateLimitHeaders,
     /// Numbers for limits that routes declare, above those of the guard itself.
     pub(crate) next_limit: AtomicU64,
     /// The limits of all stacks, for `guard.limits`; those of the guard itself first.
@@ -141,8 +143,12 @@ impl Guard {
             Switch::Absent => Some(header_set(profile, None)?),
             Switch::On(value) => Some(header_set(profile, Some(value))?),
         };
+        let rate_limit_headers = RateLimitHeaders::parse(&options)?;
         let cors = match Switch::read(&options, "cors") {
-            Switch::On(value) => Some(Arc::new(Cors::parse("cors", value)?)),
+            Switch::On(value) => {
+                let readable = rate_limit_headers.readable();
+                Some(Arc::new(Cors::parse("cors", value, &readable)?))
+            }
             Switch::Off | Switch::Absent => None,
         };
         let (store, shared_name) = match StoreConfig::parse("store", options.get("store"))? {
@@ -184,6 +190,7 @@ impl Guard {
             csrf_off: options.get("csrf") == Some(&Value::Bool(false)),
             store,
             limits,
+            rate_limit_headers,
             next_limit: AtomicU64::new(1000),
             limiters: RwLock::new(vec![base]),
             tokens,

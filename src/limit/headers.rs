@@ -1,5 +1,5 @@
-//! The response headers of draft-ietf-httpapi-ratelimit-headers-11, and `Retry-After`. Only this
-//! file contains their wire format.
+//! The response headers of draft-ietf-httpapi-ratelimit-headers-11. `header_fields.rs` has those of
+//! earlier drafts.
 //!
 //! Both fields are Lists of Strings with parameters (RFC 9651 section 3.1):
 //!
@@ -29,11 +29,17 @@ pub(super) fn policy_item(name: &str, rule: &Rule) -> String {
     push_number(&mut item, rule.limit());
     if rule.is_in_flight() {
         item.push_str(";qu=\"concurrent-requests\"");
-    } else if rule.window_us().is_multiple_of(SECOND_US) {
+    } else if let Some(seconds) = window_seconds(rule) {
         item.push_str(";w=");
-        push_number(&mut item, rule.window_us() / SECOND_US);
+        push_number(&mut item, seconds);
     }
     item
+}
+
+/// The window in whole seconds; `None` for any other one, and for requests in flight.
+pub(super) fn window_seconds(rule: &Rule) -> Option<u64> {
+    let is_whole = !rule.is_in_flight() && rule.window_us().is_multiple_of(SECOND_US);
+    is_whole.then(|| rule.window_us() / SECOND_US)
 }
 
 /// Adds the item of `RateLimit` for one policy.

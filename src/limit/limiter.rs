@@ -7,7 +7,7 @@ use super::charge::{Charge, DelayQueue, DelaySlot};
 use super::config::{Cost, KeySpec, LimitPolicy, Scope};
 use super::error::LimitError;
 use super::exceed::{Count, OnExceed, OnStoreFailure, conflict};
-use super::headers::{policy_item, push_item, push_limit, seconds};
+use super::headers::{policy_item, push_item, push_limit, seconds, window_seconds};
 use super::in_flight::{ConcurrencyPermit, LocalSlot};
 use super::outcome::{LimitState, Outcome};
 use super::subject::{Subject, shared_tag};
@@ -429,6 +429,7 @@ impl Limiter {
             let state = LimitState {
                 name: &part.policy.name,
                 limit: part.rule().limit(),
+                window_s: window_seconds(part.rule()),
                 remaining: view.remaining,
                 reset_s: seconds(view.reset_us),
                 violated: !part.fits,

@@ -30,6 +30,7 @@ mod charge;
 mod config;
 mod error;
 mod exceed;
+mod header_fields;
 mod headers;
 pub mod in_flight;
 mod limiter;
@@ -46,6 +47,7 @@ pub use charge::{Charge, DelaySlot, Reservation};
 pub use config::{Cost, KeyPart, KeySpec, LimitPolicy, MAX_POLICIES_PER_LIST};
 pub use error::LimitError;
 pub use exceed::{Count, OnExceed, OnStoreFailure};
+pub use header_fields::RateLimitHeaders;
 #[cfg(feature = "node")]
 pub(crate) use headers::push_number;
 pub use in_flight::ConcurrencyPermit;

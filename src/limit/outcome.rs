@@ -14,6 +14,8 @@ pub struct LimitState<'l> {
     pub name: &'l str,
     /// Requests per window, in the tier that counted.
     pub limit: u64,
+    /// The window in whole seconds; `None` for another one, and for requests in flight.
+    pub window_s: Option<u64>,
     /// The number of further requests of cost 1 that it would admit now.
     pub remaining: u64,
     /// Whole seconds until `remaining` grows, rounded up; 0 if the quota is full.

@@ -163,7 +163,10 @@ impl Guard {
         match Switch::read(options, "cors") {
             Switch::Absent => Ok(self.cors.clone()),
             Switch::Off => Ok(None),
-            Switch::On(value) => Ok(Some(Arc::new(Cors::parse("cors", value)?))),
+            Switch::On(value) => {
+                let readable = self.rate_limit_headers.readable();
+                Ok(Some(Arc::new(Cors::parse("cors", value, &readable)?)))
+            }
         }
     }
 

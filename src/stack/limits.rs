@@ -99,12 +99,9 @@ impl Stack {
         limiter: &Arc<Limiter>,
         outcome: Counted<'_>,
     ) -> Result<(), Refusal> {
+        let mut outcome = outcome;
         let refusal = outcome.to_refusal();
-        if !outcome.rate_limit.is_empty() {
-            ctx.headers
-                .push(("RateLimit-Policy", Cow::Owned(outcome.rate_limit_policy.into_owned())));
-            ctx.headers.push(("RateLimit", Cow::Owned(outcome.rate_limit)));
-        }
+        self.guard.rate_limit_headers.write(&mut outcome, ctx.now, &mut ctx.headers);
         // Both are in the order of the limits, and the outcome omits limits that do not apply to
         // this request.
         let mut declared = self.limit_ids.iter();

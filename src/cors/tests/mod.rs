@@ -8,7 +8,7 @@ use super::*;
 use crate::error::ConfigCode;
 
 fn cors(value: &Value) -> Cors {
-    Cors::parse("cors", value).unwrap_or_else(|error| panic!("{value}: {error}"))
+    Cors::parse("cors", value, &["RateLimit"]).unwrap_or_else(|error| panic!("{value}: {error}"))
 }
 
 fn app() -> Cors {
@@ -81,7 +81,9 @@ fn an_error_does_not_repeat_the_submitted_origin() {
         "hunter2",
         "https://*.hunter2",
     ] {
-        let error = Cors::parse("cors", &json!({ "origins": [text] })).unwrap_err().to_string();
+        let error = Cors::parse("cors", &json!({ "origins": [text] }), &["RateLimit"])
+            .unwrap_err()
+            .to_string();
         assert!(!error.to_lowercase().contains("hunter2"), "{error}");
     }
 }
@@ -89,7 +91,10 @@ fn an_error_does_not_repeat_the_submitted_origin() {
 #[test]
 fn contradictions_have_a_code_of_their_own() {
     let value = json!({ "origins": ["*"], "credentials": true });
-    assert_eq!(Cors::parse("cors", &value).unwrap_err().code(), ConfigCode::ConflictingOptions);
+    assert_eq!(
+        Cors::parse("cors", &value, &["RateLimit"]).unwrap_err().code(),
+        ConfigCode::ConflictingOptions
+    );
 }
 
 // Actual requests
@@ -166,10 +171,13 @@ fn any_port_of_this_machine_is_allowed_where_it_is_asked_for() {
         ":*",
     ] {
         let value = json!({ "origins": [elsewhere] });
-        assert!(Cors::parse("cors", &value).is_err(), "{elsewhere}");
+        assert!(Cors::parse("cors", &value, &["RateLimit"]).is_err(), "{elsewhere}");
     }
     let twice = json!({ "origins": ["http://localhost:*", "http://localhost:*"] });
-    assert_eq!(Cors::parse("cors", &twice).unwrap_err().code(), ConfigCode::ConflictingOptions);
+    assert_eq!(
+        Cors::parse("cors", &twice, &["RateLimit"]).unwrap_err().code(),
+        ConfigCode::ConflictingOptions
+    );
 }
 
 #[test]
@@ -457,7 +465,7 @@ proptest! {
     #[test]
     fn any_text_is_an_origin_or_refused(text in any::<String>()) {
         let parsed = origin::parse(&text);
-        let configured = Cors::parse("cors", &json!({ "origins": [text] }));
+        let configured = Cors::parse("cors", &json!({ "origins": [text] }), &["RateLimit"]);
         prop_assert_eq!(parsed.is_ok(), configured.is_ok() && text != "*");
     }
 

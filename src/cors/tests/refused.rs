@@ -160,7 +160,7 @@ fn refused() -> Vec<(Value, &'static str, &'static str)> {
 #[test]
 fn a_misconfiguration_is_refused_with_its_path_and_what_to_write() {
     for (value, path, suggestion) in refused() {
-        let error = Cors::parse("cors", &value).expect_err(&value.to_string());
+        let error = Cors::parse("cors", &value, &["RateLimit"]).expect_err(&value.to_string());
         assert_eq!(error.path(), path, "{value}: {error}");
         let said = error.suggestion().unwrap_or_default();
         assert!(said.contains(suggestion), "{value}: {error}");
