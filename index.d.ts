@@ -107,6 +107,7 @@ declare namespace guard {
   export import RevocationOptions = config.RevocationOptions
 
   export import HeadersOptions = headers.HeadersOptions
+  export import RouteHeadersOptions = headers.RouteHeadersOptions
   export import CspOptions = headers.CspOptions
   export import HstsOptions = headers.HstsOptions
   export import ReferrerPolicy = headers.ReferrerPolicy

@@ -21,7 +21,8 @@ function headersPart(plan, only, options) {
   if (only !== null && only !== 'headers') return null
   const { always, secure, remove, nonce } = plan.headers
   return {
-    decides: only === 'headers' && options.headers !== undefined, // a whole stack has no option for them
+    // `headers` of a whole stack is the schema of request headers.
+    decides: (only === 'headers' ? options.headers : options.responseHeaders) !== undefined,
     always: prepareHeaders(always),
     secure: prepareHeaders(secure),
     strip: remove.filter((name) => name !== 'x-powered-by'),

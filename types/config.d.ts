@@ -5,7 +5,7 @@ import type { ClientsOptions } from './clients'
 import type { CorsOptions } from './cors'
 import type { CsrfOptions } from './csrf'
 import type { Guard, RouteDemands } from './guard'
-import type { HeadersOptions } from './headers'
+import type { HeadersOptions, RouteHeadersOptions } from './headers'
 import type { ApiKeyOptions, Identify, IdentifyOptions } from './identity'
 import type { RateLimit, RateLimitHeaders, RateLimitPolicy } from './limit'
 import type { Limits } from './operations'
@@ -225,6 +225,12 @@ export interface GuardConfig {
  * `undefined` throws. `headers` is a schema here.
  */
 export interface RouteOptions extends RequestSchemas {
+  /**
+   * Replaces the guard's response headers on these routes, its `headers` included, and removes
+   * those that an earlier stack or layer of this guard has set. `false` sends none. (`headers` is
+   * the schema of request headers.)
+   */
+  readonly responseHeaders?: RouteHeadersOptions | false
   /**
    * Replaces the guard's CORS options on these routes, and removes the CORS headers that an earlier
    * stack or layer of this guard has set. `false` sends no CORS header.

@@ -7,7 +7,7 @@ import type { Duration, RouteOptions } from './config'
 import type { CorsOptions } from './cors'
 import type { CsrfOptions } from './csrf'
 import type { GuardError } from './errors'
-import type { HeadersOptions } from './headers'
+import type { RouteHeadersOptions } from './headers'
 import type { ApiKeys } from './identity'
 import type { RateLimit } from './limit'
 import type { OpenApiDocument, OpenApiGuard, OpenApiOptions } from './openapi'
@@ -102,7 +102,7 @@ export interface Guard {
    *   does: leave the handler out instead. `ERR_INVALID_OPTION` if the guard's `headers` is false
    *   and no options are given.
    */
-  headers(options?: HeadersOptions): RequestHandler
+  headers(options?: RouteHeadersOptions): RequestHandler
 
   /**
    * The CORS layer alone: sets the CORS headers and answers preflights.

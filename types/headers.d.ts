@@ -73,6 +73,15 @@ export interface HeadersOptions {
   readonly remove?: readonly string[]
 }
 
+/** Response headers of some routes. */
+export interface RouteHeadersOptions extends HeadersOptions {
+  /**
+   * The profile whose defaults hold for what is left out: `'api'` for data, `'web'` for pages.
+   * @default the guard's `profile`
+   */
+  readonly profile?: 'api' | 'web'
+}
+
 /** `Content-Security-Policy`. */
 export interface CspOptions {
   /**

@@ -116,11 +116,11 @@ export const CALLS = [
   ['GuardConfig', '', (options) => createGuard(options), CONFIGS],
   ['RouteOptions', '', (options) => open.securityStack(options), [
     { cors, csrf, rateLimit: [watched, delayed, inFlight, functions], jwt: { optional: true }, payload: body, policy: { query: policy.query }, ...schemas },
-    { rateLimit: inFlight, authenticate: { optional: true } },
+    { rateLimit: inFlight, authenticate: { optional: true }, responseHeaders: { ...headers, profile: 'web' } },
     { require: { fresh: true, scope: ['read'], role: ['admin'], claims: { acr: ['a', true], n: 1 }, maxAge: '10m' } }
   ]],
   ['ValidateOptions', '', (options) => open.validate(options), [{ payload: body, ...schemas }]],
-  ['HeadersOptions', 'headers', (options) => open.headers(options), [{ ...headers, csp: { ...headers.csp, nonce: false } }]],
+  ['RouteHeadersOptions', 'headers', (options) => open.headers(options), [{ ...headers, profile: 'web' }]],
   ['CorsOptions', 'cors', (options) => open.cors(options), [cors]],
   ['CsrfOptions', 'csrf', (options) => open.csrf(options), [csrf]],
   ['RateLimit', 'rateLimit', (options) => open.rateLimit(options), [watched, delayed, inFlight, functions]],

@@ -34,8 +34,10 @@ pub(crate) const GUARD_OPTIONS: [&str; 21] = [
 pub(crate) const SCHEMA_OPTIONS: [&str; 8] =
     ["body", "query", "params", "headers", "cookies", "response", "onResponse", "payload"];
 
-/// The options of one route's stack: `RouteOptions` of index.d.ts. `headers` is a schema here.
-pub(crate) const ROUTE_OPTIONS: [&str; 15] = [
+/// The options of one route's stack: `RouteOptions` of index.d.ts. `headers` is the schema of
+/// request headers here.
+pub(crate) const ROUTE_OPTIONS: [&str; 16] = [
+    "responseHeaders",
     "cors",
     "csrf",
     "rateLimit",

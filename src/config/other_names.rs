@@ -157,10 +157,26 @@ const OTHER_NAMES: &[(&str, &[(&str, &str)])] = &[
             ("roles", "write it on the route: `guard.require({ role })`"),
         ],
     ),
+    // A route: the guard's own options.
+    (
+        "responseHeaders",
+        &[
+            ("profile", "write it as `responseHeaders: { profile: 'web' }`"),
+            ("csp", "write it as `responseHeaders: { csp: { directives } }`"),
+            ("contentSecurityPolicy", "write it as `responseHeaders: { csp: { directives } }`"),
+            ("hsts", "write it as `responseHeaders: { hsts }`"),
+            ("rateLimitHeaders", "write it on the guard, for all its limits"),
+        ],
+    ),
     // Response headers: helmet.
     (
         "hsts",
         &[
+            (
+                "profile",
+                "write it on the guard: `profile: 'web'`; for some routes it is in `guard.headers` \
+                 and `responseHeaders`",
+            ),
             ("contentSecurityPolicy", "did you mean `csp`?"),
             ("strictTransportSecurity", "did you mean `hsts`?"),
             ("frameguard", "did you mean `frameOptions`?"),

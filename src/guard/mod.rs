@@ -24,7 +24,7 @@ use crate::config::proxies::trusted_proxies;
 use crate::cors::Cors;
 use crate::csrf::Csrf;
 use crate::error::{ConfigCode, ConfigError};
-use crate::headers::{HeaderSet, HeadersConfig, Profile};
+use crate::headers::{HeaderSet, HeadersConfig, PROFILES, Profile};
 use crate::limit::{LimitPolicy, RateLimitHeaders, ReloadableLimiter, user_key};
 use crate::net::TrustedProxies;
 use crate::payload::PayloadConfig;
@@ -135,9 +135,7 @@ impl Guard {
     pub fn new(config: &Value) -> Result<Self, ConfigError> {
         let options = Options::read("", config, &GUARD_OPTIONS)?;
         contradictions(&options)?;
-        let profile = options
-            .one_of("profile", &[("api", Profile::Api), ("web", Profile::Web)])?
-            .unwrap_or_default();
+        let profile = options.one_of("profile", &PROFILES)?.unwrap_or_default();
         let headers = match Switch::read(&options, "headers") {
             Switch::Off => None,
             Switch::Absent => Some(header_set(profile, None)?),

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::csp::Csp;
 use super::frame::{Frame, FrameOption};
-use super::{HeaderSet, Profile, cache, permissions, reporting};
+use super::{HeaderSet, PROFILES, Profile, cache, permissions, reporting};
 use crate::config::options::{Options, Switch, describe, nearest, quoted, string_at};
 use crate::error::{ConfigCode, ConfigError};
 use crate::net::is_token;
@@ -94,13 +94,29 @@ impl HeadersConfig {
         let nothing = Value::Object(serde_json::Map::new());
         let options =
             Options::read(path, value.unwrap_or(&nothing), &OPTIONS).map_err(helmet_name)?;
+        Self::with(profile, &options)
+    }
+
+    /// Reads the options of a route, which also has `profile`. Default: `profile`, the guard's.
+    pub(crate) fn parse_route(
+        profile: Profile,
+        path: &str,
+        value: &Value,
+    ) -> Result<Self, ConfigError> {
+        let known = [["profile"].as_slice(), &OPTIONS].concat();
+        let options = Options::read(path, value, &known).map_err(helmet_name)?;
+        let own = options.one_of("profile", &PROFILES)?;
+        Self::with(own.unwrap_or(profile), &options)
+    }
+
+    fn with(profile: Profile, options: &Options<'_>) -> Result<Self, ConfigError> {
         let web = profile == Profile::Web;
-        let endpoints = match Switch::read(&options, "reportingEndpoints") {
+        let endpoints = match Switch::read(options, "reportingEndpoints") {
             Switch::On(value) => reporting::parse(&options.path_of("reportingEndpoints"), value)?,
             Switch::Absent | Switch::Off => Vec::new(),
         };
-        let frame = frame_option(&options)?;
-        let csp = csp(&options, profile, frame, &endpoints)?;
+        let frame = frame_option(options)?;
+        let csp = csp(options, profile, frame, &endpoints)?;
 
         let mut always: Vec<(String, String)> = Vec::with_capacity(12);
         let mut put = |name: &str, value: String| always.push((name.to_owned(), value));
@@ -112,29 +128,29 @@ impl HeadersConfig {
             put("X-Frame-Options", frame.header().to_owned());
         }
         let referrer = if web { "strict-origin-when-cross-origin" } else { "no-referrer" };
-        if let Some(value) = referrer_policy(&options, referrer)? {
+        if let Some(value) = referrer_policy(options, referrer)? {
             put("Referrer-Policy", value);
         }
         let same_origin = Some("same-origin");
         if let Some(value) =
-            token(&options, "corp", &["same-origin", "same-site", "cross-origin"], same_origin)?
+            token(options, "corp", &["same-origin", "same-site", "cross-origin"], same_origin)?
         {
             put("Cross-Origin-Resource-Policy", value);
         }
         let coop =
             ["same-origin", "same-origin-allow-popups", "noopener-allow-popups", "unsafe-none"];
-        if let Some(value) = token(&options, "coop", &coop, same_origin.filter(|_| web))? {
+        if let Some(value) = token(options, "coop", &coop, same_origin.filter(|_| web))? {
             put("Cross-Origin-Opener-Policy", value);
         }
         if let Some(value) =
-            token(&options, "coep", &["require-corp", "credentialless", "unsafe-none"], None)?
+            token(options, "coep", &["require-corp", "credentialless", "unsafe-none"], None)?
         {
             put("Cross-Origin-Embedder-Policy", value);
         }
-        if let Some(value) = permissions_policy(&options)? {
+        if let Some(value) = permissions_policy(options)? {
             put("Permissions-Policy", value);
         }
-        if let Some(value) = cache_control(&options, web)? {
+        if let Some(value) = cache_control(options, web)? {
             put("Cache-Control", value);
         }
         if !endpoints.is_empty() {
@@ -144,14 +160,14 @@ impl HeadersConfig {
         always.sort_unstable();
         let set = HeaderSet {
             always,
-            secure: hsts(&options)?
+            secure: hsts(options)?
                 .map(|value| ("Strict-Transport-Security".to_owned(), value))
                 .into_iter()
                 .collect(),
             remove: Vec::new(),
             nonce: csp.as_ref().and_then(Csp::nonce_header),
         };
-        let remove = removed(&options, &set)?;
+        let remove = removed(options, &set)?;
         Ok(Self { set: HeaderSet { remove, ..set } })
     }
 

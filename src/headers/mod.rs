@@ -67,6 +67,10 @@ mod source;
 mod tests;
 
 pub use config::HeadersConfig;
+
+/// The values of `profile`.
+pub(crate) const PROFILES: [(&str, Profile); 2] = [("api", Profile::Api), ("web", Profile::Web)];
+
 pub use set::{HeaderSet, NonceHeader};
 
 /// The kind of responses that the server sends.

@@ -167,8 +167,8 @@ fn push_three(names: [&'static str; 3], values: [String; 3], fields: &mut Fields
     fields.extend(names.into_iter().zip(values.map(Cow::Owned)));
 }
 
-/// `RateLimit-Policy` as drafts 3 to 7 have it. They know whole seconds alone, and no requests in
-/// flight: such limits are left out.
+/// `RateLimit-Policy` as drafts 3 to 7 have it. Their windows are whole seconds, so limits with
+/// others, and those of requests in flight, are left out.
 fn push_policies(states: &[LimitState<'_>], fields: &mut Fields) {
     let mut list = String::new();
     for state in states.iter().filter(|state| !state.shadow) {

@@ -11,8 +11,9 @@ use crate::cors::Cors;
 use crate::csrf::Csrf;
 use crate::error::{ConfigCode, ConfigError};
 use crate::guard::{
-    Exemption, Guard, Layers, RevocationList, TokenRequirement, Tokens, callbacks, csrf, header_set,
+    Exemption, Guard, Layers, RevocationList, TokenRequirement, Tokens, callbacks, csrf,
 };
+use crate::headers::{HeaderSet, HeadersConfig};
 use crate::payload::{OnResponse, PayloadConfig, Responses, Schemas};
 use crate::policy::{PolicySet, QueryId};
 use crate::requirements::Requirements;
@@ -86,11 +87,11 @@ impl Guard {
             handshake_csrf: csrf.clone().or(handshake_default).or_else(default),
             csrf,
             headers: match layers {
-                Layers::All => self.headers.clone(),
-                Layers::Headers => match options.get("headers") {
-                    Some(value) => Some(header_set(self.profile, Some(value))?),
-                    None => Some(self.headers.clone().ok_or_else(|| is_off("headers"))?),
-                },
+                Layers::All => self.headers_of(&options, "responseHeaders")?,
+                Layers::Headers => {
+                    let headers = self.headers_of(&options, "headers")?;
+                    Some(headers.ok_or_else(|| is_off("headers"))?)
+                }
                 _ => None,
             },
             cors: match layers {
@@ -157,6 +158,21 @@ impl Guard {
                 .suggest("leave `payload` out, or write `policy: false` on this route"));
         }
         Ok(())
+    }
+
+    fn headers_of(
+        &self,
+        options: &Options<'_>,
+        key: &str,
+    ) -> Result<Option<HeaderSet>, ConfigError> {
+        match Switch::read(options, key) {
+            Switch::Absent => Ok(self.headers.clone()),
+            Switch::Off => Ok(None),
+            Switch::On(value) => {
+                let config = HeadersConfig::parse_route(self.profile, key, value)?;
+                Ok(Some(config.header_set().clone()))
+            }
+        }
     }
 
     fn cors_of(&self, options: &Options<'_>) -> Result<Option<Arc<Cors>>, ConfigError> {
