@@ -105,7 +105,7 @@ export declare function arrived(listener: number): string
  * The client that an address stands for in limits: the address, the network of an IPv6 address, or
  * `unknown` for an empty text.
  */
-export declare function clientKey(address: string): string
+export declare function clientKey(address: string, prefix: number): string
 
 /** Whether bytes are JSON that the payload layer accepts with its defaults. */
 export declare function conformanceParseJson(bytes: Uint8Array): string

@@ -48,6 +48,43 @@ test('a function that falls back to the client counts one IPv6 network once', as
   }
 })
 
+test('ipv6Prefix is the width of an IPv6 client wherever it goes by its address', async () => {
+  const cases = [
+    [48, '2001:db8::1', '2001:db8:0:ffff::2', '2001:db8:1::1'],
+    [64, '2001:db8::1', '2001:db8::ffff:2', '2001:db8:0:1::1'],
+    [128, '2001:db8::1', '2001:db8:0::0:1', '2001:db8::2'],
+    [32, '2001:db8::1', '2001:db8:ffff::', '2001:db9::']
+  ]
+  for (const [ipv6Prefix, first, same, other] of cases) {
+    const blocked = '2001:db8:aaaa::1'
+    const guard = createGuard({ trustedProxies: ['loopback'], ipv6Prefix, rateLimit: limit('ip'), ...(ipv6Prefix > 32 && { clients: { block: [blocked] } }) })
+    await serve(api(guard), async (send) => {
+      const client = (await send({ headers: from(first) })).json
+      assert.match(client, new RegExp(`/${ipv6Prefix}$`))
+      assert.equal((await send({ headers: from(same) })).json, client)
+      assert.deepEqual(await statuses(send, [from(same), from(other), from('203.0.113.7'), from('::ffff:203.0.113.7'), from('203.0.113.7')]), [429, 200, 200, 200, 429])
+      assert.equal((await guard.limits.get('api', same)).remaining, 0)
+      assert.equal((await guard.limits.get('api', other)).remaining, 1)
+      await guard.limits.reset('api', same)
+      assert.deepEqual(await statuses(send, [from(first)]), [200])
+      if (ipv6Prefix === 32) return
+      assert.deepEqual(await statuses(send, [from(blocked)]), [403])
+      await guard.limits.block(other, '1h', 'on purpose')
+      assert.deepEqual(await statuses(send, [from(other), from(first)]), [403, 200])
+      await guard.limits.unblock(other)
+      await guard.limits.signal(other, { factor: 0.5, ttl: '1h' })
+      assert.deepEqual(await statuses(send, [from(other), from(other)]), [429, 429])
+    })
+  }
+})
+
+test('an ipv6Prefix that is none is refused', () => {
+  for (const odd of [0, 31, 129, 56.5, -1, '56', '/56', true, null, [56]]) {
+    assert.throws(() => createGuard({ ipv6Prefix: odd }), (error) => error.path === 'ipv6Prefix' && /32 to 128/.test(error.message), String(odd))
+  }
+  assert.throws(() => createGuard({ rateLimit: { ...limit('ip'), ipv6Subnet: 64 } }), /`ipv6Prefix: 56`/)
+})
+
 test('the parts of a key do not run into each other', async () => {
   const part = (name) => (req) => req.headers[name]
   const guard = createGuard({ rateLimit: limit(['ip', part('a'), part('b')]) })

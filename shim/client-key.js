@@ -14,11 +14,14 @@ function noteClient(subject, client) {
   clients.set(subject, client)
 }
 
-/** The key of a request: `203.0.113.7`, `2001:db8::/56`, or `unknown` without an address. */
-function clientKey(req) {
+/**
+ * The key of a request: `203.0.113.7`, `2001:db8::/56`, or `unknown` without an address. `prefix`
+ * is the guard's `ipv6Prefix`.
+ */
+function clientKey(req, prefix) {
   const isObject = req !== null && typeof req === 'object'
   const client = isObject ? (clients.get(req) ?? (req.guard?.[kFormat] === undefined ? undefined : req.guard.client)) : undefined
-  if (client !== undefined) return native.clientKey(client)
+  if (client !== undefined) return native.clientKey(client, prefix)
   throw new GuardError('`req` is a request that no handler of the guard has seen: call it in a function of the options, or behind the guard', {
     code: 'ERR_INVALID_ARGUMENT',
     path: 'req'

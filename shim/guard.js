@@ -38,6 +38,9 @@ const READING = {
   isTime: (path) => /^jwt\..*\.not(?:Before|After)$/.test(path)
 }
 
+// The default of `ipv6Prefix`.
+const DEFAULT_IPV6_PREFIX = 56
+
 /**
  * Builds a guard. Every option is checked now, and an invalid one throws a GuardError. types/
  * documents the options.
@@ -147,7 +150,7 @@ function createGuard(...rest) {
     policy: Object.freeze({
       evaluate: async (input, ...query) => call(native.policyEvaluate, encodeData('input', input), query.length === 0 ? undefined : text('query', last('query', query)))
     }),
-    clientKey,
+    clientKey: (req) => clientKey(req, config.ipv6Prefix ?? DEFAULT_IPV6_PREFIX),
     errors: () => errorHandler(owner),
     refuse: (res, status, code, ...detail) => refuseAs(owner, res, status, code, optional('detail', detail)),
     health: () => call(native.health),

@@ -97,6 +97,15 @@ export interface GuardConfig {
    */
   readonly trustedProxies?: readonly string[]
   /**
+   * How many bits of an IPv6 address identify a client, for everything that goes by address:
+   * limits, {@link Guard.clientKey}, {@link Guard.limits} and single addresses in `clients`; 32 to
+   * 128. A customer has a /48 to /64 and may use a new address for each request. With a longer
+   * prefix than that, one customer has several counts; with a shorter one, neighbours share one.
+   * IPv4 addresses, also in IPv6 notation, are clients each.
+   * @default 56
+   */
+  readonly ipv6Prefix?: number
+  /**
    * Networks of clients that are not limited, and of clients that are refused with 403 before their
    * token and the limits are checked. {@link Limits.block} and {@link Limits.allow} add to the
    * lists while the guard runs.

@@ -250,8 +250,8 @@ export interface Guard {
 
   /**
    * The client of a request as a limit by address counts it: `'203.0.113.7'`, `'2001:db8::/56'` for
-   * every address of that IPv6 network, or `'unknown'` without an address. A `key` function takes
-   * it where it finds nothing else to count by.
+   * every address of that IPv6 network (`ipv6Prefix`), or `'unknown'` without an address. A `key`
+   * function takes it where it finds nothing else to count by.
    *
    * @param req a request that was passed to a function of the options, or a request that a handler
    *   of the guard has seen.

@@ -56,9 +56,10 @@ export interface RateLimitPolicy {
    */
   readonly cost?: number | FromRequest<number | Promise<number>>
   /**
-   * The key of the counter: the client's address (IPv6 by its /56), the token's `sub`, the token
-   * (by its `jti`, or a digest if it has none), the route, the result of a function of the request,
-   * or each combination of several: `['ip', (req) => String(req.headers['x-tenant'])]`.
+   * The key of the counter: the client's address (IPv6 by its `ipv6Prefix`, 56), the token's `sub`,
+   * the token (by its `jti`, or a digest if it has none), the route, the result of a function of
+   * the request, or each combination of several: `['ip', (req) =>
+   * String(req.headers['x-tenant'])]`.
    *
    * 1. Without a user or token, `'user'` and `'token'` fall back to the client's address.
    * 2. `'route'` is the route that the handler is mounted on, wherever its router is mounted

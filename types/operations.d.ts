@@ -39,10 +39,11 @@ export interface Limits {
   block(name: string, key: LimitKey, duration: Duration): Promise<void>
   /**
    * Refuses a client for a time from now, 1 ms to 400 days, with 403 `client_blocked`. An address
-   * (IPv6: its /56) or a network is refused before its token is checked, a user as soon as the
-   * token has identified it. The block applies to all guards over the same store: at once in this
-   * process, and with Redis within 3 s in all others. If both lists match, the longest network
-   * decides, as in {@link ClientsOptions}. Of two calls for one client, the later one applies.
+   * (IPv6: its network of `ipv6Prefix`) or a network is refused before its token is checked, a user
+   * as soon as the token has identified it. The block applies to all guards over the same store: at
+   * once in this process, and with Redis within 3 s in all others. If both lists match, the longest
+   * network decides, as in {@link ClientsOptions}. Of two calls for one client, the later one
+   * applies.
    *
    * With Redis it rejects with `ERR_STORE_UNAVAILABLE` if the block could not be published to the
    * other processes; it still applies here. With Memcached it applies to this process alone.

@@ -45,7 +45,7 @@ const schemas = { body: schema, query: { type: 'object', properties: {} }, param
 
 const CONFIGS = [
   {
-    profile: 'web', headers, cors, csrf, hosts: ['api.example.com'], trustedProxies: ['10.0.0.0/8', 'loopback', 'unix'], clients: { allow: ['192.0.2.1'], block: ['198.51.100.0/24'] },
+    profile: 'web', headers, cors, csrf, hosts: ['api.example.com'], trustedProxies: ['10.0.0.0/8', 'loopback', 'unix'], ipv6Prefix: 64, clients: { allow: ['192.0.2.1'], block: ['198.51.100.0/24'] },
     store: { memory: { maxBytes: '2mb', shared: 'options' } }, rateLimit: [watched, delayed, inFlight, functions], rateLimitHeaders: ['draft-6', 'x-ratelimit'],
     jwt: {
       ...named, ...rules, keys: [key], jwks, rotation, from: ['header', { cookie: '__Host-t' }, { query: 't' }], dpop: 'if-bound',

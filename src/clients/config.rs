@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::lists::ListAction;
 use crate::config::options::Options;
 use crate::error::{ConfigCode, ConfigError};
-use crate::net::{Cidr, CidrMap};
+use crate::net::{Cidr, CidrMap, Ipv6Prefix};
 
 const MAX_NETWORKS: usize = 10_000;
 
@@ -16,11 +16,16 @@ pub struct ClientsConfig {
 }
 
 impl ClientsConfig {
-    /// Reads the user's value at `path` (`clients`).
+    /// Reads the user's value at `path` (`clients`). A single IPv6 address stands for its network
+    /// of `prefix`.
     ///
     /// # Errors
     /// The first error in it.
-    pub fn parse(path: &str, value: Option<&Value>) -> Result<Self, ConfigError> {
+    pub fn parse(
+        path: &str,
+        value: Option<&Value>,
+        prefix: Ipv6Prefix,
+    ) -> Result<Self, ConfigError> {
         let mut config = Self::default();
         let Some(value) = value else { return Ok(config) };
         let options = Options::read(path, value, &["allow", "block"])?;
@@ -32,7 +37,7 @@ impl ClientsConfig {
             }
             for (i, text) in texts.into_iter().enumerate() {
                 let at = format!("{}[{i}]", options.path_of(key));
-                let network = Cidr::parse(text).ok_or_else(|| {
+                let network = Cidr::parse_client(text, prefix).ok_or_else(|| {
                     ConfigError::invalid(&*at, "must be a network in CIDR form or an address")
                         .suggest("write '203.0.113.0/24' or '203.0.113.7'")
                 })?;

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use super::{ClientsConfig, Entry, ListAction, ListMatch, ListedClient, Lists};
 use crate::error::ConfigCode;
 use crate::limit::user_key;
-use crate::net::Cidr;
+use crate::net::{Cidr, Ipv6Prefix};
 
 fn config(value: &Value) -> ClientsConfig {
-    ClientsConfig::parse("clients", Some(value)).unwrap()
+    ClientsConfig::parse("clients", Some(value), Ipv6Prefix::default()).unwrap()
 }
 
 fn who(text: &str) -> ListedClient {
@@ -117,7 +117,8 @@ fn what_cannot_be_meant_is_refused_by_its_path() {
         ),
         (json!([]), "clients", InvalidOption),
     ] {
-        let error = ClientsConfig::parse("clients", Some(&value)).unwrap_err();
+        let error =
+            ClientsConfig::parse("clients", Some(&value), Ipv6Prefix::default()).unwrap_err();
         assert_eq!((error.path(), error.code()), (path, code), "{value}");
         assert!(!error.to_string().contains("hunter2"));
     }

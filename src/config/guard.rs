@@ -3,16 +3,18 @@
 
 use super::options::{Options, Switch};
 use crate::error::{ConfigCode, ConfigError};
+use crate::net::Ipv6Prefix;
 
 /// The options of a guard: `GuardConfig` of index.d.ts. `log`, `onRefuse` and `sessions` stay in
 /// JavaScript; they are listed for error messages only.
-pub(crate) const GUARD_OPTIONS: [&str; 21] = [
+pub(crate) const GUARD_OPTIONS: [&str; 22] = [
     "profile",
     "headers",
     "cors",
     "csrf",
     "hosts",
     "trustedProxies",
+    "ipv6Prefix",
     "clients",
     "store",
     "rateLimit",
@@ -77,6 +79,15 @@ pub(crate) fn hosts(options: &Options<'_>) -> Result<Option<Vec<String>>, Config
         }
     }
     Ok(Some(texts.into_iter().map(str::to_owned).collect()))
+}
+
+/// `ipv6Prefix`: how many bits of an IPv6 address identify a client, 32 to 128. Default 56.
+pub(crate) fn ipv6_prefix(options: &Options<'_>) -> Result<Ipv6Prefix, ConfigError> {
+    let range = u64::from(Ipv6Prefix::MIN)..=u64::from(Ipv6Prefix::MAX);
+    let length = options.integer("ipv6Prefix", range).map_err(|error| {
+        error.suggest("write 56 or 48 for the network of a customer, or 64 for each of its parts")
+    })?;
+    Ok(length.and_then(Ipv6Prefix::new).unwrap_or_default())
 }
 
 /// Options that need another layer. They are refused at once, since the layer would otherwise

@@ -67,6 +67,7 @@ const OTHER_NAMES: &[(&str, &[(&str, &str)])] = &[
                 "prefix",
                 "limits are kept apart by `name`; a prefix of all keys is `store.redis.prefix`",
             ),
+            ("ipv6Subnet", "write it on the guard: `ipv6Prefix: 56`"),
             ("store", "write it on the guard: `store: { redis: 'redis://127.0.0.1:6379' }`"),
             ("storeClient", "write it on the guard: `store: { redis: 'redis://127.0.0.1:6379' }`"),
             ("skip", "`methods` and `paths` say which requests it counts"),

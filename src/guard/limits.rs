@@ -9,6 +9,7 @@ use super::{Guard, Store};
 use crate::config::options::{Options, Switch};
 use crate::error::{ConfigCode, ConfigError};
 use crate::limit::{Cost, KeySpec, LimitPolicy, Limiter, ReloadableLimiter};
+use crate::net::Ipv6Prefix;
 use crate::store::Notice;
 
 /// A key or cost function of one limit.
@@ -91,7 +92,7 @@ impl Guard {
         if let Some(known) = limiters.iter().find(same) {
             return Ok(Arc::clone(known));
         }
-        let limiter = limiter(declared, &self.store)?;
+        let limiter = limiter(declared, &self.store, self.ipv6_prefix)?;
         limiters.push(Arc::clone(&limiter));
         Ok(limiter)
     }
@@ -110,6 +111,7 @@ pub(super) fn declared_limits(value: &Value) -> Result<Vec<DeclaredLimit>, Confi
 pub(super) fn limiter(
     policies: &[DeclaredLimit],
     store: &Store,
+    ipv6_prefix: Ipv6Prefix,
 ) -> Result<Arc<ReloadableLimiter>, ConfigError> {
     if let Store::Shared(store) = store
         && !store.has_slots()
@@ -132,7 +134,8 @@ pub(super) fn limiter(
         Store::Memory(store) => Limiter::new(policies.clone(), Arc::clone(store), ""),
         Store::Shared(store) => Limiter::shared(policies.clone(), Arc::clone(store)),
     };
-    limiter.map(|limiter| Arc::new(ReloadableLimiter::new(policies, limiter)))
+    let limiter = limiter?.with_ipv6_prefix(ipv6_prefix);
+    Ok(Arc::new(ReloadableLimiter::new(policies, limiter)))
 }
 
 pub(crate) fn callbacks(policies: &[DeclaredLimit]) -> Vec<Callback> {

@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::clients::{ClientsConfig, ListMatch};
 use crate::clock::Now;
-use crate::config::guard::{GUARD_OPTIONS, contradictions, hosts};
+use crate::config::guard::{GUARD_OPTIONS, contradictions, hosts, ipv6_prefix};
 use crate::config::options::{Options, Switch};
 use crate::config::proxies::trusted_proxies;
 use crate::cors::Cors;
@@ -26,7 +26,7 @@ use crate::csrf::Csrf;
 use crate::error::{ConfigCode, ConfigError};
 use crate::headers::{HeaderSet, HeadersConfig, PROFILES, Profile};
 use crate::limit::{LimitPolicy, RateLimitHeaders, ReloadableLimiter, user_key};
-use crate::net::TrustedProxies;
+use crate::net::{Ipv6Prefix, TrustedProxies};
 use crate::payload::PayloadConfig;
 use crate::policy::{PolicyConfig, PolicySet};
 use crate::redis::Connector;
@@ -61,6 +61,8 @@ pub struct Guard {
     pub(crate) limits: Vec<DeclaredLimit>,
     /// The response headers that show the state of limits.
     pub(crate) rate_limit_headers: RateLimitHeaders,
+    /// How many bits of an IPv6 address identify a client, for limits and lists.
+    pub(crate) ipv6_prefix: Ipv6Prefix,
     /// Numbers for limits that routes declare, above those of the guard itself.
     pub(crate) next_limit: AtomicU64,
     /// The limits of all stacks, for `guard.limits`; those of the guard itself first.
@@ -167,7 +169,8 @@ impl Guard {
             }
             Switch::On(value) => declared_limits(value)?,
         };
-        let base = limiter(&limits, &store)?;
+        let ipv6_prefix = ipv6_prefix(&options)?;
+        let base = limiter(&limits, &store, ipv6_prefix)?;
         let tokens = tokens::tokens(&options, &store, shared_name.as_deref())?;
         let csrf = csrf(&options, tokens.as_ref())?;
         let token_names = tokens.iter().flat_map(Tokens::query_names);
@@ -180,7 +183,7 @@ impl Guard {
         Ok(Self {
             trusted_proxies: trusted_proxies(&options)?,
             hosts: hosts(&options)?,
-            clients: ClientsConfig::parse("clients", options.get("clients"))?,
+            clients: ClientsConfig::parse("clients", options.get("clients"), ipv6_prefix)?,
             public: PublicPaths::parse(&options, tokens.is_some())?,
             headers,
             cors,
@@ -189,6 +192,7 @@ impl Guard {
             store,
             limits,
             rate_limit_headers,
+            ipv6_prefix,
             next_limit: AtomicU64::new(1000),
             limiters: RwLock::new(vec![base]),
             tokens,

@@ -12,6 +12,7 @@ use super::headers::seconds;
 use super::limiter::{CompiledLimit, Counter, Limiter, record};
 use super::subject::key_of_parts;
 use crate::clock::{Now, micros};
+use crate::net::Ipv6Prefix;
 use crate::quota::algorithm::{Rule, State};
 use crate::store::{Key, Record};
 
@@ -46,7 +47,7 @@ impl Limiter {
     ) -> Result<KeyState, LimitError> {
         let policy = self.in_time(name)?;
         let counter = &policy.own;
-        let key = key_of_parts(&policy.key, counter, key)?;
+        let key = key_of_parts(&policy.key, counter, key, self.ipv6_prefix)?;
         let mut locked = self.store.lock(std::iter::once(key));
         let signalled = self.signalled(&locked, &key, &counter.rule, now);
         let rule = signalled.as_ref().unwrap_or(&counter.rule);
@@ -70,7 +71,7 @@ impl Limiter {
     /// The state of a key. Counts nothing.
     pub fn get(&self, name: &str, key: &[&str], now: Now) -> Result<KeyState, LimitError> {
         let policy = self.policy(name)?;
-        let key = key_of_parts(&policy.key, &policy.own, key)?;
+        let key = key_of_parts(&policy.key, &policy.own, key, self.ipv6_prefix)?;
         let locked = self.store.lock(std::iter::once(key));
         let mut record = locked.get(&key, now.mono_us).unwrap_or_default();
         if policy.own.rule.is_in_flight() {
@@ -122,7 +123,7 @@ impl Limiter {
     /// Resets the count of a key, removes its block, and frees its slots.
     pub fn reset(&self, name: &str, key: &[&str]) -> Result<(), LimitError> {
         let policy = self.policy(name)?;
-        let keys = keys_of(policy, key)?;
+        let keys = keys_of(policy, key, self.ipv6_prefix)?;
         let mut locked = self.store.lock(keys.iter().map(|(_, key)| *key));
         for (_, key) in &keys {
             locked.remove(key);
@@ -140,7 +141,7 @@ impl Limiter {
         change: impl Fn(&Counter, &mut Record),
     ) -> Result<(), LimitError> {
         let policy = self.in_time(name)?;
-        let keys = keys_of(policy, key)?;
+        let keys = keys_of(policy, key, self.ipv6_prefix)?;
         let mut locked = self.store.lock(keys.iter().map(|(_, key)| *key));
         for (counter, key) in keys {
             let (rule, clock_us) = (&counter.rule, counter.rule.clock(now));
@@ -171,9 +172,12 @@ impl Limiter {
 fn keys_of<'l>(
     policy: &'l CompiledLimit,
     key: &[&str],
+    prefix: Ipv6Prefix,
 ) -> Result<Vec<(&'l Counter, Key)>, LimitError> {
     let counters = policy.counters();
-    counters.map(|counter| Ok((counter, key_of_parts(&policy.key, counter, key)?))).collect()
+    counters
+        .map(|counter| Ok((counter, key_of_parts(&policy.key, counter, key, prefix)?)))
+        .collect()
 }
 
 pub(super) fn key_state(

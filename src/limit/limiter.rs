@@ -14,6 +14,7 @@ use super::subject::{Subject, shared_tag};
 use crate::clock::Now;
 use crate::error::ConfigError;
 use crate::few::Few;
+use crate::net::Ipv6Prefix;
 use crate::quota::SubjectKey;
 use crate::quota::algorithm::{Rule, State, View};
 use crate::shared_store::{SharedSlot, SharedStore};
@@ -30,6 +31,8 @@ pub struct Limiter {
     pub(super) shared: Option<Arc<SharedStore>>,
     scope: String,
     pub(super) policies: Vec<CompiledLimit>,
+    /// By which prefix an IPv6 address that `guard.limits` names is counted.
+    pub(super) ipv6_prefix: Ipv6Prefix,
     /// `RateLimit-Policy` for requests to which all policies apply, if no policy has tiers or is
     /// `'shadow'`.
     header: Option<String>,
@@ -233,14 +236,24 @@ impl Limiter {
             .iter()
             .all(simple)
             .then(|| join_headers(prepared.iter().map(|policy| &policy.own)));
-        Ok(Self { store, shared, scope: scope.to_owned(), policies: prepared, header })
+        let scope = scope.to_owned();
+        let ipv6_prefix = Ipv6Prefix::default();
+        Ok(Self { store, shared, scope, policies: prepared, ipv6_prefix, header })
+    }
+
+    /// Counts IPv6 addresses that `guard.limits` names by `ipv6_prefix`, as [`Subject::client`] of
+    /// requests is.
+    #[must_use]
+    pub fn with_ipv6_prefix(self, ipv6_prefix: Ipv6Prefix) -> Self {
+        Self { ipv6_prefix, ..self }
     }
 
     /// A limiter like this one with other policies. Its delay queues include the requests that wait
     /// here.
     pub(super) fn with_policies(&self, policies: Vec<LimitPolicy>) -> Result<Self, ConfigError> {
         let store = Arc::clone(&self.store);
-        let mut limiter = Self::over(policies, store, self.shared.clone(), &self.scope)?;
+        let limiter = Self::over(policies, store, self.shared.clone(), &self.scope)?;
+        let mut limiter = limiter.with_ipv6_prefix(self.ipv6_prefix);
         for policy in &mut limiter.policies {
             let same = self.policies.iter().find(|known| known.name == policy.name);
             let known = same.and_then(|known| known.delay_queue.as_ref());

@@ -8,7 +8,7 @@ use super::config::{Cost, KeyPart, KeySpec};
 use super::error::LimitError;
 use super::limiter::{CompiledLimit, Counter};
 use super::signal::SignalTarget;
-use crate::net::ClientKey;
+use crate::net::{ClientKey, Ipv6Prefix};
 use crate::quota::SubjectKey;
 use crate::store::Key;
 
@@ -118,9 +118,10 @@ pub(super) fn key_of_parts(
     spec: &KeySpec,
     counter: &Counter,
     given: &[&str],
+    prefix: Ipv6Prefix,
 ) -> Result<Key, LimitError> {
     let mut key = counter.prefix.key();
-    write_parts(spec, given, &mut key)?;
+    write_parts(spec, given, prefix, &mut key)?;
     Ok(key.build())
 }
 
@@ -128,9 +129,10 @@ pub(super) fn key_of_parts(
 pub(super) fn shared_key_of_parts(
     spec: &KeySpec,
     given: &[&str],
+    prefix: Ipv6Prefix,
 ) -> Result<SubjectKey, LimitError> {
     let mut key = Digest::new();
-    write_parts(spec, given, &mut key)?;
+    write_parts(spec, given, prefix, &mut key)?;
     Ok(key.subject())
 }
 
@@ -139,13 +141,19 @@ pub(super) fn place_key_of_parts(
     spec: &KeySpec,
     counter: &Counter,
     given: &[&str],
+    prefix: Ipv6Prefix,
 ) -> Result<SubjectKey, LimitError> {
     let mut key = Digest::of_places(counter);
-    write_parts(spec, given, &mut key)?;
+    write_parts(spec, given, prefix, &mut key)?;
     Ok(key.subject())
 }
 
-fn write_parts(spec: &KeySpec, given: &[&str], key: &mut impl Hasher) -> Result<(), LimitError> {
+fn write_parts(
+    spec: &KeySpec,
+    given: &[&str],
+    prefix: Ipv6Prefix,
+    key: &mut impl Hasher,
+) -> Result<(), LimitError> {
     match spec {
         KeySpec::Function => match given {
             [custom] => write_text(key, b'c', custom),
@@ -155,7 +163,7 @@ fn write_parts(spec: &KeySpec, given: &[&str], key: &mut impl Hasher) -> Result<
             for (part, text) in parts.iter().zip(given) {
                 match part {
                     KeyPart::Ip => {
-                        ClientKey::known(text).ok_or(LimitError::NoAddress)?.write_to(key);
+                        ClientKey::known(text, prefix).ok_or(LimitError::NoAddress)?.write_to(key);
                     }
                     KeyPart::User => write_text(key, b'u', text),
                     KeyPart::Token => write_text(key, b'j', text),

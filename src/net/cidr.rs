@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use super::ClientKey;
+use super::{ClientKey, Ipv6Prefix};
 
 /// A network: an address with all bits after its length zero. IPv4 embedded in IPv6 is IPv4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,12 +28,12 @@ impl Cidr {
     }
 
     /// Reads a network in CIDR form, or an address, which stands for its client as in
-    /// [`ClientKey`]: an IPv6 address for its /56. `None` for anything else.
+    /// [`ClientKey`]: an IPv6 address for its network of `prefix`. `None` for anything else.
     #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
+    pub fn parse_client(text: &str, prefix: Ipv6Prefix) -> Option<Self> {
         let Some((address, _)) = text.split_once('/') else {
             let address: IpAddr = text.parse().ok()?;
-            return Some(Self::of(address).cut(ClientKey::width(address)));
+            return Some(Self::of(address).cut(ClientKey::width(address, prefix)));
         };
         let network: IpNet = text.parse().ok()?;
         let written: IpAddr = address.parse().ok()?;
@@ -41,6 +41,12 @@ impl Cidr {
         // An IPv4 network in IPv6 notation.
         let length = if whole.v4 && written.is_ipv6() { length.checked_sub(96)? } else { length };
         Some(whole.cut(length))
+    }
+
+    /// As [`Cidr::parse_client`], by the default prefix.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::parse_client(text, Ipv6Prefix::default())
     }
 
     /// Its first `length` bits.

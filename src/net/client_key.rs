@@ -2,9 +2,10 @@
 //!
 //! One IPv4 address is one client. One IPv6 customer has a whole prefix, usually a /56 (RIPE-690;
 //! RFC 6177 leaves /48 to /64), and can use a new address from it for each request. A limit on
-//! single addresses would have no effect, so the /56 is the client. An IPv4 client that arrives
-//! over IPv6 stays that IPv4 client. Otherwise all of them would share one /56 (as all of
-//! `::ffff:0:0/96` did in CVE-2026-30827), or would evade their count over the other protocol.
+//! single addresses would have no effect, so the prefix is the client: by default the /56. An IPv4
+//! client that arrives over IPv6 stays that IPv4 client. Otherwise all of them would share one /56
+//! (as all of `::ffff:0:0/96` did in CVE-2026-30827), or would evade their count over the other
+//! protocol.
 
 use std::fmt;
 use std::hash::Hasher;
@@ -17,14 +18,13 @@ pub struct ClientKey(Client);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Client {
     V4(u32),
-    /// A /56, the other bits zero.
-    V6(u128),
+    /// The first bits, as many as the prefix has; the others are zero.
+    V6(u128, Ipv6Prefix),
     /// A whole address of RFC 8215's local-use translation prefix.
     Translated(u128),
     Unknown,
 }
 
-const SLASH_56: u128 = u128::MAX << (128 - 56);
 const SLASH_48: u128 = u128::MAX << (128 - 48);
 const SLASH_96: u128 = u128::MAX << (128 - 96);
 /// `64:ff9b::/96`, the well-known prefix of RFC 6052 section 2.1: the last 32 bits are the IPv4
@@ -36,6 +36,35 @@ const WELL_KNOWN_TRANSLATION: u128 = 0x0064_ff9b << 96;
 /// so a client can't vary it.
 const LOCAL_TRANSLATION: u128 = 0x0064_ff9b_0001 << 80;
 
+/// How many bits of an IPv6 address identify a client: the option `ipv6Prefix`, 32 to 128.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Ipv6Prefix(u8);
+
+impl Default for Ipv6Prefix {
+    fn default() -> Self {
+        Self(56)
+    }
+}
+
+impl Ipv6Prefix {
+    /// The shortest prefix: providers get no shorter one from their registry as a rule, so it would
+    /// be all customers of several providers.
+    pub const MIN: u8 = 32;
+    /// The longest one: each address is a client of its own.
+    pub const MAX: u8 = 128;
+
+    /// `None` for a length outside of [`Self::MIN`] to [`Self::MAX`].
+    #[must_use]
+    pub fn new(length: u64) -> Option<Self> {
+        let length = u8::try_from(length).ok()?;
+        (Self::MIN..=Self::MAX).contains(&length).then_some(Self(length))
+    }
+
+    fn mask(self) -> u128 {
+        u128::MAX << (128 - u32::from(self.0))
+    }
+}
+
 impl ClientKey {
     /// The one key of all clients without a readable address. It is counted like any other: an
     /// unknown client is not exempt.
@@ -43,15 +72,15 @@ impl ClientKey {
 
     /// Reads an address as Node returns it: `203.0.113.7`, `2001:db8::7`, `::ffff:203.0.113.7`,
     /// `fe80::1%eth0`; also with a port (`203.0.113.7:4711`, `[2001:db8::7]:4711`), as some proxies
-    /// write it. Anything else is [`ClientKey::UNKNOWN`].
+    /// write it. Anything else is [`ClientKey::UNKNOWN`]. IPv6 by its /56, the default.
     #[must_use]
     pub fn parse(address: &str) -> Self {
-        Self::known(address).unwrap_or(Self::UNKNOWN)
+        Self::known(address, Ipv6Prefix::default()).unwrap_or(Self::UNKNOWN)
     }
 
-    /// As [`ClientKey::parse`], but `None` for an unreadable address.
+    /// As [`ClientKey::parse`], by another prefix, and `None` for an unreadable address.
     #[must_use]
-    pub fn known(address: &str) -> Option<Self> {
+    pub fn known(address: &str, prefix: Ipv6Prefix) -> Option<Self> {
         // A zone names an interface of this machine and does not identify the client.
         let bare = match address.split_once('%') {
             Some((bare, zone)) if !zone.is_empty() && bare.contains(':') => bare,
@@ -59,7 +88,7 @@ impl ClientKey {
             None => address,
         };
         let ip = bare.parse::<IpAddr>().or_else(|_| bare.parse::<SocketAddr>().map(|a| a.ip()));
-        ip.ok().map(Self::from)
+        ip.ok().map(|address| Self::of(address, prefix))
     }
 
     /// Writes the client to a hasher; two different clients never write the same bytes.
@@ -69,8 +98,14 @@ impl ClientKey {
                 hasher.write_u8(b'4');
                 hasher.write_u32(bits);
             }
-            Client::V6(bits) => {
+            Client::V6(bits, prefix) if prefix == Ipv6Prefix::default() => {
                 hasher.write_u8(b'6');
+                hasher.write_u128(bits);
+            }
+            // Guards with other prefixes may share the store, and a /64 is no /56.
+            Client::V6(bits, Ipv6Prefix(length)) => {
+                hasher.write_u8(b'p');
+                hasher.write_u8(length);
                 hasher.write_u128(bits);
             }
             Client::Translated(bits) => {
@@ -103,17 +138,17 @@ impl ClientKey {
 
     /// The number of address bits that identify the client.
     #[must_use]
-    pub fn width(address: IpAddr) -> u8 {
-        match Self::from(address).0 {
+    pub fn width(address: IpAddr, prefix: Ipv6Prefix) -> u8 {
+        match Self::of(address, prefix).0 {
             Client::V4(_) | Client::Unknown => 32,
-            Client::V6(_) => 56,
+            Client::V6(_, Ipv6Prefix(length)) => length,
             Client::Translated(_) => 128,
         }
     }
-}
 
-impl From<IpAddr> for ClientKey {
-    fn from(address: IpAddr) -> Self {
+    /// The client of an address. `prefix` is about IPv6 addresses that embed no IPv4 address.
+    #[must_use]
+    pub fn of(address: IpAddr, prefix: Ipv6Prefix) -> Self {
         let bits = match Self::plain(address) {
             IpAddr::V4(v4) => return Self(Client::V4(v4.to_bits())),
             IpAddr::V6(v6) => v6.to_bits(),
@@ -121,8 +156,15 @@ impl From<IpAddr> for ClientKey {
         Self(if bits & SLASH_48 == LOCAL_TRANSLATION {
             Client::Translated(bits)
         } else {
-            Client::V6(bits & SLASH_56)
+            Client::V6(bits & prefix.mask(), prefix)
         })
+    }
+}
+
+/// By IPv6's /56, the default.
+impl From<IpAddr> for ClientKey {
+    fn from(address: IpAddr) -> Self {
+        Self::of(address, Ipv6Prefix::default())
     }
 }
 
@@ -131,7 +173,9 @@ impl fmt::Display for ClientKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Client::V4(bits) => Ipv4Addr::from_bits(bits).fmt(f),
-            Client::V6(bits) => write!(f, "{}/56", Ipv6Addr::from_bits(bits)),
+            Client::V6(bits, Ipv6Prefix(length)) => {
+                write!(f, "{}/{length}", Ipv6Addr::from_bits(bits))
+            }
             Client::Translated(bits) => Ipv6Addr::from_bits(bits).fmt(f),
             Client::Unknown => f.write_str("unknown"),
         }
@@ -213,6 +257,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn prefixes_are_32_to_128_and_keys_of_two_of_them_differ() {
+        for length in [0, 31, 129, 256 + 56, u64::MAX] {
+            assert_eq!(Ipv6Prefix::new(length), None, "{length}");
+        }
+        let written = |length| {
+            let prefix = Ipv6Prefix::new(length).unwrap();
+            let mut hasher = std::hash::DefaultHasher::new();
+            ClientKey::known("2001:db8::", prefix).unwrap().write_to(&mut hasher);
+            hasher.finish()
+        };
+        let keys: std::collections::HashSet<u64> = (32..=128).map(written).collect();
+        assert_eq!(keys.len(), 97);
+        assert_eq!(Ipv6Prefix::new(56), Some(Ipv6Prefix::default()));
+    }
+
     proptest! {
         #[test]
         fn any_text_is_some_client(text in ".*") {
@@ -227,10 +287,26 @@ mod tests {
         }
 
         #[test]
-        fn only_the_first_56_bits_of_an_ipv6_address_count(bits: u128, low in 0u128..1 << 72) {
-            let address = |bits| client(&Ipv6Addr::from_bits(bits).to_string());
+        fn only_the_bits_of_the_prefix_of_an_ipv6_address_count(
+            bits: u128, other: u128, length in 32_u64..=128,
+        ) {
+            let prefix = Ipv6Prefix::new(length).unwrap();
+            let of = |bits| ClientKey::of(IpAddr::V6(Ipv6Addr::from_bits(bits)), prefix);
             prop_assume!(bits >> 96 != 0x0064_ff9b && bits >> 72 != 0);
-            prop_assert_eq!(address(bits), address(bits & SLASH_56 | low));
+            prop_assert_eq!(of(bits), of(bits & prefix.mask() | other & !prefix.mask()));
+            let last = 1 << (128 - length);
+            prop_assert_ne!(of(bits), of(bits ^ last));
+            let text = of(bits).to_string();
+            prop_assert!(text.ends_with(&format!("/{length}")), "{}", text);
+        }
+
+        #[test]
+        fn embedded_ipv4_is_one_client_by_any_prefix(bits: u32, length in 32_u64..=128) {
+            let prefix = Ipv6Prefix::new(length).unwrap();
+            let v4 = Ipv4Addr::from_bits(bits);
+            for text in [v4.to_string(), format!("::ffff:{v4}"), format!("64:ff9b::{v4}")] {
+                prop_assert_eq!(ClientKey::known(&text, prefix), Some(client(&v4.to_string())));
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ mod proxies;
 pub(crate) mod query;
 
 pub use cidr::{Cidr, CidrMap};
-pub use client_key::ClientKey;
+pub use client_key::{ClientKey, Ipv6Prefix};
 pub use proxies::TrustedProxies;
 
 use std::net::IpAddr;

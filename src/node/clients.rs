@@ -16,7 +16,7 @@ use crate::error::ConfigError;
 use crate::guard::{Guard, Store};
 use crate::limit::{LimitError, Signal, SignalTarget, user_key};
 use crate::net::Cidr;
-use crate::net::ClientKey;
+use crate::net::{ClientKey, Ipv6Prefix};
 use crate::quota::StoreCommand;
 use crate::shared_store::SharedStore;
 use crate::stack::{StoreAnswer, StoreAsk};
@@ -28,11 +28,12 @@ pub fn knows_limit(guard: f64, name: String) -> String {
     write(guard_of(guard).map(|opened| opened.limiter_with(&name).is_some().into()))
 }
 
-/// The client that an address stands for in limits: the address, the network of an IPv6 address, or
-/// `unknown` for an empty text.
+/// The client that an address stands for in limits: the address, the network of an IPv6 address by
+/// `ipv6Prefix` of the guard, or `unknown` for an empty text.
 #[napi(catch_unwind)]
-pub fn client_key(address: String) -> String {
-    ClientKey::parse(&address).to_string()
+pub fn client_key(address: String, prefix: u32) -> String {
+    let prefix = Ipv6Prefix::new(prefix.into()).unwrap_or_default();
+    ClientKey::known(&address, prefix).unwrap_or(ClientKey::UNKNOWN).to_string()
 }
 
 /// Adds a client to a list (`action` is `block` or `allow`), or removes it (`unblock`). `key` and
@@ -47,7 +48,7 @@ pub fn list_client(
 ) -> String {
     let listed = || {
         let opened = guard_of(guard)?;
-        let who = who(&parse(&key)?)?;
+        let who = who(&parse(&key)?, opened.ipv6_prefix)?;
         let reason = reason.unwrap_or_default();
         if reason.len() > MAX_REASON || reason.chars().any(char::is_control) {
             let problem = format!("must be at most {MAX_REASON} bytes, without control characters");
@@ -103,7 +104,7 @@ pub(super) fn publish(guard: f64, opened: &Guard, notice: Notice) -> String {
 }
 
 /// An address, a network, or `{ user }`.
-fn who(key: &Value) -> Result<ListedClient, ErrorPayload> {
+fn who(key: &Value, prefix: Ipv6Prefix) -> Result<ListedClient, ErrorPayload> {
     let invalid = |problem: &str| {
         let error = ConfigError::invalid("key", problem);
         ErrorPayload::from(error.suggest("write '203.0.113.7', '203.0.113.0/24' or { user: 'id' }"))
@@ -115,7 +116,7 @@ fn who(key: &Value) -> Result<ListedClient, ErrorPayload> {
             _ => Err(invalid("must name a user")),
         };
     }
-    let network = key.as_str().and_then(Cidr::parse);
+    let network = key.as_str().and_then(|text| Cidr::parse_client(text, prefix));
     let network = network.ok_or_else(|| invalid("must be an address, a network or a user"))?;
     if network.length() == 0 {
         return Err(invalid("would hold every client there is"));
@@ -145,12 +146,14 @@ pub fn limit_signal(guard: f64, key: String, options: String) -> String {
         Ok(asked) => asked,
         Err(error) => return write(Err(error)),
     };
-    match whom(&key).and_then(|whom| signal_to(&opened, whom, policy.as_deref(), signal)) {
+    match whom(&key, opened.ipv6_prefix)
+        .and_then(|whom| signal_to(&opened, whom, policy.as_deref(), signal))
+    {
         Ok(None) => write(Ok(Value::Null)),
         Ok(Some((store, question))) => {
             let finish = move |answer: StoreAnswer| {
                 // The cached state of the client was for another limit.
-                if let Ok(whom) = whom(&key) {
+                if let Ok(whom) = whom(&key, opened.ipv6_prefix) {
                     for limiter in opened.limiters() {
                         limiter.forget_known(whom, policy.as_deref());
                     }
@@ -219,13 +222,13 @@ fn factor(options: &Options<'_>) -> Result<u16, ErrorPayload> {
 }
 
 /// An address, `{ user }` or `{ token }`.
-fn whom(key: &Value) -> Result<SignalTarget<'_>, ErrorPayload> {
+fn whom(key: &Value, prefix: Ipv6Prefix) -> Result<SignalTarget<'_>, ErrorPayload> {
     let invalid = |problem: &str| {
         let error = ConfigError::invalid("key", problem);
         ErrorPayload::from(error.suggest("write '203.0.113.7', { user: 'id' } or { token: 'jti' }"))
     };
     if !key.is_object() {
-        let client = key.as_str().and_then(ClientKey::known);
+        let client = key.as_str().and_then(|text| ClientKey::known(text, prefix));
         return client
             .map(SignalTarget::Address)
             .ok_or_else(|| invalid("must be an address, a user or a token"));

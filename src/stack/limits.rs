@@ -52,7 +52,9 @@ impl Stack {
         let check = limiter.begin(
             which,
             &Subject {
-                client: &request.client().map_or(ClientKey::UNKNOWN, ClientKey::from),
+                client: &request.client().map_or(ClientKey::UNKNOWN, |address| {
+                    ClientKey::of(address, self.guard.ipv6_prefix)
+                }),
                 user: identity.and_then(|verified| verified.subject.as_deref()),
                 token: token.as_deref(),
                 // Without a pattern all paths share one counter: a client chooses its paths, so it

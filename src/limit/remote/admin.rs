@@ -89,14 +89,16 @@ impl Limiter {
         let one = matches!(op, AdminOp::Consume(_) | AdminOp::Get);
         let counters: Vec<&Counter> =
             policy.counters().take(if one { 1 } else { usize::MAX }).collect();
-        let keys = counters.iter().map(|counter| key_of_parts(&policy.key, counter, key));
+        let keys = counters
+            .iter()
+            .map(|counter| key_of_parts(&policy.key, counter, key, self.ipv6_prefix));
         let pending =
             PendingAdminOp { name: name.to_owned(), op, keys: keys.collect::<Result<_, _>>()? };
         if policy.own.rule.is_in_flight() {
             let slot = |counter: &&Counter| {
                 let (most, span_ms) = counter.rule.slots();
                 Ok(SlotCommand {
-                    key: place_key_of_parts(&policy.key, counter, key)?,
+                    key: place_key_of_parts(&policy.key, counter, key, self.ipv6_prefix)?,
                     id: SlotId([0; 16]),
                     most,
                     span_ms,
@@ -110,7 +112,7 @@ impl Limiter {
             .iter()
             .map(|counter| LimitCheck { tag: counter.tag, rule: counter.rule, cost })
             .collect();
-        let subject = shared_key_of_parts(&policy.key, key)?;
+        let subject = shared_key_of_parts(&policy.key, key, self.ipv6_prefix)?;
         Ok((pending, StoreCommand::about(action, vec![SubjectCommand { subject, demands }])))
     }
 
