@@ -100,6 +100,7 @@ declare namespace guard {
   export import GuardConfig = config.GuardConfig
   export import PublicPath = config.PublicPath
   export import RouteOptions = config.RouteOptions
+  export import PathsOptions = config.PathsOptions
   export import StoreOptions = config.StoreOptions
   export import RedisStoreOptions = config.RedisStoreOptions
   export import MemcachedStoreOptions = config.MemcachedStoreOptions

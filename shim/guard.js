@@ -25,7 +25,7 @@ const { keepRotating } = require('./rotation.js')
 const { ownFunctions, readRoute, takePatterns } = require('./schema.js')
 const { sessionsPart } = require('./session-options.js')
 const { sessionCalls } = require('./sessions.js')
-const { kConversation, kForget, whenCollected } = require('./shared.js')
+const { kConversation, kEmptySegments, kForget, whenCollected } = require('./shared.js')
 const { internal, later, listen } = require('./store.js')
 const { sessionOperations, tokenCalls } = require('./tokens.js')
 
@@ -79,6 +79,7 @@ function createGuard(...rest) {
     onRefuse: config.onRefuse,
     trustsProxies: config.trustedProxies !== undefined,
     trustsUnix: Array.isArray(config.trustedProxies) && config.trustedProxies.includes('unix'),
+    hasEmptySegments: config.paths?.emptySegments !== undefined,
     pin: guard
   }
   const route = (name, options) => readRoute(name, options, owner.own)
@@ -163,6 +164,8 @@ function createGuard(...rest) {
     },
     close: async () => close()
   })
+  // Whether a path may have empty segments somewhere: a router must not merge them.
+  Object.defineProperty(guard, kEmptySegments, { value: config.paths?.emptySegments !== undefined })
   Object.defineProperty(guard, kForget, {
     value: () => {
       owner.identities.forget()

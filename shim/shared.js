@@ -48,6 +48,8 @@ module.exports = {
   kState: named('state'),
   /** On a handler: the conversation of its stack. */
   kConversation: named('conversation'),
+  /** On a guard: whether a path may have empty segments somewhere. */
+  kEmptySegments: named('emptySegments'),
   /**
    * On a handler without a conversation of its own: whether it takes the body of a request, by the
    * request and the path where the handler is mounted.

@@ -157,6 +157,11 @@ export interface GuardConfig {
    */
   readonly public?: readonly (string | PublicPath)[]
   /**
+   * Routes whose paths may have forms that are refused elsewhere (400 `malformed_path`), since
+   * another reader may take them for another path.
+   */
+  readonly paths?: PathsOptions
+  /**
    * The user of a request that has no token and no API key: a function that reads a session of
    * express-session, of passport or of any other kind. It is called once for a request, and not for
    * one that an earlier layer has refused. Cookies of a session are sent by every page, so
@@ -278,6 +283,26 @@ export interface RouteOptions extends RequestSchemas {
    * must have `policy`.
    */
   readonly policy?: AuthorizeOptions | false
+}
+
+/**
+ * Where paths may have forms that are refused elsewhere: lists of 1 to 100 entries such as
+ * `'/files/*'` or `'GET /files/*'`, which are about the segments below that path. An entry is
+ * compared with the path as it was sent, byte by byte.
+ */
+export interface PathsOptions {
+  /**
+   * `%2F` inside of a segment, as in a parameter that is a path or a URL. It never splits the
+   * segment: not for routes, and not in `input.path` of a policy. Still refused are segments that
+   * begin with it, dot segments between encoded slashes, and `%252F`, `%255C` and `%252E` beside
+   * one.
+   */
+  readonly encodedSlashes?: readonly string[]
+  /**
+   * Two slashes in a row, but at the end of the path. Policies see an empty segment. On Express 4,
+   * whose `app.use('/a')` takes `/a//b` for `/a/b`, they stay refused.
+   */
+  readonly emptySegments?: readonly string[]
 }
 
 /** The store of the counters: exactly one of these. */

@@ -56,7 +56,7 @@ const CONFIGS = [
     sessions: { path: '/session', sameSite: 'lax', persistent: false, accessCookie: '__Host-t', refreshCookie: '__Secure-r' }
   },
   { cors: { origins: () => true }, rateLimit: { ...inFlight, tiers: { pro: { concurrent: 9 } } }, jwt: { ...named, secret: SECRET } },
-  { apiKeys: { prefix: 'acme', lookup: () => null, scheme: 'ApiKey' }, identify: () => null, authenticate: { optional: true }, public: ['/health', 'POST /v1/login', { path: '/docs/*', limits: false }] },
+  { apiKeys: { prefix: 'acme', lookup: () => null, scheme: 'ApiKey' }, identify: () => null, authenticate: { optional: true }, public: ['/health', 'POST /v1/login', { path: '/docs/*', limits: false }], paths: { encodedSlashes: ['/files/*'], emptySegments: ['GET /proxy/*'] } },
   { jwt: { ...named, preset: 'vault', staleFor: '20m' } },
   { jwt: { ...named, discovery: 'oauth' } },
   {

@@ -6,6 +6,7 @@ const { Readable } = require('node:stream')
 const { GuardError } = require('../errors.js')
 const { factsOf } = require('./node-http/facts.js')
 const { isJsonType } = require('../response-check.js')
+const { kEmptySegments } = require('../shared.js')
 const { OF_ANOTHER_CONTENT } = require('./node-http/response.js')
 
 
@@ -25,6 +26,11 @@ async function keepstone(fastify, { guard }) {
   if (typeof guard?.check !== 'function') {
     throw new GuardError('`guard` must be what createGuard returns; write app.register(keepstone, { guard })', { code: 'ERR_MISSING_OPTION', path: 'guard' })
   }
+  const { ignoreDuplicateSlashes, routerOptions } = fastify.initialConfig
+  if (guard[kEmptySegments] && (ignoreDuplicateSlashes === true || routerOptions?.ignoreDuplicateSlashes === true)) {
+    throw new GuardError("`paths.emptySegments` can't be used where Fastify merges slashes: the layers would judge another path; leave out `ignoreDuplicateSlashes`", { code: 'ERR_CONFLICTING_OPTIONS', path: 'paths.emptySegments' })
+  }
+  const targetOf = splitsAtSemicolons(fastify) ? withoutSemicolon : (url) => url
   const kStack = Symbol('keepstone stack')
   if (!fastify.hasConstraintStrategy(PREFLIGHT.name)) fastify.addConstraintStrategy(PREFLIGHT)
   const results = new WeakMap()
@@ -44,7 +50,7 @@ async function keepstone(fastify, { guard }) {
     if (stack === null) return undefined
     const gone = new AbortController()
     reply.raw.once('close', () => gone.abort())
-    const facts = { ...factsOf(request.raw, request.raw.url), route: url ?? '', params: request.params, signal: gone.signal, source: request }
+    const facts = { ...factsOf(request.raw, targetOf(request.raw.url)), route: url ?? '', params: request.params, signal: gone.signal, source: request }
     const result = await (stack === undefined ? guard.check(facts) : guard.check(facts, stack))
     for (const name of result.remove) reply.removeHeader(name)
     // On a refusal, the code that sends the answer sets the headers of the body.
@@ -93,6 +99,20 @@ async function keepstone(fastify, { guard }) {
     if (!(error instanceof RequestRefused)) return errorHandler.call(this, error, request, reply)
     return reply.code(error.statusCode).type('application/problem+json').send(Buffer.from(error.problem))
   })
+}
+
+/**
+ * Whether the router takes `;` for the beginning of the query, as that of Fastify 4 does unless
+ * `useSemicolonDelimiter` is false.
+ */
+function splitsAtSemicolons({ initialConfig, version }) {
+  const { useSemicolonDelimiter, routerOptions } = initialConfig
+  return (routerOptions?.useSemicolonDelimiter || useSemicolonDelimiter) ?? version.startsWith('4.')
+}
+
+/** The target with the path that such a router reads: it runs the handler of `/a` for `/a;b`. */
+function withoutSemicolon(url) {
+  return url.replace(/^([^?;]*);/, '$1?')
 }
 
 /**

@@ -7,7 +7,7 @@ use crate::net::Ipv6Prefix;
 
 /// The options of a guard: `GuardConfig` of index.d.ts. `log`, `onRefuse` and `sessions` stay in
 /// JavaScript; they are listed for error messages only.
-pub(crate) const GUARD_OPTIONS: [&str; 22] = [
+pub(crate) const GUARD_OPTIONS: [&str; 23] = [
     "profile",
     "headers",
     "cors",
@@ -24,6 +24,7 @@ pub(crate) const GUARD_OPTIONS: [&str; 22] = [
     "identify",
     "authenticate",
     "public",
+    "paths",
     "revocation",
     "payload",
     "policy",

@@ -6,6 +6,8 @@
 
 mod forget;
 mod limits;
+mod path_pattern;
+mod paths;
 mod public;
 pub mod refresh;
 mod tokens;
@@ -41,6 +43,7 @@ pub(crate) use limits::callbacks;
 pub use tokens::{Known, RevocationList, TokenRequirement, Tokens};
 
 use limits::{DeclaredLimit, declared_limits, limiter};
+pub(crate) use paths::PathRules;
 pub(crate) use public::{Exemption, PublicPaths};
 
 /// A guard.
@@ -49,6 +52,8 @@ pub struct Guard {
     pub(crate) trusted_proxies: TrustedProxies,
     pub(crate) hosts: Option<Vec<String>>,
     pub(crate) clients: ClientsConfig,
+    /// Where a path may have forms that are refused elsewhere.
+    pub(crate) paths: PathRules,
     /// Paths that need no identity.
     pub(crate) public: PublicPaths,
     pub(crate) headers: Option<HeaderSet>,
@@ -184,6 +189,7 @@ impl Guard {
             trusted_proxies: trusted_proxies(&options)?,
             hosts: hosts(&options)?,
             clients: ClientsConfig::parse("clients", options.get("clients"), ipv6_prefix)?,
+            paths: PathRules::parse(&options)?,
             public: PublicPaths::parse(&options, tokens.is_some())?,
             headers,
             cors,

@@ -1,21 +1,17 @@
 //! `public`: paths that need no identity, and by entry no limit.
 //!
 //! A limit matches as widely as any router does: a spelling that it misses would be unlimited.
-//! An exemption is the other way round: it matches the path as sent, byte by byte. A spelling that
-//! it misses needs an identity, which is safe; one that it had too much would open another route.
-//! So case and a trailing slash count, and `/a%2Ejson` is not `/a.json`: Express runs another
-//! handler for it.
+//! An exemption is the other way round: see `path_pattern.rs`.
 
 use serde_json::Value;
 
+use super::path_pattern::{Advice, PathPattern};
 use crate::config::options::{Options, describe};
 use crate::error::{ConfigCode, ConfigError};
-use crate::request::{Request, sendable};
+use crate::request::Request;
 
 /// The most entries of the list: every request is compared with all of them.
 const MAX_ENTRIES: usize = 100;
-/// The longest method, as in the options of limits.
-const MAX_METHOD: usize = 32;
 
 /// The option `public`, checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,12 +28,7 @@ pub(crate) struct Exemption {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry {
-    /// `None`: every method. `GET` includes `HEAD`.
-    method: Option<String>,
-    /// Without the star.
-    path: String,
-    /// Whether everything below the path is meant as well.
-    below: bool,
+    pattern: PathPattern,
     /// Whether it has no limits.
     unlimited: bool,
 }
@@ -119,75 +110,26 @@ impl Entry {
                 return Err(ConfigError::invalid(at, problem).suggest(EXAMPLE));
             }
         };
-        let error =
-            |problem: &str| Err(ConfigError::invalid(at.as_str(), problem).suggest(EXAMPLE));
-        let (method, path) = match text.split_once(' ') {
-            Some((method, path)) => (Some(method), path),
-            None => (None, text),
-        };
-        let is_letter = |byte: u8| byte.is_ascii_uppercase() || byte == b'-';
-        if let Some(method) = method
-            && (method.is_empty() || method.len() > MAX_METHOD || !method.bytes().all(is_letter))
-        {
-            return error("must begin with a method in upper case and one blank, or with the path");
-        }
-        if !path.starts_with('/') {
-            return error("must have a path that starts with '/'");
-        }
-        let below = path.ends_with("/*");
-        let base = path.strip_suffix("/*").unwrap_or(path);
-        if below && base.is_empty() {
-            let error = ConfigError::invalid(at.as_str(), "would make every path public");
-            return Err(error.suggest(
-                "name the paths, or write `authenticate: { optional: true }` to require no identity",
-            ));
-        }
-        if base.contains(['*', '(', ')', '{', '}', '[', ']']) || base.contains("/:") {
-            return error("must be a plain path, with '*' as its last segment or nowhere");
-        }
-        if base.contains(['?', '#']) {
-            return error("must be a path without a query and a fragment");
-        }
-        if base.len() > 1 && base.ends_with('/') {
-            return error("must not end with a slash: a request's path is compared as it was sent");
-        }
-        let is_sent = |raw: &str| sendable(raw).is_some_and(|text| !text.is_empty());
-        if base != "/" && !base.split('/').skip(1).all(is_sent) {
-            return error(
-                "is a path that no request can have: write it as it is sent, in ASCII, without \
-                 empty and dot segments and without encoded letters and slashes",
-            );
-        }
-        Ok(Self { method: method.map(str::to_owned), path: base.to_owned(), below, unlimited })
+        Ok(Self { pattern: PathPattern::parse(&at, text, ADVICE)?, unlimited })
     }
 
     fn includes(&self, method: &str, path: &str) -> bool {
-        self.takes_method(method) && self.takes_path(path)
-    }
-
-    fn takes_method(&self, method: &str) -> bool {
-        let is_head_of_get = |wanted: &str| wanted == "GET" && method == "HEAD";
-        self.method.as_deref().is_none_or(|wanted| wanted == method || is_head_of_get(wanted))
-    }
-
-    fn takes_path(&self, path: &str) -> bool {
-        match path.strip_prefix(self.path.as_str()) {
-            Some("") => true,
-            Some(rest) => self.below && rest.starts_with('/'),
-            None => false,
-        }
+        self.pattern.includes(method, path)
     }
 
     /// Whether each request that `other` is about gets from this entry all that `other` gives.
     fn covers(&self, other: &Self) -> bool {
-        let methods = match &other.method {
-            Some(method) => self.takes_method(method),
-            None => self.method.is_none(),
-        };
-        let paths = self.takes_path(&other.path) && (self.below || !other.below);
-        methods && paths && (self.unlimited || !other.unlimited)
+        self.pattern.covers(&other.pattern) && (self.unlimited || !other.unlimited)
     }
 }
+
+const ADVICE: Advice = Advice {
+    example: EXAMPLE,
+    everything: (
+        "would make every path public",
+        "name the paths, or write `authenticate: { optional: true }` to require no identity",
+    ),
+};
 
 const EXAMPLE: &str = "write '/health' for one path, 'POST /v1/login' for one method of it, '/docs/*' \
      for '/docs' and everything below it, or { path: '/health', limits: false }";

@@ -19,7 +19,7 @@ use crate::error::faults::{Faults, fault};
 use crate::guard::Guard;
 use crate::net::TrustedProxies;
 use crate::refusal::Refusal;
-use crate::request::{Request, decode_segment};
+use crate::request::{PathForms, Request, decode_segment};
 use crate::router::{Found, Router};
 
 /// An API. It holds no validators: those of an operation are compiled on its first request.
@@ -160,7 +160,9 @@ impl Api {
             Ok(request) => request,
             Err(refusal) => return Match::Refused(refusal),
         };
-        if let Err(refusal) = request.canonicalise().and_then(|()| request.check_view()) {
+        if let Err(refusal) =
+            request.canonicalise(PathForms::default()).and_then(|()| request.check_view())
+        {
             return Match::Refused(refusal);
         }
         if request.target() == "*" {

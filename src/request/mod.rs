@@ -42,6 +42,8 @@ struct Flags {
     handshake: bool,
     /// `p`: another parser has read the body and left its result.
     parsed: bool,
+    /// `m`: the router may take two slashes for one.
+    merging: bool,
 }
 
 impl Flags {
@@ -58,6 +60,7 @@ impl Flags {
                 b'u' => flags.handshake = true,
                 b'g' => flags.gone = true,
                 b'p' => flags.parsed = true,
+                b'm' => flags.merging = true,
                 _ => return None,
             }
         }
@@ -81,6 +84,15 @@ fn single(name: &str) -> u16 {
         "transfer-encoding" => 1 << 8,
         _ => 0,
     }
+}
+
+/// Forms of a path that are refused unless the guard's `paths` name its route.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PathForms {
+    /// `%2F` inside of a segment.
+    pub encoded_slashes: bool,
+    /// Two slashes in a row.
+    pub empty_segments: bool,
 }
 
 type Span = Range<usize>;
@@ -113,6 +125,8 @@ pub struct Request {
     singles: u16,
     /// The canonical path, if it differs from the path as sent.
     decoded_path: Option<String>,
+    /// The decoded segments, if the canonical path does not determine them.
+    decoded_segments: Option<Vec<String>>,
     client: Option<IpAddr>,
     naming: Naming,
     secure: bool,
@@ -196,6 +210,7 @@ impl Request {
             singles,
             place,
             decoded_path: None,
+            decoded_segments: None,
             head,
         };
         request.check_framing()?;
@@ -257,13 +272,13 @@ impl Request {
     }
 
     /// Checks the target and splits the path into decoded segments. A trailing slash adds none; see
-    /// [`Request::ends_with_slash`].
+    /// [`Request::ends_with_slash`]. `forms` are those that this path may have beside.
     ///
     /// # Errors
     /// 400 `malformed_path` for every form that another reader may interpret differently: an empty
     /// segment, a dot segment, an encoded slash, backslash or NUL, an encoded letter or digit, a
     /// bad percent encoding, text that isn't UTF-8, a fragment, absolute-form.
-    pub fn canonicalise(&mut self) -> Result<(), Refusal> {
+    pub fn canonicalise(&mut self, forms: PathForms) -> Result<(), Refusal> {
         let bad = |why: &'static str| Refusal::new(400, "malformed_path", why);
         if self.method() == "OPTIONS" && self.target() == "*" {
             return Ok(());
@@ -277,14 +292,26 @@ impl Request {
         };
         let path = path.strip_suffix('/').unwrap_or(path);
         let mut decoded = String::new();
+        let mut used_form = false;
+        // An empty last segment and a trailing slash look alike.
+        let takes_empty = forms.empty_segments && !self.flags.merging && !path.ends_with('/');
         if !path.is_empty() || self.raw_path().len() > 1 {
             let encoded = path.contains('%');
             for raw in path.split('/') {
                 let segment = decode_segment(raw)
                     .ok_or_else(|| bad("a percent encoding in the path is not UTF-8 text"))?;
                 match segment.as_ref() {
+                    "" if takes_empty => used_form = true,
                     "" => return Err(bad("the path has an empty segment")),
                     "." | ".." => return Err(bad("the path has a dot segment")),
+                    text if forms.encoded_slashes && is_sound_value(text) => {
+                        used_form = true;
+                        if hides_text(raw) {
+                            return Err(bad("the path has an encoded letter or digit"));
+                        }
+                        decoded.push('/');
+                        decoded.push_str(text);
+                    }
                     text if text.contains(['/', '\\']) => {
                         return Err(bad("the path has an encoded slash or a backslash"));
                     }
@@ -294,13 +321,18 @@ impl Request {
                     _ if encoded && hides_text(raw) => {
                         return Err(bad("the path has an encoded letter or digit"));
                     }
-                    text if encoded => {
+                    text if encoded || takes_empty => {
                         decoded.push('/');
                         decoded.push_str(text);
                     }
                     _ => {}
                 }
             }
+        }
+        if used_form {
+            let segments = path.split('/').map(decode_segment);
+            let segments = segments.map(|segment| segment.unwrap_or_default().into_owned());
+            self.decoded_segments = Some(segments.collect());
         }
         self.decoded_path = Some(decoded).filter(|path| !path.is_empty());
         Ok(())
@@ -329,7 +361,8 @@ impl Request {
     }
 
     /// The canonical path: decoded, without the query. Before [`Request::canonicalise`], the path
-    /// as sent.
+    /// as sent. Where [`PathForms`] allowed it more, an encoded slash is a slash here and an empty
+    /// segment is left out, as the most lenient reader has it: for limits, which match widely.
     #[must_use]
     pub fn path(&self) -> &str {
         self.decoded_path.as_deref().unwrap_or_else(|| self.raw_path())
@@ -341,10 +374,11 @@ impl Request {
         self.head.get(self.path_end + 1..self.target.end).unwrap_or_default()
     }
 
-    /// The decoded segments of the canonical path, to compare with values. None of them contains a
-    /// slash, so the path determines them.
+    /// The decoded segments of the path, to compare with values: as many as
+    /// [`Request::raw_segments`].
     pub fn segments(&self) -> impl Iterator<Item = &str> {
-        split(self.path())
+        let path = if self.decoded_segments.is_some() { "" } else { self.path() };
+        self.decoded_segments.iter().flatten().map(String::as_str).chain(split(path))
     }
 
     /// The segments as sent, as many as [`Request::segments`], to compare with the text of routes.
@@ -485,7 +519,26 @@ pub(crate) fn authority(text: &str, secure: bool) -> Option<String> {
 fn split(path: &str) -> impl Iterator<Item = &str> {
     let path = path.strip_prefix('/').unwrap_or_default();
     let path = path.strip_suffix('/').unwrap_or(path);
-    path.split('/').filter(|segment| !segment.is_empty())
+    Some(path).filter(|path| !path.is_empty()).into_iter().flat_map(|path| path.split('/'))
+}
+
+/// Whether a decoded segment with a slash is a value in every reading of it: no reader that decodes
+/// it once more, or takes its slashes for those of the path, gets out of the part of the tree that
+/// the segment stands in.
+fn is_sound_value(text: &str) -> bool {
+    let is_dots = |part: &str| {
+        // Some servers cut parameters off a segment: `..;a`.
+        matches!(part.split(';').next(), Some("." | ".."))
+    };
+    let is_encoded_twice = text.as_bytes().windows(3).any(|window| {
+        let [b'%', high, low] = window else { return false };
+        matches!((high, low.to_ascii_lowercase()), (b'2', b'e' | b'f') | (b'5', b'c'))
+    });
+    text.contains('/')
+        && !text.starts_with('/')
+        && !text.contains(|char: char| char == '\\' || char.is_control())
+        && !text.split('/').any(is_dots)
+        && !is_encoded_twice
 }
 
 /// Whether an encoding stands for an ASCII letter or digit. No client needs one. It hides a word

@@ -26,7 +26,7 @@ fn get(target: &str, peer: &str, headers: &[(&str, &str)], trusted: &[&str]) -> 
 /// The segments, decoded and as sent.
 fn segments(target: &str) -> Option<(Vec<String>, Vec<String>)> {
     let mut request = get(target, "192.0.2.1", &[], &[]);
-    request.canonicalise().ok()?;
+    request.canonicalise(PathForms::default()).ok()?;
     let decoded = request.segments().map(str::to_owned).collect();
     Some((decoded, request.raw_segments().map(str::to_owned).collect()))
 }
@@ -81,6 +81,107 @@ fn a_path_is_read_one_way_or_refused() {
     ] {
         assert_eq!(segments(target), None, "{target}");
     }
+}
+
+/// The segments, decoded and as sent, of a path that may have the forms `slashes` and `empties`.
+fn formed(target: &str, slashes: bool, empties: bool) -> Option<(Vec<String>, Vec<String>)> {
+    let mut request = get(target, "192.0.2.1", &[], &[]);
+    let forms = PathForms { encoded_slashes: slashes, empty_segments: empties };
+    request.canonicalise(forms).ok()?;
+    let decoded = request.segments().map(str::to_owned).collect();
+    Some((decoded, request.raw_segments().map(str::to_owned).collect()))
+}
+
+#[test]
+fn an_encoded_slash_is_part_of_its_segment_where_it_may_be_sent() {
+    for (target, decoded, raw) in [
+        ("/f/a%2Fb", "f a/b", "f a%2Fb"),
+        ("/f/a%2fb%2F/c/", "f a/b/ c", "f a%2fb%2F c"),
+        ("/f/https%3A%2F%2Fe.org%2Fx", "f https://e.org/x", "f https%3A%2F%2Fe.org%2Fx"),
+        ("/f/a%2F..b%2F...%2Fc;d", "f a/..b/.../c;d", "f a%2F..b%2F...%2Fc;d"),
+        ("/f/a%2Fb%2520c", "f a/b%20c", "f a%2Fb%2520c"),
+        ("/f/a%2Fb/%252F", "f a/b %2F", "f a%2Fb %252F"),
+    ] {
+        let list = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(formed(target, true, false), Some((list(decoded), list(raw))), "{target}");
+        assert_eq!(formed(target, false, true), None, "{target}");
+    }
+    for target in [
+        "/f/%2F",
+        "/f/%2Fetc%2Fpasswd",
+        "/f/..%2Fa",
+        "/f/a%2F..",
+        "/f/a%2F..%2F..%2Fb",
+        "/f/a%2F%2e%2E%2Fb",
+        "/f/a%2F.%2Fb",
+        "/f/.%2Fa",
+        "/f/..;x%2Fa",
+        "/f/a%2F..;x",
+        "/f/a%2F;/..",
+        "/f/a%2Fb%5Cc",
+        "/f/a%2F..%5C",
+        r"/f/a%2Fb\c",
+        "/f/a%2F%00",
+        "/f/a%2F%0d%0a",
+        "/f/a%2F%252e%252e%252fb",
+        "/f/a%2Fb%252Fc",
+        "/f/a%2Fb%255cc",
+        "/f/a%2F%61dmin",
+        "/f/a%2F%ff",
+        "/f/a%2F%2",
+        "/f/a%2Fb//c",
+        "/f/./a%2Fb",
+        "/f/%2e%2e/a%2Fb",
+    ] {
+        assert_eq!(formed(target, true, false), None, "{target}");
+    }
+}
+
+#[test]
+fn an_empty_segment_is_a_segment_where_it_may_be_sent() {
+    for (target, raw) in
+        [("/p//a", "p||a"), ("/p///a/", "p|||a"), ("/p/a//b%20c", "p|a||b%20c"), ("/p/a", "p|a")]
+    {
+        let raw: Vec<String> = raw.split('|').map(str::to_owned).collect();
+        let decoded = raw.iter().map(|segment| segment.replace("%20", " ")).collect();
+        assert_eq!(formed(target, false, true), Some((decoded, raw)), "{target}");
+    }
+    for target in [
+        "/p//",
+        "/p/a//",
+        "/p///",
+        "/p//../a",
+        "/p//./a",
+        "/p//%2e%2e/a",
+        "/p//a%2Fb",
+        r"/p//\a",
+        "/p//%5Ca",
+    ] {
+        assert_eq!(formed(target, false, true), None, "{target}");
+    }
+}
+
+#[test]
+fn a_router_that_may_merge_slashes_gets_no_empty_segment() {
+    let mut lines = head("GET", "/p//a", "192.0.2.1", &[]);
+    lines = lines.replacen("192.0.2.1\n\n\n", "192.0.2.1\n\nm\n", 1);
+    let mut request = Request::read(lines, &TrustedProxies::default()).unwrap();
+    let forms = PathForms { encoded_slashes: true, empty_segments: true };
+    assert_eq!(request.canonicalise(forms).unwrap_err().code, "malformed_path");
+}
+
+#[test]
+fn limits_read_such_a_path_as_the_most_lenient_reader() {
+    let path = |target| {
+        let mut request = get(target, "192.0.2.1", &[], &[]);
+        let forms = PathForms { encoded_slashes: true, empty_segments: true };
+        request.canonicalise(forms).unwrap();
+        request.path().to_owned()
+    };
+    assert_eq!(path("/p//login"), "/p/login");
+    assert_eq!(path("/p/x%2Flogin"), "/p/x/login");
+    assert_eq!(path("/p//x%2Flogin/"), "/p/x/login");
+    assert_eq!(path("/p/login/"), "/p/login");
 }
 
 #[test]
@@ -286,10 +387,48 @@ proptest! {
     #[test]
     fn no_head_panics(text in "\\PC*(\n\\PC*){0,12}") {
         let count = text.matches('\n').count() + 2;
-        if let Ok(mut request) = Request::read(format!("{count}\n{text}"), &TrustedProxies::default()) {
-            let _ = request.canonicalise();
+        let read = Request::read(format!("{count}\n{text}"), &TrustedProxies::default());
+        if let Ok(mut request) = read && request.canonicalise(PathForms::default()).is_ok() {
             prop_assert!(request.segments().all(|segment| !segment.is_empty() && segment != ".." && !segment.contains('/')));
-            prop_assert!(request.canonicalise().is_err() || request.segments().count() == request.raw_segments().count());
+            prop_assert_eq!(request.segments().count(), request.raw_segments().count());
+        }
+    }
+
+    #[test]
+    fn a_path_of_any_form_is_one_path_for_all_readers_and_stays_below_its_prefix(
+        rest in proptest::collection::vec(
+            prop_oneof![
+                Just("/"), Just("%2F"), Just("%2f"), Just("."), Just("%2e"), Just("%2E"), Just("%25"),
+                Just("2F"), Just("2e"), Just("%5C"), Just("\\"), Just(";"), Just("a"), Just("B"),
+                Just("%61"), Just("%C3%A9"), Just("%"), Just("%00"), Just("?"), Just("#"),
+            ],
+            0..9,
+        ),
+        slashes: bool,
+        empties: bool,
+    ) {
+        let target = format!("/f/{}", rest.concat());
+        let strict = segments(&target);
+        let Some((decoded, raw)) = formed(&target, slashes, empties) else {
+            prop_assert_eq!(strict, None, "a form only adds to what is taken");
+            return Ok(());
+        };
+        // The router's reading: the path as sent, with or without its last slash.
+        let sent = target.split('?').next().unwrap_or_default();
+        let sent = sent.strip_suffix('/').unwrap_or(sent);
+        prop_assert_eq!(format!("/{}", raw.join("/")), sent);
+        let each: Vec<String> =
+            raw.iter().map(|raw| decode_segment(raw).unwrap().into_owned()).collect();
+        prop_assert_eq!(&decoded, &each);
+        // A reader that decodes the whole path and resolves it.
+        let whole = decoded.join("/");
+        for part in whole.split('/') {
+            prop_assert!(!matches!(part, "." | "..") && !part.contains('\\'), "{}", target);
+        }
+        prop_assert!(slashes || decoded.iter().all(|segment| !segment.contains('/')));
+        prop_assert!(empties || raw.iter().all(|segment| !segment.is_empty()));
+        if let Some(strict) = strict {
+            prop_assert_eq!(strict, (decoded, raw));
         }
     }
 }

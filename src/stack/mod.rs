@@ -292,7 +292,7 @@ impl Stack {
         ctx: &mut RequestContext,
     ) -> Result<Option<Step>, Refusal> {
         let preflight = self.put_cors(request, ctx);
-        request.canonicalise()?;
+        request.canonicalise(self.guard.paths.forms(request))?;
         request.check_view()?;
         if self.hosts {
             self.guard.check_host(request)?;

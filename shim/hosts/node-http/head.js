@@ -51,9 +51,12 @@ function headOf(req, state, owner, handler, next) {
   }
   const route = routeOf(req, state, handler, next)
   const place = route === '' ? '' : placeOf(req)
-  const flags = `${secure ? 's' : ''}${view.flags}${isRewritten(req, view) ? 'r' : ''}${state.handshake ? 'u' : ''}${gone ? 'g' : ''}${isOfAnotherParser(req, state) ? 'p' : ''}`
+  const flags = `${secure ? 's' : ''}${view.flags}${isRewritten(req, view) ? 'r' : ''}${state.handshake ? 'u' : ''}${gone ? 'g' : ''}${isOfAnotherParser(req, state) ? 'p' : ''}${owner.hasEmptySegments && mayMergeSlashes(req) ? 'm' : ''}`
   return view.head(address, client, flags, route, place)
 }
+
+/** Whether `app.use('/a')` takes `/a//b` for `/a/b`: Express 4 does, which alone has `_router`. */
+const mayMergeSlashes = ({ app }) => app?._router !== undefined
 
 const targetOf = (req) => req.originalUrl ?? req.url
 
