@@ -2,7 +2,11 @@
 
 import test from 'node:test'
 import assert from 'node:assert/strict'
+import Fastify from 'fastify'
+import { Hono } from 'hono'
 import { createGuard } from 'keepstone'
+import { keepstone as plugin } from 'keepstone/fastify'
+import { keepstone as middleware } from 'keepstone/hono'
 import { expresses, serve } from './helpers/http.mjs'
 
 const [, express] = expresses[0]
@@ -124,4 +128,24 @@ test('a Vary that is there already is added to, not replaced', async () => {
   await serve(app, async (send) => {
     assert.equal((await send()).headers.vary, 'Accept-Encoding, Origin')
   })
+})
+
+test('a handler that sets `Vary` adds to it, and `null` and private networks get no CORS header', async () => {
+  const guard = createGuard({ rateLimit: false, cors: { origins: [APP] } })
+  const app = Fastify()
+  await app.register(plugin, { guard })
+  app.get('/', async (request, reply) => void reply.header('Vary', request.query.vary).send('ok'))
+  const vary = async (value) => (await app.inject({ url: `/?vary=${value}`, headers: { origin: APP } })).headers.vary
+  assert.deepEqual([await vary('Accept'), await vary('*'), await vary('origin')], ['Accept, Origin', '*', 'origin'])
+  const hono = new Hono().use(middleware(guard, undefined, { address: () => '127.0.0.1' })).get('/', (c) => (c.header('Vary', 'Accept'), c.text('ok')))
+  assert.equal((await hono.request('http://localhost/', { headers: { origin: APP } })).headers.get('vary'), 'Accept, Origin')
+  for (const [, express] of expresses) {
+    await serve(express().use(guard.securityStack()).get('/', (req, res) => res.vary('Accept').send('ok')), async (send) => {
+      assert.equal((await send({ headers: { origin: APP } })).headers.vary, 'Origin, Accept')
+      assert.equal((await send({ headers: { origin: 'null' } })).headers['access-control-allow-origin'], undefined)
+      const asked = preflight(APP, 'GET')
+      const { headers } = await send({ ...asked, headers: { ...asked.headers, 'access-control-request-private-network': 'true' } })
+      assert.equal(headers['access-control-allow-private-network'], undefined)
+    })
+  }
 })

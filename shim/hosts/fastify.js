@@ -4,6 +4,7 @@
 
 const { Readable } = require('node:stream')
 const { GuardError } = require('../errors.js')
+const { addVary } = require('../headers.js')
 const { factsOf } = require('./node-http/facts.js')
 const { isJsonType } = require('../response-check.js')
 const { kEmptySegments } = require('../shared.js')
@@ -34,6 +35,8 @@ async function keepstone(fastify, { guard }) {
   const kStack = Symbol('keepstone stack')
   if (!fastify.hasConstraintStrategy(PREFLIGHT.name)) fastify.addConstraintStrategy(PREFLIGHT)
   const results = new WeakMap()
+  // What the answers to requests vary by, where the guard has said so.
+  const varies = new WeakMap()
   for (const name of ['user', 'guard']) if (!fastify.hasRequestDecorator(name)) fastify.decorateRequest(name, undefined)
 
   fastify.addHook('onRoute', function (route) {
@@ -54,7 +57,8 @@ async function keepstone(fastify, { guard }) {
     const result = await (stack === undefined ? guard.check(facts) : guard.check(facts, stack))
     for (const name of result.remove) reply.removeHeader(name)
     // On a refusal, the code that sends the answer sets the headers of the body.
-    setHeaders(reply, result.allowed ? result.headers : result.headers.filter(([name]) => !/^content-(?:type|length)$/i.test(name)))
+    const vary = setHeaders(reply, result.allowed ? result.headers : result.headers.filter(([name]) => !/^content-(?:type|length)$/i.test(name)))
+    if (vary !== undefined) varies.set(request, vary)
     if (!result.allowed && result.body !== null) throw new RequestRefused(result)
     if (!result.allowed) return reply.code(result.status).send()
     results.set(request, result)
@@ -83,6 +87,9 @@ async function keepstone(fastify, { guard }) {
     const result = results.get(request)
     if (result === undefined) return payload
     for (const name of result.remove) reply.removeHeader(name)
+    // A handler may have set its own since.
+    const vary = varies.get(request)
+    if (vary !== undefined) addVary({ getHeader: (name) => reply.getHeader(name), setHeader: (name, value) => reply.header(name, value) }, vary)
     const isText = typeof payload === 'string' || Buffer.isBuffer(payload)
     if (!isText || !isJsonType(reply.getHeader('content-type'))) return payload
     const instead = result.checkResponse(reply.statusCode, payload)
@@ -151,12 +158,16 @@ function addPreflights(scope, route, config) {
   }
 }
 
-/** `Vary` is added to the existing value; other headers replace it. */
+/** `Vary` is added to the existing value, and returned; other headers replace it. */
 function setHeaders(reply, headers) {
+  let vary
   for (const [name, value] of headers) {
-    const old = name.toLowerCase() === 'vary' ? reply.getHeader(name) : undefined
+    const isVary = name.toLowerCase() === 'vary'
+    if (isVary) vary = value
+    const old = isVary ? reply.getHeader(name) : undefined
     reply.header(name, old === undefined ? value : `${old}, ${value}`)
   }
+  return vary
 }
 
 // Its hooks apply to all routes, including those outside of the registering scope.
