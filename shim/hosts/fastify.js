@@ -35,7 +35,7 @@ async function keepstone(fastify, { guard }) {
   const kStack = Symbol('keepstone stack')
   if (!fastify.hasConstraintStrategy(PREFLIGHT.name)) fastify.addConstraintStrategy(PREFLIGHT)
   const results = new WeakMap()
-  // What the answers to requests vary by, where the guard has said so.
+  // The `Vary` of the guard, by request.
   const varies = new WeakMap()
   for (const name of ['user', 'guard']) if (!fastify.hasRequestDecorator(name)) fastify.decorateRequest(name, undefined)
 
