@@ -301,7 +301,11 @@ pub fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
             name.len() >= 4 && (word.contains(&name) || name.contains(&word) && word.len() >= 4);
         if part { 1.0 } else { strsim::jaro_winkler(&word, &name) }
     };
-    let best = known.iter().map(|name| (*name, score(name))).max_by(|a, b| a.1.total_cmp(&b.1))?;
+    // Of two names that contain the word, the one of about its length is meant.
+    let apart = |name: &str| name.len().abs_diff(word.len());
+    let scored = known.iter().map(|name| (*name, score(name)));
+    let best =
+        scored.max_by(|a, b| a.1.total_cmp(&b.1).then_with(|| apart(b.0).cmp(&apart(a.0))))?;
     (best.1 >= NEAR).then_some(best.0)
 }
 
