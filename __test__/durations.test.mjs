@@ -92,7 +92,7 @@ test('a time that is a number has its unit from a standard or in its name', () =
   const isTime = /(?:age|time|ms|seconds|ttl|window|life|delay|staleness|tolerance|idle|every|overlap|expires|for|in|until|before|after)$/i
   const numbers = CALLS.flatMap(([type, prefix]) => [...numbersOf(type)].map((path) => (prefix === '' ? path : `${prefix}.${path}`)))
   assert.deepEqual(new Set(numbers.filter((path) => isTime.test(path))), new Set([
-    'cors.maxAge', 'headers.hsts.maxAge', // seconds, as in the headers that they become
+    'cors.maxAge', 'headers.hsts.maxAge', 'responseHeaders.hsts.maxAge', // seconds, as in the headers that they become
     'policy.limits.timeMs',
     'jwt.keys[].notBefore', 'jwt.keys[].notAfter', 'jwt.issuers[].keys[].notBefore', 'jwt.issuers[].keys[].notAfter' // seconds since 1970
   ]))
