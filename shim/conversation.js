@@ -108,7 +108,9 @@ function buildConversation(owner, options, layer) {
   const defers = bodies?.isDeclared === false
   const keepsRaw = bodies?.rawBody === true
   const isBodyAlone = layer === 'payload' && checksBody && parts.length === 1 && librarySchemas.length === 0 && !wantsResponse
-  const conversation = { start, stack, core: CORE, taking }
+  // For guard.toOpenApi: the options as JSON, and the parts that the core does not judge alone.
+  const declared = () => ({ options: hasSchemas ? JSON.parse(encode(rest).json) : {}, inexact: librarySchemas.map(([part]) => part) })
+  const conversation = { start, stack, core: CORE, taking, declared }
 
   function start(ctx) {
     if (owner.log !== undefined) ctx.startedAt = performance.now()

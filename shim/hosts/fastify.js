@@ -4,6 +4,7 @@
 
 const { Readable } = require('node:stream')
 const { GuardError } = require('../errors.js')
+const { kRoutes } = require('../shared.js')
 const { factsOf } = require('./node-http/facts.js')
 const { isJsonType } = require('../response-check.js')
 const { OF_ANOTHER_CONTENT } = require('./node-http/response.js')
@@ -26,12 +27,15 @@ async function keepstone(fastify, { guard }) {
     throw new GuardError('`guard` must be what createGuard returns; write app.register(keepstone, { guard })', { code: 'ERR_MISSING_OPTION', path: 'guard' })
   }
   const kStack = Symbol('keepstone stack')
+  const routes = (fastify.server[kRoutes] ??= [])
   const results = new WeakMap()
   for (const name of ['user', 'guard']) if (!fastify.hasRequestDecorator(name)) fastify.decorateRequest(name, undefined)
 
   fastify.addHook('onRoute', (route) => {
     const options = route.config?.keepstone
-    if (options !== undefined) route.config = { ...route.config, [kStack]: options === false ? null : guard.securityStack(options) }
+    const stack = options === undefined ? undefined : options === false ? null : guard.securityStack(options)
+    if (options !== undefined) route.config = { ...route.config, [kStack]: stack }
+    routes.push({ guard, methods: [route.method].flat(), url: route.url, stack })
   })
 
   fastify.addHook('onRequest', async (request, reply) => {

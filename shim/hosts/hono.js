@@ -7,7 +7,7 @@ const { routeStack, takingOf } = require('./facts/check.js')
 const { factsOf } = require('./node-http/facts.js')
 const { isJsonType } = require('../response-check.js')
 const { problemOf } = require('../problem.js')
-const { kTaker } = require('../shared.js')
+const { kHandlers, kTaker } = require('../shared.js')
 const { OF_ANOTHER_CONTENT } = require('./node-http/response.js')
 
 // Statuses whose answers can't have a body (Fetch standard, "null body status").
@@ -47,6 +47,7 @@ function keepstone(guard, route, options = {}) {
     }
     return undefined
   }
+  middleware[kHandlers] = { guard, handlers: stack === undefined ? null : [stack].flat() }
   middleware[kTaking] = { guard, taking: stack === undefined ? null : takingOf([stack].flat()) }
   return middleware
 }
