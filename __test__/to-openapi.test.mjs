@@ -113,7 +113,8 @@ test('an operation says who may call it, and which answers the guard itself give
   assert.deepEqual(paths['/health'].get.security, [{ bearer: [] }, { apiKey: [] }, {}])
   assert.deepEqual(paths['/users/{id}'].get.security, [{ bearer: ['users:read'] }, { apiKey: ['users:read'] }])
   assert.deepEqual(paths['/users/{id}'].get.parameters, [{ name: 'id', in: 'path', required: true, schema: { type: 'string' } }])
-  assert.deepEqual(paths['/users'].post.requestBody, { content: { 'application/json': {} } })
+  // No layer declares the body, so the handler may take any.
+  assert.deepEqual(paths['/users'].post.requestBody, { content: { '*/*': {} } })
   assert.deepEqual(Object.keys(paths['/health'].get.responses), ['400', '401', '429', '503', '2XX'])
   assert.deepEqual(Object.keys(paths['/users/{id}'].get.responses), ['400', '401', '403', '429', '503', '2XX'])
   assert.deepEqual(omissions, [{ operation: 'GET /users/{id}', problem: 'the requirement `role` for tokens' }])
@@ -179,6 +180,16 @@ test('what the document has no words for is listed, and never stricter than the 
   assert.deepEqual(wild, ['its path is a pattern that OpenAPI has no words for'])
 })
 
+test('schemas that refer to others are components, one for all routes that have them', () => {
+  const guard = createGuard({ rateLimit: false })
+  const Node = z.strictObject({ name: z.string(), get kids() { return z.array(Node) } })
+  const at = (path, body) => ({ method: 'PUT', path, handlers: [guard.validate({ body })] })
+  const { components, paths } = guard.toOpenApi([at('/a', order), at('/b', order), at('/c', { ...tree, title: 'Tree' }), at('/d', Node), at('/e', { type: 'object', properties: { x: { $ref: '#/$defs/Item' } }, $defs: { Item: { type: 'null' } } })], { info, onOmission: () => {} })
+  assert.deepEqual(Object.keys(components.schemas), ['Item', 'Tree', 'Schema', 'Item2', 'Problem'])
+  assert.deepEqual(components.schemas.Tree.properties.parts, { type: 'array', items: { $ref: '#/components/schemas/Tree' } })
+  assert.equal(paths['/e'].put.requestBody.content['application/json'].schema.properties.x.$ref, '#/components/schemas/Item2')
+})
+
 test('a request method or path that two routes share is described once', () => {
   const guard = createGuard({ rateLimit: false })
   const express = require('express')
@@ -227,6 +238,9 @@ test('a router that Express 5 hides is named in `mounts`, or listed', () => {
     const less = guard.toOpenApi(app, { info, onOmission: (it) => found.push(it) })
     assert.deepEqual(Object.keys(less.paths), express === express4 ? ['/t/{tenant}/x'] : [])
     assert.equal(found.length, express === express4 ? 1 : 2)
+    const twice = express()
+    twice.use(['/a', '/b'], router)
+    assert.deepEqual(Object.keys(guard.toOpenApi(twice, { info, mounts: { '/a': router, '/b': router } }).paths), ['/a/x', '/b/x'])
   }
 })
 

@@ -122,7 +122,7 @@ for (const [name, doc] of dir === undefined ? documents() : documentsIn(dir)) {
     if (it.class === process.env.SHOW) console.log(JSON.stringify({ request: it.request, own: it.own, their: it.their }).slice(0, 900))
     if (it.class !== 'unexplained') continue
     unexplained += 1
-    if (unexplained <= 40) console.log(JSON.stringify({ change: it.request.change, request: it.request, own: it.own, their: it.their }).slice(0, 900))
+    if (unexplained <= 40) console.log(JSON.stringify({ own: it.own, their: it.their, request: it.request }).slice(0, 900))
   }
   console.log(`${head}; ${result.requests} requests, ${result.accepted} accepted; differences ${JSON.stringify(counts)}`)
 }

@@ -1,8 +1,8 @@
 'use strict'
 
 // The routes of an application, each with the handlers of a guard on its way, for
-// `guard.toOpenApi`. Express 4 and 5 are read from their routers, Hono from its list of routes, Fastify from what the
-// plugin has seen. Any other framework gives a list.
+// `guard.toOpenApi`. Express 4 and 5 are read from their routers, Hono from its list of routes,
+// Fastify from what the plugin has seen. Any other framework gives a list.
 
 const { GuardError } = require('../errors.js')
 const { joined, sampleOf, templateOf } = require('../openapi/paths.js')
@@ -127,20 +127,23 @@ class Express {
   }
 
   #router(layer, router, base, earlier, depth) {
-    const given = this.#mounts.find((mount) => mount.router === router)
-    const path = given?.path ?? mountOf(layer)
-    if (given !== undefined) given.isUsed = true
-    if (path === undefined) {
-      this.#found.omitted.push({ route: `routers under ${base === '' ? '/' : base}`, problem: 'Express 5 does not tell where a router is mounted: name it in `mounts`' })
-      return
+    const given = this.#mounts.filter((mount) => mount.router === router)
+    if (given.length === 0) {
+      const path = mountOf(layer)
+      if (path !== undefined) return this.walk(router.stack, joined(base, path), earlier, depth + 1)
+      this.#found.omitted.push({ route: `routers under ${base === '' ? '/' : base}`, problem: 'the path where a router is mounted, which Express does not tell: name it in `mounts`' })
     }
-    this.walk(router.stack, given === undefined ? joined(base, path) : path, earlier, depth + 1)
+    for (const mount of given.filter(({ isUsed }) => !isUsed)) {
+      mount.isUsed = true
+      this.walk(router.stack, mount.path, earlier, depth + 1)
+    }
+    return undefined
   }
 
   /** Applications inside of this one: the router does not name them. */
   #application(base, earlier, depth) {
     const given = this.#mounts.filter(({ router, isUsed }) => !isUsed && router.mountpath !== undefined && router.parent !== undefined)
-    if (given.length === 0) this.#found.omitted.push({ route: `applications under ${base === '' ? '/' : base}`, problem: 'Express does not tell which application is mounted: name it in `mounts`' })
+    if (given.length === 0) this.#found.omitted.push({ route: `applications under ${base === '' ? '/' : base}`, problem: 'an application that is mounted, which Express does not tell: name it in `mounts`' })
     for (const mount of given) {
       mount.isUsed = true
       this.walk(stackOf(mount.router), mount.path, earlier, depth + 1)

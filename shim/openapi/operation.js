@@ -13,7 +13,7 @@ const IGNORED_HEADERS = new Set(['accept', 'content-type', 'authorization'])
 const OF_PARTS = new Set(['type', 'properties', 'required', 'title', 'description', 'additionalProperties', 'unevaluatedProperties'])
 const WITHOUT_BODY = new Set(['get', 'head', 'delete', 'options', 'trace'])
 const SAFE = new Set(['get', 'head', 'options'])
-const MEDIA = { json: 'application/json', form: 'application/x-www-form-urlencoded' }
+const MEDIA = { json: 'application/json', form: 'application/x-www-form-urlencoded', multipart: 'multipart/form-data' }
 /** The statuses of problem documents, with a description of each. */
 const PROBLEMS = {
   400: 'The request is malformed',
@@ -84,7 +84,7 @@ function undescribed(names, declared) {
 
 /** The members of the schema of a part, also where it is a reference or an `allOf` of objects. */
 function flat(schema, schemas, said, depth = 0) {
-  const all = { properties: {}, required: [], isOpen: true }
+  const all = { properties: Object.create(null), required: [], isOpen: true }
   if (schema === null || typeof schema !== 'object' || depth > 16) {
     if (schema === true) said('its names, which only its library knows')
     return all
@@ -116,9 +116,9 @@ function bodyOf(method, facts, declared, { schemas, report }) {
     return { required: true, content: Object.fromEntries(types.map((type) => [MEDIA[type], { schema }])) }
   }
   if (WITHOUT_BODY.has(method)) return undefined
-  const readers = facts.filter(({ body }) => body !== null)
-  const reader = readers.find(({ body }) => body.isDeclared) ?? readers[0]
-  if (reader === undefined) return undefined
+  const reader = facts.find(({ body }) => body?.isDeclared)
+  // Without a declaration, bodies of any type may be for the handler.
+  if (reader === undefined) return { content: { '*/*': {} } }
   return { content: Object.fromEntries(reader.body.types.map((type) => [MEDIA[type], {}])) }
 }
 

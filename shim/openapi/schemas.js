@@ -17,8 +17,8 @@ const SANITIZERS = new Set(['x-trim', 'x-nfc', 'x-lowercase', 'x-normalize-email
 const COMPOSES = ['allOf', 'anyOf', 'oneOf', '$ref', 'if', 'then', 'else']
 
 class Schemas {
-  /** `components.schemas`. `Problem` is the document's own. */
-  components = { Problem: {} }
+  /** `components.schemas`, without `Problem`, which is the document's own. */
+  components = Object.create(null)
   #names = new Map()
   #registered
   #draft
@@ -148,12 +148,16 @@ class Schemas {
   }
 
   #component(schema, wanted, context) {
-    let name = this.#names.get(schema)
+    // The same schema in another route is the same component, if its references lead to the same.
+    const text = JSON.stringify(schema)
+    const key = text.includes('"$ref"') ? `${text} ${JSON.stringify(context.root)}` : text
+    let name = this.#names.get(key)
     if (name === undefined) {
-      const plain = wanted.replaceAll(/[^\w.-]/g, '_') || 'Schema'
+      // Recursive schemas of libraries are named by numbers.
+      const plain = wanted.replaceAll(/[^\w.-]/g, '_').replace(/^s\d+$/, '') || 'Schema'
       name = plain
-      for (let i = 2; Object.hasOwn(this.components, name); i += 1) name = `${plain}${i}`
-      this.#names.set(schema, name)
+      for (let i = 2; name === 'Problem' || name in this.components; i += 1) name = `${plain}${i}`
+      this.#names.set(key, name)
       this.components[name] = {}
       this.components[name] = this.#node(schema, context)
     }
