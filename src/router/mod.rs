@@ -73,7 +73,7 @@ impl Written {
             let folded = raw.eq_ignore_ascii_case(text);
             return if folded { exact(raw == text) } else { Fit::No };
         }
-        if split(decoded, &self.texts) == Split::Several {
+        if split(decoded, &self.decoded) == Split::Several {
             return Fit::Split;
         }
         let values = match split(raw, &self.texts) {

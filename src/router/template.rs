@@ -35,6 +35,8 @@ pub(crate) struct Template {
 pub(super) struct Written {
     /// The texts around the parameters; one text alone for a literal segment.
     pub(super) texts: Vec<String>,
+    /// The same texts, decoded.
+    pub(super) decoded: Vec<String>,
     /// For each parameter the characters that Express 4 excludes from its value, in lower case: a
     /// parameter after text (`v.:x`) matches no dot, and no text that precedes it in the pattern.
     pub(super) barred: Vec<String>,
@@ -105,6 +107,7 @@ impl Template {
         texts.push(rest.to_owned());
         let lower: Vec<String> =
             texts.iter().map(|text| literal(pointer, text)).collect::<Result<_, _>>()?;
+        let decoded = lower.clone();
         self.segments.push(match lower.as_slice() {
             [text] => {
                 if matches!(text.as_str(), "" | "." | "..") {
@@ -117,7 +120,7 @@ impl Template {
             [before, behind] if before.is_empty() && behind.is_empty() => Segment::Any,
             _ => Segment::Mixed(lower),
         });
-        self.written.push(Written { texts, barred });
+        self.written.push(Written { texts, decoded, barred });
         Ok(())
     }
 

@@ -45,8 +45,13 @@ fn a_segment_with_several_parameters_is_matched_where_it_can_be_split_in_one_way
         "GET /compare/{base}...{head}",
         "GET /v{major}.{minor}/x",
         "GET /files/{name}.json",
+        "GET /encoded/{from}%2D{to}",
     ]);
     for (target, wanted) in [
+        ("/encoded/3%2D4", "5 from=3 to=4"),
+        ("/encoded/3%2D4%2D5", "Unclear"),
+        ("/encoded/3-4%2D5", "Unclear"),
+        ("/encoded/3-4", "Unclear"),
         ("/days/3-4", "0 from=3 to=4"),
         ("/days/3-4-5", "Unclear"),
         ("/days/3--4", "Unclear"),
