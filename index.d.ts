@@ -184,6 +184,12 @@ declare namespace guard {
   export import OpenApiGuard = openapi.OpenApiGuard
   export import OpenApiOperation = openapi.OpenApiOperation
   export import OpenApiValid = openapi.OpenApiValid
+  export import ToOpenApiOptions = openapi.ToOpenApiOptions
+  export import OpenApiInfo = openapi.OpenApiInfo
+  export import OpenApiTexts = openapi.OpenApiTexts
+  export import OpenApiOmission = openapi.OpenApiOmission
+  export import OpenApiRoute = openapi.OpenApiRoute
+  export import OpenApiDescription = openapi.OpenApiDescription
 
   export import RequestHandler = request.RequestHandler
   export import Next = request.Next

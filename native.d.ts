@@ -144,6 +144,9 @@ export declare function coreId(): string
  */
 export declare function createGuard(config: string): string
 
+/** What a stack asks of a request, as JSON: see `Stack::describe`. `path` has no query. */
+export declare function describeStack(stack: number, method: string, path: string): string
+
 /**
  * Sends the commands since the last call. Returns `true` if guards of `listener` ask an issuer:
  * `keysDue` and `introspectionDue` have the requests.

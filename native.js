@@ -846,6 +846,7 @@ module.exports.conformanceValidateJson = nativeBinding.conformanceValidateJson
 module.exports.conformanceVerifyCompact = nativeBinding.conformanceVerifyCompact
 module.exports.coreId = nativeBinding.coreId
 module.exports.createGuard = nativeBinding.createGuard
+module.exports.describeStack = nativeBinding.describeStack
 module.exports.flush = nativeBinding.flush
 module.exports.forgetAll = nativeBinding.forgetAll
 module.exports.health = nativeBinding.health

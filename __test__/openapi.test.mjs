@@ -339,7 +339,7 @@ test('what is wrong with a document is said where it stands, when the guard is b
   }
   fails('openapi: 3.0.3', {}, 'ERR_INVALID_OPENAPI', 'doc', /YAML/)
   fails(undefined, {}, 'ERR_INVALID_OPENAPI', 'doc', /undefined/)
-  fails({ ...petstore, openapi: '3.2.0' }, petstoreOptions, 'ERR_INVALID_OPENAPI', 'openapi', /3\.1/)
+  fails({ ...petstore, openapi: '3.3.0' }, petstoreOptions, 'ERR_INVALID_OPENAPI', 'openapi', /3\.1/)
   fails(petstore, {}, 'ERR_INVALID_OPENAPI', 'paths./pets/{petId}.delete.security.0.key', /`key`/)
   fails(petstore, { security: petstoreOptions.security }, 'ERR_INVALID_OPENAPI', 'paths./pets/{petId}/photo.put.requestBody.content.image/png', /unreadable/)
   fails(changed((doc) => { doc.components.schemas.Parent.properties.name.pattern = '(a)\\1' }), petstoreOptions, 'ERR_INVALID_SCHEMA', 'components.schemas.Parent.properties.name.pattern', /linear/)

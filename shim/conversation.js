@@ -115,7 +115,9 @@ function buildConversation(owner, options, layer) {
   const isBodyAlone = layer === 'payload' && checksBody && parts.length === 1 && librarySchemas.length === 0 && !wantsResponse
   // Whether this stack has yet to see that preflights of its route are answered.
   let looksForPreflights = cors !== null && cors.decides && cors.isOn
-  const conversation = { start, stack, core: CORE, taking, cors, askOrigin }
+  // For guard.toOpenApi: the options as JSON, and the parts that the core does not judge alone.
+  const declared = () => ({ options: hasSchemas ? JSON.parse(encode(rest).json) : {}, inexact: librarySchemas.map(([part]) => part) })
+  const conversation = { start, stack, core: CORE, taking, cors, askOrigin, declared }
 
   function start(ctx) {
     if (owner.log !== undefined) ctx.startedAt = performance.now()

@@ -19,6 +19,7 @@ const { identityFunctions } = require('./identity.js')
 const { followIntrospection } = require('./introspection.js')
 const { followIssuers } = require('./issuers.js')
 const { followStore } = require('./outages.js')
+const { toOpenApiOf } = require('./openapi/document.js')
 const { readOptions } = require('./plain.js')
 const { validOf } = require('./request.js')
 const { keepRotating } = require('./rotation.js')
@@ -124,6 +125,7 @@ function createGuard(...rest) {
     captureRaw,
     validate: (...given) => validating(buildHandler(owner, checked(route('schemas', optional('schemas', given))), 'payload')),
     fromOpenApi: (doc, ...given) => fromOpenApi(owner, buildHandler, doc, optional('options', given, {})),
+    toOpenApi: toOpenApiOf(owner, config, wholeStack),
     limits: Object.freeze({
       consume: async (name, key, ...cost) => limit(native.limitConsume, name, key, costOf(cost)),
       get: exactly('limits.get', (name, key) => limit(native.limitGet, name, key)),

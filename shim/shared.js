@@ -55,6 +55,12 @@ module.exports = {
    * request and the path where the handler is mounted.
    */
   kTakesBody: named('takesBody'),
+  /**
+   * On a middleware of a host: its guard, and the handlers that it runs; null for the plain stack.
+   */
+  kHandlers: named('handlers'),
+  /** On the server of an application of Fastify: the routes that the plugin has seen. */
+  kRoutes: named('routes'),
   /** On the facts of a host: the function `taker` of the context, by the routes of the host. */
   kTaker: named('taker'),
   /** On a guard: the function that forgets what it has counted, for `keepstone/testing`. */

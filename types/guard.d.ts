@@ -10,7 +10,7 @@ import type { GuardError } from './errors'
 import type { RouteHeadersOptions } from './headers'
 import type { ApiKeys } from './identity'
 import type { RateLimit } from './limit'
-import type { OpenApiDocument, OpenApiGuard, OpenApiOptions } from './openapi'
+import type { OpenApiDescription, OpenApiDocument, OpenApiGuard, OpenApiOptions, OpenApiRoute, ToOpenApiOptions } from './openapi'
 import type { HealthReport, Limits, Policy, Revoke, Tokens } from './operations'
 import type { AuthorizeOptions } from './policy'
 import type { ErrorHandler } from './refusal'
@@ -182,8 +182,8 @@ export interface Guard {
   captureRaw(req: IncomingMessage, res: ServerResponse, buffer: Uint8Array): void
 
   /**
-   * Guards a whole API by its OpenAPI document of version 3.0 or 3.1: access to each operation, and
-   * its input. Every schema, parameter, media type and security scheme is checked now.
+   * Guards a whole API by its OpenAPI document (3.0, 3.1 or 3.2): access to each operation, and its
+   * input. Every schema, parameter, media type and security scheme is checked now.
    *
    * ```ts
    * const api = guard.fromOpenApi(JSON.parse(await readFile('openapi.json', 'utf8')))
@@ -198,6 +198,23 @@ export interface Guard {
    *   does for an option.
    */
   fromOpenApi(doc: OpenApiDocument | Readonly<Record<string, unknown>>, options?: OpenApiOptions): OpenApiGuard
+
+  /**
+   * The OpenAPI document of the routes that this guard protects: parameters, bodies and answers by
+   * the schemas of their layers, `security` by what they require, and the refusals of the guard.
+   * Call it when all routes are there.
+   *
+   * ```ts
+   * const document = guard.toOpenApi(app, { info: { title: 'Orders', version: '1.0.0' } })
+   * ```
+   *
+   * @param app an application or router of Express, an application of Hono, one of Fastify with
+   *   the plugin of keepstone, or a list of routes.
+   * @throws {@link GuardError} `ERR_INVALID_ARGUMENT` for anything else, `ERR_MISSING_OPTION`,
+   *   `ERR_UNKNOWN_OPTION` and `ERR_INVALID_OPTION` for options, and `ERR_CLOSED` once the guard is
+   *   closed.
+   */
+  toOpenApi(app: object | readonly OpenApiRoute[], options: ToOpenApiOptions): OpenApiDescription
 
   /**
    * The policy layer alone: refuses with 403 unless the policy allows the request. If the guard has

@@ -9,7 +9,7 @@ import type { RequestHandler } from './request'
  * The parts of an OpenAPI document that matter here. Documents with types of their own fit it, too.
  */
 export interface OpenApiDocument {
-  /** `3.0.x` or `3.1.x`. */
+  /** `3.0.x`, `3.1.x` or `3.2.x`. */
   readonly openapi: string
   /** Paths with their operations. */
   readonly paths?: object | undefined
@@ -187,4 +187,85 @@ export interface OpenApiValid {
   readonly headers?: Record<string, any>
   /** The cookies that the operation declares. */
   readonly cookies?: Record<string, any>
+}
+
+/** Options of {@link Guard.toOpenApi}. */
+export interface ToOpenApiOptions {
+  /** The title and the version of the API, and what else OpenAPI has for them. */
+  readonly info: OpenApiInfo
+  /** The `servers` of the document. */
+  readonly servers?: readonly object[]
+  /** The `tags` of the document. */
+  readonly tags?: readonly object[]
+  /** The `externalDocs` of the document. */
+  readonly externalDocs?: object
+  /**
+   * The version of OpenAPI: 3.1.x or 3.2.x. Schemas of older versions are no JSON Schema.
+   * @default '3.1.0'
+   */
+  readonly version?: `3.1.${number}` | `3.2.${number}`
+  /**
+   * Texts of operations, by `METHOD /path/{id}`. Everything else is what the layers declare. A name
+   * that no protected route has is an error.
+   */
+  readonly operations?: Readonly<Record<string, OpenApiTexts>>
+  /**
+   * Routers and applications of Express by the path where they are mounted, from the root. The
+   * path of a router can't be read from Express 5, and a mounted application from no version.
+   */
+  readonly mounts?: Readonly<Record<string, (...args: any[]) => any>>
+  /**
+   * Receives each rule of the guard that the document does not have. Without it, one warning
+   * `GUARD_OPENAPI_OMITTED` names the first of them.
+   */
+  readonly onOmission?: (omission: OpenApiOmission) => void
+}
+
+/** The `info` of a document. */
+export interface OpenApiInfo {
+  readonly title: string
+  readonly version: string
+  readonly summary?: string
+  readonly description?: string
+  readonly termsOfService?: string
+  readonly contact?: object
+  readonly license?: object
+}
+
+/** Texts about an operation, for its readers. */
+export interface OpenApiTexts {
+  readonly operationId?: string
+  readonly summary?: string
+  readonly description?: string
+  readonly tags?: readonly string[]
+  readonly deprecated?: boolean
+  readonly externalDocs?: object
+}
+
+/** A rule of the guard that a document does not have. */
+export interface OpenApiOmission {
+  /** `METHOD /path` of the route, or of what holds it. */
+  readonly operation: string
+  /** The rule, such as `` body: the format `iban`, which is a function ``. */
+  readonly problem: string
+}
+
+/** A route for {@link Guard.toOpenApi}, where it can't be read from the framework. */
+export interface OpenApiRoute {
+  readonly method: string
+  /** `/users/:id` or `/users/{id}`. */
+  readonly path: string
+  /** The layers and stacks of the guard on its way; other handlers are ignored. */
+  readonly handlers: readonly unknown[]
+}
+
+/** A document that {@link Guard.toOpenApi} has made. */
+export interface OpenApiDescription {
+  readonly openapi: string
+  readonly info: OpenApiInfo
+  readonly paths: Record<string, any>
+  readonly components: Record<string, any>
+  readonly servers?: object[]
+  readonly tags?: object[]
+  readonly externalDocs?: object
 }

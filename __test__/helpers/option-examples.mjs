@@ -1,5 +1,6 @@
 // Options that are good, for each type of them: all that types/*.d.ts have, each at least once.
 
+import express from 'express'
 import { createGuard } from 'keepstone'
 import { createRequire } from 'node:module'
 import { SECRET, policyText } from './articles.mjs'
@@ -108,6 +109,11 @@ const CONFIGS = [
 const open = createGuard({ apiKeys: { prefix: ['acme_live', 'acme_test'], lookup: () => null }, jwt: { ...named, secret: SECRET, refresh: true, from: ['header', { cookie: '__Host-t' }] }, policy, rateLimit: [{ name: 'a', limit: 5, window: '1s' }, { name: 'b', concurrent: 5 }, { name: 't', limit: 5, window: '1s', key: 'token' }], payload: { keywords: { divisible: () => true } } })
 const document = { openapi: '3.1.0', info: { title: 'a', version: '1' }, paths: { '/a': { get: { security: [{ key: [] }, { other: [] }], responses: { 200: { description: 'fine' } } } } }, components: { securitySchemes: { key: { type: 'apiKey', in: 'header', name: 'x-key' }, other: { type: 'apiKey', in: 'header', name: 'x-other' } } } }
 
+const described = express()
+const router = express.Router()
+router.get('/b', open.headers())
+described.use('/a', router)
+
 /** The guard that the calls below are made on. */
 export const guard = open
 
@@ -129,6 +135,13 @@ export const CALLS = [
   ['RouteDemands', '', (options) => open.require(options), [{ fresh: true, scope: ['read'], role: ['admin'], claims: { acr: ['a', true], n: 1 }, maxAge: '10m' }]],
   ['OpenApiOptions', 'options', (options) => open.fromOpenApi(document, options), [
     { basePath: '/v1', unknown: 'refuse', unreadable: 'pass', undeclared: 'accept', responses: 'fail', ignoreFormats: ['x'], ignorePatterns: ['x'], skip: [], tolerate: ['nullable'], security: { key: () => true, other: false } }
+  ]],
+  ['ToOpenApiOptions', 'options', (options) => open.toOpenApi(described, options), [
+    {
+      info: { title: 'a', version: '1', summary: 's', description: 'd', termsOfService: 'https://example.com', contact: {}, license: { name: 'MIT' } },
+      servers: [{ url: '/' }], tags: [{ name: 'a' }], externalDocs: { url: 'https://example.com' }, version: '3.1.1', mounts: { '/a': router }, onOmission: () => {},
+      operations: { 'GET /a/b': { operationId: 'b', summary: 's', description: 'd', tags: ['a'], deprecated: true, externalDocs: { url: 'https://example.com' } } }
+    }
   ]],
   ['LimitChange', 'policy', (options) => open.limits.set(options), [
     { name: 'a', limit: 6, window: '2s', burst: 3, tiers: { pro: { limit: 20, window: '30s', burst: 10 } } }, { name: 'b', concurrent: 6, tiers: { pro: { concurrent: 9 } } }

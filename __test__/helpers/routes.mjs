@@ -33,11 +33,11 @@ const LITERALS = [
 ]
 const AFFIXES = [
   '{}.json', '{}:pay', 'v{}', 'v.{}', 'x.a{}', 'a-{}', 'a{}b', '{}s', '~{}', '{}.tar.gz', 'caf%C3%A9{}', '{}%20b', '{}%2Ejson', '$x{}', 'a:{}',
-  '{}-x', 'x/a{}'
+  '{}-x', 'x/a{}', '{}-{}', '{}:{}', '{}.{}', 'v{}.{}', 'a{}-b{}c', '{}...{}', '{}-{}.{}', '{}b{}', '{}%2D{}'
 ]
 const VALUES = [
   '7', 'me', 'a', 'secret.json', '7:pay', 'a.b', 'v1', 'v.1.2', 'x.json.json', '.json', 'tar.gz', 'é', 'É', 'a b', 'a@b', '100%', 'a-x', 'K', 'ſ', 'İ',
-  '\u212A', 'public', 'x.a', 'x.azx.a', 'a:b', '~u', 'b', 's', 'a%2Eb', 'caf%C3%A9', "'", '"', '|', 'a-x/a'
+  '\u212A', 'public', 'x.a', 'x.azx.a', 'a:b', '~u', 'b', 's', 'a%2Eb', 'caf%C3%A9', "'", '"', '|', 'a-x/a', '3-4', 'a-b-c', 'x..y', 'a-bx', 'ab'
 ]
 const METHODS = ['GET', 'GET', 'GET', 'GET', 'POST', 'HEAD', 'DELETE', 'OPTIONS']
 
@@ -63,7 +63,7 @@ export function routesOf({ chance, below, pick }, onlyLiterals = false) {
  * before GET.
  */
 export function inOrder(routes) {
-  const rank = (segment) => (segment.includes('{') ? 2000 - decodeURIComponent(segment.replace(/\{.*?\}/, '')).length : 0)
+  const rank = (segment) => (segment.includes('{') ? 2000 - decodeURIComponent(segment.replaceAll(/\{.*?\}/g, '')).length : 0)
   const ranks = ({ path }) => path.replace(/\/$/, '').split('/').map(rank)
   const order = (a, b) => {
     const [left, right] = [ranks(a), ranks(b)]

@@ -13,7 +13,9 @@ export const CLASSES = [
   ['no body', 'the other side answers 415 to a request without the body that the operation need not have', (it) => !refuses(it) && it.their.status === 415 && it.request.body === undefined],
   ['route', 'the other side does not find the operation: a name of a parameter has a hyphen, a less literal path comes first, or two paths differ in names of parameters alone', (it) => !refuses(it) && [404, 405].includes(it.their.status)],
   ['style', 'the other side does not read lists in headers and cookies', (it) => !refuses(it) && it.their.message?.startsWith("Parameter 'style' has incorrect value")],
-  ['default', 'the other side fills in defaults of a body before it checks `required`, and refuses one that does not match its own schema', (it) => !refuses(it) && it.their.errors.length > 0 && it.their.errors.every((error) => isAbsent(it.request.body, error.path)) || it.hasDefault && refuses(it) && it.own.errors.every((error) => error.in === 'body' && error.code === 'required')],
+  ['default', 'the other side fills in defaults before it checks `required` and the branches of `oneOf`, and refuses one that does not match its own schema', (it) => isOfDefaults(it)],
+  ['header', 'the other side checks parameters named `Accept`, `Content-Type` or `Authorization`, which OpenAPI says are ignored', (it) => allTheirs(it, (error) => /^\/headers\/(?:accept|content-type|authorization)$/i.test(error.path))],
+  ['read-only parameter', 'the other side refuses a parameter whose schema is `readOnly`, a word about properties of bodies', (it) => allTheirs(it, (error) => error.errorCode === 'readOnly.openapi.validation' && !error.path.startsWith('/body'))],
   ['json', 'a JSON text that parsers read differently is refused: keys such as `$ref` or `a.b`, numbers that are not held exactly', (it) => ['operator_key', 'unsafe_number', 'forbidden_key', 'forbidden_character'].includes(it.own.code)],
   ['repeated', 'a single value that comes twice is refused, and not taken for a list', (it) => it.own.code === 'duplicate_key'],
   ['size', 'a body or query over the limits of `payload` is refused', (it) => it.own.status === 413 || ['too_deep', 'too_many_nodes', 'too_many_keys'].includes(it.own.code)],
@@ -24,15 +26,38 @@ export const CLASSES = [
   ['list', 'the other side splits lists and objects in parameters in another way, or refuses reserved characters in them', (it) => !refuses(it) && it.their.errors.every((error) => /\/(?:query|params|headers|cookies)\b/.test(error.path ?? ''))],
   ['discriminator', 'the value of a discriminator chooses the branch; the other side reads it by other names, and in parents of `allOf` too', (it) => it.hasDiscriminator || /^'[^']+' must be equal to one of the allowed values/.test(it.their.message)],
   ['nullable', 'the other side accepts null beside an `enum`, `$ref` or `allOf`', (it) => it.hasNullable],
+  ['siblings', 'the other side checks keywords beside `$ref`, which 3.0 ignores', (it) => it.hasSiblings && !refuses(it)],
   ['write-only', 'the other side refuses a body that is null or no object before its schema is asked', (it) => !refuses(it) && it.their.status === 400 && it.their.errors.length === 0],
   ['read-only', 'a property that is read-only is refused at every depth', (it) => refuses(it) && it.own.errors.some((error) => error.code === 'schema' || error.code === 'false'), true]
 ]
 
-// Whether a body has no member at the path of an error: `/body/role`.
-function isAbsent(body, path) {
-  const [, first, ...parts] = (path ?? '').split('/')
-  if (first !== 'body' || body === undefined || parts.length === 0) return false
-  return parts.reduce((at, part) => at?.[part], JSON.parse(body)) === undefined
+const allTheirs = (it, test) => !refuses(it) && it.their.errors.length > 0 && it.their.errors.every((error) => typeof error.path === 'string' && test(error))
+
+// Whether all errors are about values that the request does not have, or a branch was refused for
+// one that the other side has put there itself.
+function isOfDefaults(it) {
+  if (refuses(it)) return it.hasDefault && it.own.errors.every((error) => error.in === 'body' && error.code === 'required')
+  const isAdded = (error) => error.errorCode === 'additionalProperties.openapi.validation' && isAbsent(it.request, error.path)
+  return allTheirs(it, (error) => isAbsent(it.request, error.path)) || it.their.errors.some(isAdded)
+}
+
+// Whether a request has no value at the path of an error: `/body/role`, `/query/limit`.
+function isAbsent(request, path) {
+  const [, part, ...steps] = (path ?? '').split('/')
+  if (steps.length === 0) return false
+  const [name] = steps
+  switch (part) {
+    case 'body':
+      return request.body !== undefined && steps.reduce((at, step) => at?.[step], JSON.parse(request.body)) === undefined
+    case 'query':
+      return ![...new URLSearchParams(request.path.split('?')[1])].some(([key]) => key === name || key.startsWith(`${name}[`))
+    case 'headers':
+      return !/^(?:accept|content-type|authorization)$/i.test(name) && !Object.keys(request.headers).some((key) => key.toLowerCase() === name.toLowerCase())
+    case 'cookies':
+      return !(request.headers.cookie ?? '').split('; ').some((pair) => pair.startsWith(`${name}=`))
+    default:
+      return false
+  }
 }
 
 const refuses = (it) => it.own.status !== 200
@@ -52,7 +77,7 @@ export async function compare(createGuard, doc, options, { requests, seed = 1 })
   try {
     const api = guard.fromOpenApi(plain, { basePath: '', unreadable: 'pass', undeclared: 'accept', unknown: 'refuse', ...options })
     own = await serve((app) => app.use(api.handler))
-    their = await serve((app) => theirs(app, structuredClone(plain)))
+    their = await serve((app) => theirs(app, withoutIdleNullable(structuredClone(plain))))
     const known = new Set(api.operations.map(({ method, path }) => `${method} ${path}`))
     const targets = operationsOf(plain).filter(({ method, path }) => known.has(`${method.toUpperCase()} ${path}`))
     return await judge(plain, targets, new Requests(plain, seed), { own, their, requests })
@@ -81,7 +106,7 @@ async function judge(doc, targets, maker, { own, their, requests }) {
     const about = text.get(target)
     const difference = {
       request, own: mine, their: other,
-      hasIntegerFormat: /"format":"u?int\d+"/.test(about), hasDiscriminator: about.includes('"discriminator"'), hasNullable: about.includes('"nullable"'), hasDefault: about.includes('"default"')
+      hasSiblings: doc.openapi.startsWith('3.0') && /"\$ref":"[^"]+",|[^{]"\$ref"/.test(about), hasIntegerFormat: /"format":"u?int\d+"/.test(about), hasDiscriminator: about.includes('"discriminator"'), hasNullable: about.includes('"nullable"'), hasDefault: about.includes('"default"')
     }
     difference.class = CLASSES.find(([, , test]) => test(difference))?.[0] ?? 'unexplained'
     result.differences.push(difference)
@@ -123,6 +148,14 @@ function withoutOthers(doc) {
     }
   }
   return plain
+}
+
+/** `nullable` without `type` has no effect (OpenAPI 3.0.3), and ajv does not compile it. */
+function withoutIdleNullable(value) {
+  if (value === null || typeof value !== 'object') return value
+  if ('nullable' in value && !('type' in value) && typeof value.nullable === 'boolean') delete value.nullable
+  for (const inner of Object.values(value)) withoutIdleNullable(inner)
+  return value
 }
 
 function theirs(app, apiSpec) {

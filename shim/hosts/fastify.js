@@ -7,7 +7,7 @@ const { GuardError } = require('../errors.js')
 const { addVary } = require('../headers.js')
 const { factsOf } = require('./node-http/facts.js')
 const { isJsonType } = require('../response-check.js')
-const { kEmptySegments } = require('../shared.js')
+const { kEmptySegments, kRoutes } = require('../shared.js')
 const { OF_ANOTHER_CONTENT } = require('./node-http/response.js')
 
 
@@ -34,6 +34,7 @@ async function keepstone(fastify, { guard }) {
   const targetOf = splitsAtSemicolons(fastify) ? withoutSemicolon : (url) => url
   const kStack = Symbol('keepstone stack')
   if (!fastify.hasConstraintStrategy(PREFLIGHT.name)) fastify.addConstraintStrategy(PREFLIGHT)
+  const routes = (fastify.server[kRoutes] ??= [])
   const results = new WeakMap()
   // The `Vary` of the guard, by request.
   const varies = new WeakMap()
@@ -41,8 +42,11 @@ async function keepstone(fastify, { guard }) {
 
   fastify.addHook('onRoute', function (route) {
     const options = route.config?.keepstone
+    // The routes that answer preflights, which this plugin adds itself.
+    if (options === undefined && route.config !== undefined && kStack in route.config) return
+    const stack = options === undefined ? undefined : options === false ? null : guard.securityStack(options)
+    routes.push({ guard, methods: [route.method].flat(), url: route.url, stack })
     if (options === undefined) return
-    const stack = options === false ? null : guard.securityStack(options)
     route.config = { ...route.config, [kStack]: stack }
     if (options.cors !== undefined) addPreflights(this, route, { [kStack]: stack })
   })

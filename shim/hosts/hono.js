@@ -8,7 +8,7 @@ const { factsOf } = require('./node-http/facts.js')
 const { isJsonType } = require('../response-check.js')
 const { warnUnansweredPreflight } = require('../preflight.js')
 const { problemOf } = require('../problem.js')
-const { kConversation, kTaker } = require('../shared.js')
+const { kConversation, kHandlers, kTaker } = require('../shared.js')
 const { OF_ANOTHER_CONTENT } = require('./node-http/response.js')
 
 // Statuses whose answers can't have a body (Fetch standard, "null body status").
@@ -50,6 +50,7 @@ function keepstone(guard, route, options = {}) {
     }
     return undefined
   }
+  middleware[kHandlers] = { guard, handlers: stack === undefined ? null : [stack].flat() }
   middleware[kTaking] = { guard, taking: stack === undefined ? null : takingOf([stack].flat()) }
   return middleware
 }

@@ -292,6 +292,16 @@ fn plan(stack: &Stack) -> Map<String, Value> {
     plan
 }
 
+/// What a stack asks of a request, as JSON: see `Stack::describe`. `path` has no query.
+#[napi(catch_unwind)]
+pub fn describe_stack(stack: f64, method: String, path: String) -> String {
+    write((|| {
+        let closed = || ErrorPayload::new("ERR_CLOSED", "the guard is closed");
+        let number = slots::from_js(stack).ok_or_else(closed)?;
+        Ok(registry::stack(number).ok_or_else(closed)?.describe(&method, &path))
+    })())
+}
+
 /// Releases a guard and its stacks; requests that reach them are refused with 503.
 #[napi(catch_unwind)]
 pub fn release(guard: f64) {

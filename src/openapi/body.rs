@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::config::{OpenApiConfig, Undeclared};
 use super::convert::{Converter, Way};
-use super::document::{At, Document, boolean, child, object, text};
+use super::document::{At, Document, Version, boolean, child, object, text};
 use super::kinds::Kinds;
 use super::parameter::{Form, Part};
 use crate::error::ConfigError;
@@ -87,8 +87,13 @@ fn body<'d>(
     let Some((media, kind)) = media(name) else {
         return Err(fault(here, "is no media type").suggest("write 'application/json'"));
     };
+    let at = media_type(document, here, value)?;
+    let (here, value) = (at.pointer.as_str(), at.value);
     let map = object(here, value, "what the media type holds")?;
-    document.known_fields(here, map, &["schema", "example", "examples", "encoding"]);
+    document.known_fields_of(here, map, MEDIA_FIELDS, MEDIA_FIELDS_32);
+    if kind != BodyKind::Unread {
+        refuse_sequence(here, map)?;
+    }
     let read = match kind {
         BodyKind::Json => Ok(Vec::new()),
         BodyKind::Form => form(document, here, map)?,
@@ -104,6 +109,50 @@ fn body<'d>(
         Err(why) => Err(fault(here, why).suggest(
             "set `unreadable: 'pass'`, which leaves bodies of this type to the application, unchecked",
         )),
+    }
+}
+
+/// The fields of a media type.
+pub(super) const MEDIA_FIELDS: &[&str] = &["schema", "example", "examples", "encoding"];
+pub(super) const MEDIA_FIELDS_32: &[&str] = &["itemSchema", "itemEncoding", "prefixEncoding"];
+
+/// What a media type holds: since 3.2, it may stand elsewhere in the document.
+pub(super) fn media_type<'d>(
+    document: Document<'d>,
+    here: &str,
+    value: &'d Value,
+) -> Result<At<'d>, ConfigError> {
+    let at = At { pointer: here.to_owned(), value };
+    if document.version >= Version::V32 { document.resolve(at) } else { Ok(at) }
+}
+
+/// Refuses fields for bodies that are sequences of values: one that is read is one value.
+pub(super) fn refuse_sequence(here: &str, map: &Map<String, Value>) -> Result<(), ConfigError> {
+    match MEDIA_FIELDS_32.iter().find(|key| map.contains_key(**key)) {
+        None => Ok(()),
+        Some(key) => Err(fault(
+            &child(here, key),
+            "is for bodies that are sequences of values, and this media type is one value",
+        )
+        .suggest("write `schema`, or another media type")),
+    }
+}
+
+/// Reads a form at `here`. An inner error is the reason why it can't be read.
+pub(super) fn form_part<'d>(
+    document: Document<'d>,
+    here: &str,
+    map: &'d Map<String, Value>,
+    config: &OpenApiConfig,
+    converter: &mut Converter<'d>,
+) -> Result<Result<Part, &'static str>, ConfigError> {
+    match form(document, here, map)? {
+        Ok(marks) => {
+            let mut part = part(here, map, config, converter)?;
+            mark(&mut part.schema, marks);
+            Ok(Ok(part))
+        }
+        Err(why) => Ok(Err(why)),
     }
 }
 

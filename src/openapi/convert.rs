@@ -159,7 +159,7 @@ impl<'d> Converter<'d> {
         }
         let map = match value {
             Value::Object(map) => map,
-            Value::Bool(_) if self.document.version == Version::V31 => return Ok(value.clone()),
+            Value::Bool(_) if self.document.version >= Version::V31 => return Ok(value.clone()),
             other => {
                 let problem = format!("must be a schema (an object), not {}", describe(other));
                 return Err(fault(pointer, problem));
@@ -244,7 +244,7 @@ impl<'d> Converter<'d> {
                     out.insert(key.to_owned(), value.clone());
                 }
             }
-            None if self.document.version == Version::V31 => {
+            None if self.document.version >= Version::V31 => {
                 let is_ignored = key == "pattern" && self.ignores_pattern(value)
                     || self.document.tolerates(Tolerance::UnknownKeywords)
                         && !is_keyword(key)
@@ -367,7 +367,7 @@ impl<'d> Converter<'d> {
                 return Err(fault(here, "must be true or false"));
             }
             "nullable"
-                if self.document.version == Version::V31
+                if self.document.version >= Version::V31
                     && !self.document.tolerates(Tolerance::Nullable) =>
             {
                 return Err(fault(here, "is no keyword of OpenAPI 3.1 and would check nothing")
@@ -421,7 +421,7 @@ impl<'d> Converter<'d> {
     ) -> Result<Value, ConfigError> {
         match value {
             Value::Bool(_) if key == "additionalProperties" => Ok(value.clone()),
-            Value::Array(schemas) if self.document.version == Version::V31 => schemas
+            Value::Array(schemas) if self.document.version >= Version::V31 => schemas
                 .iter()
                 .enumerate()
                 .map(|(i, schema)| {

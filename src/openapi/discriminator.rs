@@ -12,13 +12,14 @@
 //!    the constants (`const`, `enum`) that it has for the property.
 //! 2. `mapping` comes before constants, and constants before the name of the `$ref`.
 //! 3. A value that names no branch is invalid, and so is an object without the property.
+//!    `defaultMapping` (3.2) names the branch that counts instead.
 //! 4. Branches that no object matches (`null`, a string) are alternatives for other values.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::document::{Document, child, object, text};
+use super::document::{Document, Version, child, object, text};
 use super::kinds::Kinds;
 use crate::error::ConfigError;
 use crate::error::faults::fault;
@@ -30,6 +31,8 @@ const CHAIN: u32 = 16;
 struct Discriminator<'d> {
     property: &'d str,
     mapping: Vec<(&'d str, &'d str, String)>,
+    /// The target for objects whose value names no branch, or that have none.
+    default: Option<(&'d str, String)>,
 }
 
 /// One branch of `oneOf` or `anyOf`.
@@ -70,7 +73,17 @@ pub(crate) fn apply<'d>(
     if names.is_empty() {
         return Ok(());
     }
-    let choice = choice(discriminator.property, key, &names, &branches);
+    let default = match &discriminator.default {
+        None => None,
+        Some((target, at)) => {
+            Some(branches.iter().position(|branch| leads_to(branch, target)).ok_or_else(|| {
+                fault(at, "leads to no branch beside it").suggest(format!(
+                    "list the schema in `{key}`, and write its name or a $ref to it"
+                ))
+            })?)
+        }
+    };
+    let choice = choice(discriminator.property, key, &names, default, &branches);
     out.remove(key);
     match out.get_mut("allOf").and_then(Value::as_array_mut) {
         // Appended, so that the existing schemas keep their places.
@@ -88,12 +101,17 @@ fn read<'d>(
     value: &'d Value,
 ) -> Result<Discriminator<'d>, ConfigError> {
     let map = object(here, value, "a discriminator")?;
-    document.known_fields(here, map, &["propertyName", "mapping"]);
+    document.known_fields_of(here, map, &["propertyName", "mapping"], &["defaultMapping"]);
     let property = text(here, map, "propertyName")?
         .ok_or_else(|| fault(&child(here, "propertyName"), "must be there"))?;
+    let default = if document.version >= Version::V32 {
+        text(here, map, "defaultMapping")?.map(|target| (target, child(here, "defaultMapping")))
+    } else {
+        None
+    };
     let place = child(here, "mapping");
     let Some(value) = map.get("mapping") else {
-        return Ok(Discriminator { property, mapping: Vec::new() });
+        return Ok(Discriminator { property, mapping: Vec::new(), default });
     };
     let mut mapping = Vec::new();
     for (name, target) in object(&place, value, "values with the schemas that they name")? {
@@ -101,7 +119,7 @@ fn read<'d>(
         let Some(target) = target.as_str() else { return Err(fault(&here, "must be a string")) };
         mapping.push((name.as_str(), target, here));
     }
-    Ok(Discriminator { property, mapping })
+    Ok(Discriminator { property, mapping, default })
 }
 
 /// The branches of each value.
@@ -113,13 +131,7 @@ fn names<'d>(
 ) -> Result<BTreeMap<String, (Value, Vec<usize>)>, ConfigError> {
     let mut names: BTreeMap<String, (Value, Vec<usize>)> = BTreeMap::new();
     for (name, target, at) in &discriminator.mapping {
-        let leads_to = |branch: &Branch<'_>| {
-            let reference = branch.source.get("$ref").and_then(Value::as_str);
-            reference.is_some_and(|reference| {
-                reference == *target || *target == last_segment(reference) && !target.contains('/')
-            })
-        };
-        match branches.iter().position(leads_to) {
+        match branches.iter().position(|branch| leads_to(branch, target)) {
             Some(number) => add(&mut names, &json!(name), number),
             // The value of a schema that is not listed is one that no branch has.
             None if document.at(&child("/components/schemas", target)).is_some()
@@ -149,7 +161,9 @@ fn names<'d>(
     }
     for (number, branch) in branches.iter().enumerate() {
         let is_named = names.values().any(|(_, numbers)| numbers.contains(&number));
-        if branch.has_object && !is_named {
+        let is_default =
+            || discriminator.default.as_ref().is_some_and(|(target, _)| leads_to(branch, target));
+        if branch.has_object && !is_named && !is_default() {
             let problem = format!(
                 "chooses by `{}`, but a branch beside it is written in place and has no constant for it",
                 discriminator.property
@@ -159,6 +173,14 @@ fn names<'d>(
         }
     }
     Ok(names)
+}
+
+/// Whether a target of `mapping`, a name or a `$ref`, is a branch.
+fn leads_to(branch: &Branch<'_>, target: &str) -> bool {
+    let reference = branch.source.get("$ref").and_then(Value::as_str);
+    reference.is_some_and(|reference| {
+        reference == target || target == last_segment(reference) && !target.contains('/')
+    })
 }
 
 fn add(names: &mut BTreeMap<String, (Value, Vec<usize>)>, value: &Value, number: usize) {
@@ -218,6 +240,7 @@ fn choice(
     property: &str,
     key: &str,
     names: &BTreeMap<String, (Value, Vec<usize>)>,
+    default: Option<usize>,
     branches: &[Branch<'_>],
 ) -> Value {
     let branch = |number: &usize| branches.get(*number).map(|branch| branch.converted.clone());
@@ -241,11 +264,22 @@ fn choice(
             "then": then,
         })
     });
-    let chosen = json!({
-        "required": [property],
-        "properties": { property: { "enum": values } },
-        "allOf": cases.collect::<Vec<Value>>(),
-    });
+    let mut cases: Vec<Value> = cases.collect();
+    let is_named =
+        json!({ "properties": { property: { "enum": values } }, "required": [property] });
+    let chosen = match default.and_then(|number| branch(&number)) {
+        None => {
+            let mut chosen = is_named;
+            if let Value::Object(chosen) = &mut chosen {
+                chosen.insert("allOf".into(), Value::Array(cases));
+            }
+            chosen
+        }
+        Some(schema) => {
+            cases.push(json!({ "if": is_named, "else": schema }));
+            json!({ "allOf": cases })
+        }
+    };
     let others = branches.iter().filter(|branch| !branch.has_object);
     let others: Vec<Value> = others.map(|branch| branch.converted.clone()).collect();
     let other = if others.is_empty() { Value::Bool(false) } else { json!({ key: others }) };

@@ -10,10 +10,11 @@ use crate::error::{ConfigCode, ConfigError};
 use crate::request::decode_segment;
 
 /// The supported versions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Version {
     V30,
     V31,
+    V32,
 }
 
 /// A document, with its version and the dialect of its schemas.
@@ -26,6 +27,8 @@ pub(crate) struct Document<'d> {
     pub(crate) version: Version,
     /// `$schema` of its schemas, if it is not draft 2020-12.
     pub(crate) dialect: Option<&'d str>,
+    /// The URI of the document itself (`$self`), by which its references may name it.
+    uri: Option<&'d str>,
 }
 
 /// A value with the pointer (RFC 6901) to it.
@@ -72,10 +75,11 @@ impl<'d> Document<'d> {
                 faults.add(error.suggest("leave it out, or write `openapi: '3.1.1'`"));
                 None
             }
-            (Some(uri), Version::V31) => dialect_of("/jsonSchemaDialect", uri)?,
+            (Some(uri), _) => dialect_of("/jsonSchemaDialect", uri)?,
         };
-        let document = Self { config, faults, root, value, version, dialect };
-        document.known_fields("", root, ROOT);
+        let uri = if version >= Version::V32 { self_uri(root)? } else { None };
+        let document = Self { config, faults, root, value, version, dialect, uri };
+        document.known_fields_of("", root, ROOT, &["$self"]);
         Ok(document)
     }
 
@@ -108,6 +112,33 @@ impl<'d> Document<'d> {
         }
     }
 
+    /// The same, with fields that `OpenAPI` 3.2 has added.
+    pub(crate) fn known_fields_of(
+        &self,
+        pointer: &str,
+        map: &Map<String, Value>,
+        known: &[&str],
+        added: &[&str],
+    ) {
+        if self.version >= Version::V32 {
+            self.known_fields(pointer, map, &[known, added].concat());
+            return;
+        }
+        let is_new = |key: &&String| added.contains(&key.as_str());
+        let new: Vec<&String> = map.keys().filter(is_new).collect();
+        if new.is_empty() || self.tolerates(Tolerance::UnknownFields) {
+            self.known_fields(pointer, map, known);
+            return;
+        }
+        for key in new {
+            let error = fault(&child(pointer, key), "is a field of OpenAPI 3.2");
+            self.faults.add(error.suggest("write `openapi: '3.2.0'`, or leave it out"));
+        }
+        let old = map.iter().filter(|(key, _)| !added.contains(&key.as_str()));
+        let old = old.map(|(key, value)| (key.clone(), value.clone())).collect();
+        self.known_fields(pointer, &old, known);
+    }
+
     pub(crate) fn at(&self, pointer: &str) -> Option<At<'d>> {
         let value = self.value.pointer(pointer)?;
         Some(At { pointer: pointer.to_owned(), value })
@@ -123,7 +154,9 @@ impl<'d> Document<'d> {
         let Some(text) = reference.as_str() else {
             return Err(fault(pointer, "must be a string"));
         };
-        let Some(fragment) = text.strip_prefix('#') else {
+        let own = self.uri.and_then(|uri| text.strip_prefix(uri));
+        let own = own.filter(|rest| rest.is_empty() || rest.starts_with('#'));
+        let Some(fragment) = own.unwrap_or(text).strip_prefix('#') else {
             if text.split_once(':').is_some_and(|(scheme, _)| is_scheme(scheme)) {
                 return Ok(None);
             }
@@ -154,6 +187,17 @@ impl<'d> Document<'d> {
     }
 }
 
+/// The URI of the document, by which its references may name it. A relative one is resolved against
+/// the place where the document was found, which is unknown here.
+fn self_uri(root: &Map<String, Value>) -> Result<Option<&str>, ConfigError> {
+    let Some(uri) = text("", root, "$self")? else { return Ok(None) };
+    if uri.contains('#') {
+        return Err(fault("/$self", "must have no fragment"));
+    }
+    let is_absolute = uri.split_once(':').is_some_and(|(scheme, _)| is_scheme(scheme));
+    Ok(is_absolute.then_some(uri))
+}
+
 fn version(root: &Map<String, Value>) -> Result<Version, ConfigError> {
     if root.contains_key("swagger") {
         return Err(fault("/swagger", "is a version that is not read")
@@ -162,18 +206,18 @@ fn version(root: &Map<String, Value>) -> Result<Version, ConfigError> {
     let Some(text) = root.get("openapi") else {
         return Err(fault("/openapi", "must be there").suggest("write '3.1.1' or '3.0.4'"));
     };
-    let patch = |prefix| {
+    let patch = |prefix: &str| {
         let patch = text.as_str().and_then(|text| text.strip_prefix(prefix));
         patch.is_some_and(|patch: &str| {
             !patch.is_empty() && patch.bytes().all(|byte| byte.is_ascii_digit())
         })
     };
-    match (patch("3.0."), patch("3.1.")) {
-        (true, _) => Ok(Version::V30),
-        (_, true) => Ok(Version::V31),
-        _ => Err(fault("/openapi", "is no version that is read")
-            .suggest("the versions are 3.0.x and 3.1.x, as a string")),
-    }
+    let versions = [("3.0.", Version::V30), ("3.1.", Version::V31), ("3.2.", Version::V32)];
+    let found = versions.into_iter().find(|(prefix, _)| patch(prefix));
+    found.map(|(_, version)| version).ok_or_else(|| {
+        fault("/openapi", "is no version that is read")
+            .suggest("the versions are 3.0.x, 3.1.x and 3.2.x, as a string")
+    })
 }
 
 /// The dialect of a URI; `None` for draft 2020-12, of which `OpenAPI`'s dialect is an extension.
@@ -183,7 +227,8 @@ pub(crate) fn dialect_of<'d>(
 ) -> Result<Option<&'d str>, ConfigError> {
     let text = uri.as_str().unwrap_or_default();
     let plain = text.strip_suffix('#').unwrap_or(text);
-    let oas = plain.starts_with("https://spec.openapis.org/oas/3.1/dialect/");
+    let oas = plain.starts_with("https://spec.openapis.org/oas/3.1/dialect/")
+        || plain.starts_with("https://spec.openapis.org/oas/3.2/dialect/");
     match plain {
         "https://json-schema.org/draft/2020-12/schema" => Ok(None),
         _ if oas => Ok(None),

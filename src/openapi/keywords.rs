@@ -71,8 +71,8 @@ pub(crate) const V30: &[(&str, Keep)] = &[
     ("additionalProperties", Schema),
 ];
 
-/// The other keywords of version 3.1, if they are not kept unchanged: those of JSON Schema (2020-12
-/// or the dialect that the document names) and a few of its own.
+/// The other keywords of versions 3.1 and 3.2, if they are not kept unchanged: those of JSON Schema
+/// (2020-12 or the dialect that the document names) and a few of its own.
 pub(crate) const V31: &[(&str, Keep)] = &[
     // References reach these schemas by their pointers.
     ("$defs", Nothing),
@@ -121,7 +121,7 @@ pub(crate) fn keep(version: Version, name: &str) -> Option<Keep> {
     }
     let table = match version {
         Version::V30 => V30,
-        Version::V31 => V31,
+        Version::V31 | Version::V32 => V31,
     };
     table.iter().find(|(known, _)| *known == name).map(|(_, keep)| *keep)
 }

@@ -8,13 +8,14 @@ use serde_json::{Map, Value, json};
 use super::body::{self, Body};
 use super::config::{OpenApiConfig, Tolerance};
 use super::convert::Converter;
-use super::document::{At, Document, child, list, object, text};
+use super::document::{At, Document, Version, child, list, object, text};
 use super::parameter::{Parameters, Part, Reader, listed};
 use super::response;
 use super::security::{self, Demand, Security};
 use crate::config::options::nearest;
 use crate::error::ConfigError;
 use crate::error::faults::fault;
+use crate::net::is_token;
 use crate::net::percent::form_decoded;
 use crate::router::{Route, Segment, Template};
 
@@ -22,7 +23,7 @@ use crate::router::{Route, Segment, Template};
 #[derive(Debug)]
 pub struct Operation {
     pub(crate) id: Option<String>,
-    pub(crate) method: &'static str,
+    pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) pointer: String,
     pub(crate) parameters: Parameters,
@@ -42,8 +43,8 @@ impl Operation {
 
     /// The method, in upper case.
     #[must_use]
-    pub fn method(&self) -> &'static str {
-        self.method
+    pub fn method(&self) -> &str {
+        &self.method
     }
 
     /// The path as written in the document.
@@ -80,7 +81,10 @@ const METHODS: &[(&str, &str)] = &[
     ("head", "HEAD"),
     ("patch", "PATCH"),
     ("trace", "TRACE"),
+    ("query", "QUERY"),
 ];
+/// The field of a path for operations of other methods.
+const ADDITIONAL: &str = "additionalOperations";
 const PATH_FIELDS: &[&str] = &[
     "$ref",
     "summary",
@@ -162,7 +166,8 @@ impl<'d> Operations<'_, 'd> {
 
     fn path(&mut self, path: &'d str, at: At<'d>) -> Result<(), ConfigError> {
         let place = at.pointer.clone();
-        let is_method = |key: &str| METHODS.iter().any(|(name, _)| *name == key);
+        let is_method =
+            |key: &str| key == ADDITIONAL || METHODS.iter().any(|(name, _)| *name == key);
         if at.value.get("$ref").is_some()
             && let Some(key) =
                 at.value.as_object().and_then(|map| map.keys().find(|key| is_method(key)))
@@ -174,13 +179,12 @@ impl<'d> Operations<'_, 'd> {
         }
         let at = self.document.resolve(at)?;
         let map = object(&at.pointer, at.value, "a path with its operations")?;
-        self.document.known_fields(&at.pointer, map, PATH_FIELDS);
+        self.document.known_fields_of(&at.pointer, map, PATH_FIELDS, &["query", ADDITIONAL]);
         let shared = listed(&at.pointer, map)?;
         // Operations of one path may have servers of their own, which give them another base path.
         let mut routes: Vec<(String, Route)> = Vec::new();
-        for (key, method) in METHODS {
-            let Some(value) = map.get(*key) else { continue };
-            let pointer = child(&at.pointer, key);
+        for (pointer, method, value) in self.methods(&at.pointer, map) {
+            let method = method.as_str();
             self.document.faults.enter(Some(format!("{method} {path}")));
             let is_skipped = self.skips(method, path, value);
             let found = self.route(path, &place, &at.pointer, map, (&pointer, value));
@@ -196,7 +200,7 @@ impl<'d> Operations<'_, 'd> {
                 self.read.push(read);
                 Some(number)
             };
-            let entry = ((*method).to_owned(), operation);
+            let entry = (method.to_owned(), operation);
             if let Some((_, route)) = routes.iter_mut().find(|(known, _)| *known == base) {
                 route.operations.push(entry);
             } else {
@@ -210,6 +214,42 @@ impl<'d> Operations<'_, 'd> {
         self.document.faults.enter(None);
         self.routes.extend(routes.into_iter().map(|(_, route)| route));
         Ok(())
+    }
+
+    /// The operations of a path: the pointer to each, its method and the operation.
+    fn methods(
+        &self,
+        pointer: &str,
+        map: &'d Map<String, Value>,
+    ) -> Vec<(String, String, &'d Value)> {
+        let is_new = |method: &str| method == "QUERY" && self.document.version < Version::V32;
+        let mut found: Vec<(String, String, &'d Value)> = METHODS
+            .iter()
+            .filter(|(_, method)| !is_new(method))
+            .filter_map(|(key, method)| {
+                Some((child(pointer, key), (*method).to_owned(), map.get(*key)?))
+            })
+            .collect();
+        if self.document.version < Version::V32 {
+            return found;
+        }
+        let place = child(pointer, ADDITIONAL);
+        let more = map.get(ADDITIONAL);
+        let more = more.map(|value| object(&place, value, "methods with their operations"));
+        let more = self.document.note(more.transpose()).flatten();
+        for (method, value) in more.into_iter().flatten() {
+            let here = child(&place, method);
+            let own = METHODS.iter().find(|(_, known)| method.eq_ignore_ascii_case(known));
+            if let Some((key, _)) = own {
+                let error = fault(&here, "is a method that has a field of its own");
+                self.document.faults.add(error.suggest(format!("move it to `{key}` of the path")));
+            } else if !is_token(method) || method.bytes().any(|c| c.is_ascii_lowercase()) {
+                self.document.faults.add(fault(&here, "is no method that a request can have"));
+            } else {
+                found.push((here, method.clone(), value));
+            }
+        }
+        found
     }
 
     /// The base path and the template of an operation.
@@ -274,7 +314,7 @@ impl<'d> Operations<'_, 'd> {
     fn operation(
         &mut self,
         path: &str,
-        method: &'static str,
+        method: &str,
         pointer: &str,
         value: &'d Value,
         shared: &[At<'d>],
@@ -323,7 +363,7 @@ impl<'d> Operations<'_, 'd> {
         let path = path.to_owned();
         Ok(Operation {
             id,
-            method,
+            method: method.to_owned(),
             path,
             pointer: pointer.to_owned(),
             parameters,

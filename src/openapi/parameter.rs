@@ -10,7 +10,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::body::{BodyKind, media};
+use super::body::{
+    BodyKind, MEDIA_FIELDS, MEDIA_FIELDS_32, form_part, media, media_type, refuse_sequence,
+};
 use super::config::{OpenApiConfig, Tolerance, Undeclared};
 use super::convert::{Converter, Way};
 use super::document::{At, Document, Version, boolean, child, list, object, text};
@@ -54,7 +56,9 @@ const FIELDS: &[&str] = &[
     "examples",
     "content",
 ];
-const LOCATIONS: &[&str] = &["query", "path", "header", "cookie"];
+const LOCATIONS: &[&str] = &["query", "path", "header", "cookie", WHOLE_QUERY];
+/// Since 3.2: the query as one value.
+const WHOLE_QUERY: &str = "querystring";
 const STYLES: &[&str] =
     &["form", "simple", "label", "matrix", "spaceDelimited", "pipeDelimited", "deepObject"];
 
@@ -100,8 +104,14 @@ impl<'d> Reader<'_, 'd> {
         let mut cookies = Group::new(&place);
         let mut query_is_read = true;
         query.properties = keys;
-        for parameter in &parameters {
+        let whole = parameters.iter().find(|parameter| parameter.location == WHOLE_QUERY);
+        for parameter in parameters.iter().filter(|it| it.location != WHOLE_QUERY) {
             let here = &parameter.at.pointer;
+            if whole.is_some() && parameter.location == "query" {
+                let error = fault(here, "stands beside a parameter that is the whole query");
+                self.document.faults.add(error.suggest("move it into the schema of the other one"));
+                continue;
+            }
             let property = self.property(parameter);
             let Some(property) = self.document.note(property) else { continue };
             let property = match property {
@@ -141,8 +151,15 @@ impl<'d> Reader<'_, 'd> {
         }
         // A query without declared names is closed like any other.
         let open = self.config.undeclared == Undeclared::Accept;
+        let query = match whole {
+            None => query_is_read.then(|| query.into_part(open)),
+            Some(parameter) => {
+                let part = self.whole_query(parameter, query.properties);
+                self.document.note(part).flatten()
+            }
+        };
         Parameters {
-            query: query_is_read.then(|| query.into_part(open)),
+            query,
             params: (!params.properties.is_empty()).then(|| params.into_part(false)),
             headers: (!headers.properties.is_empty()).then(|| headers.into_part(false)),
             cookies: (!cookies.properties.is_empty()).then(|| cookies.into_part(false)),
@@ -181,7 +198,11 @@ impl<'d> Reader<'_, 'd> {
         let missing = |key: &str| fault(&child(&at.pointer, key), "must be there");
         let name = text(&at.pointer, map, "name")?.ok_or_else(|| missing("name"))?;
         let location = text(&at.pointer, map, "in")?.ok_or_else(|| missing("in"))?;
-        let Some(location) = LOCATIONS.iter().find(|known| **known == location) else {
+        let is_known = |known: &&&str| {
+            **known == location
+                && (location != WHOLE_QUERY || self.document.version >= Version::V32)
+        };
+        let Some(location) = LOCATIONS.iter().find(is_known) else {
             let error = fault(&child(&at.pointer, "in"), "is no place for a parameter");
             return Err(error
                 .suggest("write 'query', 'path', 'header' or 'cookie'; a body is `requestBody`"));
@@ -207,13 +228,74 @@ impl<'d> Reader<'_, 'd> {
         Ok(Some(Parameter { name, location, required, map, at }))
     }
 
+    /// The schema of the query by a parameter that is the whole of it (3.2); `None` if it is left
+    /// unchecked. `keys` are other names of the query.
+    fn whole_query(
+        &mut self,
+        parameter: &Parameter<'d>,
+        keys: Map<String, Value>,
+    ) -> Result<Option<Part>, ConfigError> {
+        let (map, pointer) = (parameter.map, &parameter.at.pointer);
+        if ["schema", "style", "explode", "allowReserved"].iter().any(|key| map.contains_key(*key))
+        {
+            let problem = "is the whole query, which has `content` alone";
+            return Err(fault(pointer, problem)
+                .suggest("write `content: { 'application/x-www-form-urlencoded': { schema } }`"));
+        }
+        let place = child(pointer, "content");
+        let content = map.get("content").ok_or_else(|| fault(&place, "must be there"))?;
+        let content = object(&place, content, "one media type with what it holds")?;
+        let (Some((name, value)), 1) = (content.iter().next(), content.len()) else {
+            return Err(fault(&place, "must have one media type"));
+        };
+        let at = media_type(self.document, &child(&place, name), value)?;
+        let map = object(&at.pointer, at.value, "what the media type holds")?;
+        self.document.known_fields_of(&at.pointer, map, MEDIA_FIELDS, MEDIA_FIELDS_32);
+        refuse_sequence(&at.pointer, map)?;
+        let read = match media(name) {
+            Some((_, BodyKind::Form)) => {
+                form_part(self.document, &at.pointer, map, self.config, self.converter)?
+            }
+            _ => Err("its `content` is no form"),
+        };
+        let asks = |part: &Part| part.schema.get("required").is_some() || !part.refs.is_empty();
+        let read = read.and_then(|part| {
+            if parameter.required || !asks(&part) {
+                return Ok(part);
+            }
+            Err("it may be absent, and its schema may require members: write `required: true`")
+        });
+        match read {
+            Ok(mut part) => {
+                if part.schema == Value::Bool(true) {
+                    part.schema = json!({ "type": "object", "additionalProperties": true });
+                }
+                if let Value::Object(schema) = &mut part.schema {
+                    if parameter.required {
+                        schema.entry("minProperties").or_insert_with(|| json!(1));
+                    }
+                    let known = schema.entry("properties").or_insert_with(|| json!({}));
+                    for (key, value) in keys {
+                        if let Value::Object(known) = known {
+                            known.entry(key).or_insert(value);
+                        }
+                    }
+                }
+                Ok(Some(part))
+            }
+            Err(_) if self.config.pass_unreadable => Ok(None),
+            Err(why) => Err(fault(pointer, format!("can't be read: {why}"))
+                .suggest("set `unreadable: 'pass'`, which leaves the query unchecked")),
+        }
+    }
+
     /// The schema of one parameter, as a property of its group.
     fn property(
         &mut self,
         parameter: &Parameter<'d>,
     ) -> Result<Result<(Value, BTreeSet<usize>), Unreadable>, ConfigError> {
         let (map, pointer) = (parameter.map, &parameter.at.pointer);
-        let style = style(parameter)?;
+        let style = self.style(parameter)?;
         let explode = boolean(pointer, map, "explode")?.unwrap_or(style == "form");
         let (at, mark) = match (map.get("schema"), map.get("content")) {
             (None, None) => return Err(fault(pointer, "must have a `schema`")),
@@ -263,17 +345,42 @@ impl<'d> Reader<'_, 'd> {
             return Err(fault(place, "must have one media type"));
         };
         let here = child(place, name);
+        let At { pointer: here, value } = media_type(self.document, &here, value)?;
         let map = object(&here, value, "what the media type holds")?;
-        self.document.known_fields(&here, map, &["schema", "example", "examples", "encoding"]);
+        self.document.known_fields_of(&here, map, MEDIA_FIELDS, MEDIA_FIELDS_32);
         if !matches!(media(name), Some((_, BodyKind::Json))) {
             return Ok(Err(Unreadable("its `content` is no JSON")));
         }
+        refuse_sequence(&here, map)?;
         match map.get("schema") {
             Some(value) => Ok(Ok(At { pointer: child(&here, "schema"), value })),
-            None if self.document.version == Version::V31 => {
+            None if self.document.version >= Version::V31 => {
                 Ok(Ok(At { pointer: here, value: ANY }))
             }
             None => Err(fault(&here, "must have a `schema`")),
+        }
+    }
+
+    /// The style of a parameter. That of cookies (3.2) differs from `form` in its encoding alone,
+    /// and no value of a cookie is decoded here.
+    fn style(&self, parameter: &Parameter<'d>) -> Result<&'d str, ConfigError> {
+        let pointer = &parameter.at.pointer;
+        match text(pointer, parameter.map, "style")? {
+            None if matches!(parameter.location, "query" | "cookie") => Ok("form"),
+            None => Ok("simple"),
+            Some("cookie")
+                if self.document.version >= Version::V32 && parameter.location == "cookie" =>
+            {
+                Ok("form")
+            }
+            Some(style) if STYLES.contains(&style) => Ok(style),
+            Some(style) => {
+                let error = fault(&child(pointer, "style"), "is no style of OpenAPI");
+                Err(match nearest(style, STYLES) {
+                    Some(name) => error.suggest(format!("did you mean '{name}'?")),
+                    None => error.suggest("write 'form' or 'simple'"),
+                })
+            }
         }
     }
 
@@ -303,22 +410,6 @@ impl Parameter<'_> {
             _ => self.name == other.name,
         };
         self.location == other.location && same_name
-    }
-}
-
-fn style<'d>(parameter: &Parameter<'d>) -> Result<&'d str, ConfigError> {
-    let pointer = &parameter.at.pointer;
-    match text(pointer, parameter.map, "style")? {
-        None if matches!(parameter.location, "query" | "cookie") => Ok("form"),
-        None => Ok("simple"),
-        Some(style) if STYLES.contains(&style) => Ok(style),
-        Some(style) => {
-            let error = fault(&child(pointer, "style"), "is no style of OpenAPI");
-            Err(match nearest(style, STYLES) {
-                Some(name) => error.suggest(format!("did you mean '{name}'?")),
-                None => error.suggest("write 'form' or 'simple'"),
-            })
-        }
     }
 }
 

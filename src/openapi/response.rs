@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::body::{BodyKind, media};
+use super::body::{BodyKind, MEDIA_FIELDS, MEDIA_FIELDS_32, media, media_type, refuse_sequence};
 use super::convert::{Converter, Way};
 use super::document::{At, Document, child, object};
 use super::parameter::Part;
@@ -60,7 +60,12 @@ fn part<'d>(
     converter: &mut Converter<'d>,
 ) -> Result<Option<Part>, ConfigError> {
     let map = object(&at.pointer, at.value, "an answer")?;
-    document.known_fields(&at.pointer, map, &["description", "headers", "content", "links"]);
+    document.known_fields_of(
+        &at.pointer,
+        map,
+        &["description", "headers", "content", "links"],
+        &["summary"],
+    );
     let Some(content) = map.get("content") else { return Ok(None) };
     let place = child(&at.pointer, "content");
     let content = object(&place, content, "media types with what they hold")?;
@@ -70,11 +75,14 @@ fn part<'d>(
         let Some((_, kind)) = media(name) else {
             return Err(fault(&here, "is no media type").suggest("write 'application/json'"));
         };
-        let map = object(&here, value, "what the media type holds")?;
-        document.known_fields(&here, map, &["schema", "example", "examples", "encoding"]);
+        let at = media_type(document, &here, value)?;
+        let here = at.pointer;
+        let map = object(&here, at.value, "what the media type holds")?;
+        document.known_fields_of(&here, map, MEDIA_FIELDS, MEDIA_FIELDS_32);
         if kind != BodyKind::Json {
             continue;
         }
+        refuse_sequence(&here, map)?;
         let part = json(&here, map, converter)?;
         if found.as_ref().is_some_and(|found| found.schema != part.schema) {
             let problem = "has another schema than another media type of JSON beside it, and an answer is judged by its status alone";

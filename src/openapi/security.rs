@@ -178,7 +178,7 @@ fn scheme(
     };
     let at = document.resolve(at)?;
     let map = object(&at.pointer, at.value, "a security scheme")?;
-    document.known_fields(&at.pointer, map, FIELDS);
+    document.known_fields_of(&at.pointer, map, FIELDS, &["oauth2MetadataUrl", "deprecated"]);
     let kind = text(&at.pointer, map, "type")?.unwrap_or_default();
     let (own, challenge, kind) = match kind {
         "http" => http(&at, map)?,

@@ -87,6 +87,17 @@ impl Requirements {
         &self.scopes
     }
 
+    /// The names of the requirements that are no scopes.
+    #[must_use]
+    pub fn others(&self) -> Vec<&'static str> {
+        let all = [
+            ("role", !self.roles.is_empty()),
+            ("claims", !self.claims.is_empty()),
+            ("maxAge", self.max_age.is_some()),
+        ];
+        all.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name).collect()
+    }
+
     /// Whether there are no requirements.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -2,10 +2,10 @@
 //! 3.1.1 section 4.8.8.2).
 //!
 //! At each position from the left, a literal segment comes before a template; a template with text
-//! around it (`{id}:cancel`) comes between the two. If a path has no operation for the method, less
-//! literal paths are tried. A request that fits two templates of which neither is more literal is
-//! refused ([`Found::Crossing`]): the application's own router may choose the other one, and the
-//! rules of a wrong operation would apply.
+//! around or between its parameters (`{id}:cancel`, `{from}-{to}`) comes between the two.
+//! If a path has no operation for the method, less literal paths are tried. A request that fits two
+//! templates of which neither is more literal is refused ([`Found::Crossing`]): the application's
+//! own router may choose the other one, and the rules of a wrong operation would apply.
 //!
 //! Routers compare literal text in different ways: as sent (Express) or decoded, with or without
 //! case. The applied rules must be those of the handler that runs:
@@ -17,52 +17,23 @@
 //! 3. It refuses a request if some router may not match the first operation ([`Fit::Doubtful`]) and
 //!    may match a second one. A slash at the end is such a doubt, since only strict routers
 //!    distinguish it.
+//! 4. It refuses a request if a segment can be split between its parameters in two ways
+//!    ([`Fit::Split`]): `a-b-c` for `{from}-{to}`. Routers split it differently.
 
 mod relation;
+mod split;
+mod template;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 
-use crate::error::ConfigError;
 use crate::error::faults::{Faults, fault, shown};
 use crate::net::percent::form_decoded;
-use crate::request::sendable;
-use relation::{Relation, are_crossing, inner, relation};
-
-/// One segment of a template.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Segment {
-    /// In lower case.
-    Literal(String),
-    /// A parameter with the text before and after it, in lower case.
-    Affix(String, String),
-    /// A parameter alone.
-    Any,
-}
-
-/// A path of the document.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Template {
-    pub(crate) segments: Vec<Segment>,
-    /// The same segments, as written in the document.
-    written: Vec<Written>,
-    /// Whether it ends with a slash. Strict routers compare it.
-    slash: bool,
-    /// The names of its parameters, in order.
-    pub(crate) names: Vec<String>,
-    /// The names and values that the query must have, sorted.
-    pub(crate) query: Vec<(String, String)>,
-}
-
-/// A segment as written in the document. Express compares it in this form.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Written {
-    before: String,
-    /// `None` for a literal segment.
-    behind: Option<String>,
-    /// Characters that Express 4 excludes from the value, in lower case: a parameter after text
-    /// (`v.:x`) matches no dot, and no text that precedes it in the pattern.
-    barred: String,
-}
+use relation::{Relation, are_crossing, relation};
+use split::{Split, split};
+use template::Written;
+pub(crate) use template::{Segment, Template};
 
 /// The match between a sent segment and a written one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +45,8 @@ enum Fit {
     Doubtful(u8),
     /// It does not match as sent.
     No,
+    /// It can be split between its parameters in two ways.
+    Split,
 }
 
 /// The reasons of a doubt: case, or a slash at the end; a barred character.
@@ -84,7 +57,7 @@ impl Fit {
     /// Whether a router may match here that does not match where these doubts are.
     fn escapes(self, doubts: u8) -> bool {
         match self {
-            Self::Exact => true,
+            Self::Exact | Self::Split => true,
             Self::Doubtful(own) => doubts & !own != 0,
             Self::No => false,
         }
@@ -92,16 +65,27 @@ impl Fit {
 }
 
 impl Written {
-    fn fit(&self, raw: &str) -> Fit {
+    /// How a segment as sent matches; `decoded` is the same segment.
+    fn fit(&self, raw: &str, decoded: &str) -> Fit {
         let exact = |same: bool| if same { Fit::Exact } else { Fit::Doubtful(LETTERS) };
-        let Some(behind) = &self.behind else {
-            let folded = raw.eq_ignore_ascii_case(&self.before);
-            return if folded { exact(raw == self.before) } else { Fit::No };
+        if self.barred.is_empty() {
+            let text = self.texts.first().map(String::as_str).unwrap_or_default();
+            let folded = raw.eq_ignore_ascii_case(text);
+            return if folded { exact(raw == text) } else { Fit::No };
+        }
+        if split(decoded, &self.decoded) == Split::Several {
+            return Fit::Split;
+        }
+        let values = match split(raw, &self.texts) {
+            Split::Values(values) => values,
+            Split::Several => return Fit::Split,
+            Split::None => return Fit::No,
         };
-        let Some(value) = inner(raw, &self.before, behind) else { return Fit::No };
-        let barred = |c: char| self.barred.contains(c.to_ascii_lowercase());
-        let same = raw.starts_with(&self.before) && raw.ends_with(behind.as_str());
-        match (same, value.contains(barred)) {
+        let has_barred = values.iter().zip(&self.barred).any(|(value, barred)| {
+            value.contains(|c: char| barred.contains(c.to_ascii_lowercase()))
+        });
+        let same = self.is_as_written(raw, &values);
+        match (same, has_barred) {
             (true, false) => Fit::Exact,
             (same, has_barred) => {
                 Fit::Doubtful(if same { 0 } else { LETTERS } | if has_barred { BARRED } else { 0 })
@@ -109,9 +93,16 @@ impl Written {
         }
     }
 
-    /// The text after its parameter, or the whole literal.
-    fn tail(&self) -> &str {
-        self.behind.as_deref().unwrap_or(&self.before)
+    /// Whether the text around these values has the case of the document.
+    fn is_as_written(&self, raw: &str, values: &[&str]) -> bool {
+        let mut rest = raw;
+        let mut values = values.iter();
+        self.texts.iter().all(|text| {
+            let behind = rest.strip_prefix(text.as_str());
+            let value = values.next().map_or(0, |value| value.len());
+            rest = behind.and_then(|behind| behind.get(value..)).unwrap_or_default();
+            behind.is_some()
+        })
     }
 }
 
@@ -135,8 +126,8 @@ pub(crate) enum Found<'r, 's> {
 #[derive(Debug, Default)]
 struct Node {
     literals: HashMap<String, usize>,
-    /// The longest text comes first.
-    affixes: Vec<(String, String, usize)>,
+    /// Templates by the texts around their parameters. The longest text comes first.
+    mixed: Vec<(Vec<String>, usize)>,
     any: Option<usize>,
     /// The numbers of the paths that end here.
     routes: Vec<usize>,
@@ -186,112 +177,6 @@ impl Route {
     }
 }
 
-impl Template {
-    /// Reads `/users/{id}`, given at `pointer`. `base` is its prefix, without parameters.
-    pub(crate) fn parse(pointer: &str, base: &str, path: &str) -> Result<Self, ConfigError> {
-        if !path.starts_with('/') {
-            return Err(fault(pointer, "is no path: it must begin with a slash"));
-        }
-        if path.contains(['?', '#']) {
-            let (what, advice) = if path.contains('?') {
-                (
-                    "a query",
-                    "describe the query as parameters, or set `tolerate: ['path-queries']`, which selects the operation by it",
-                )
-            } else {
-                (
-                    "a fragment",
-                    "write another path, or set `tolerate: ['path-fragments']`, which cuts it off",
-                )
-            };
-            return Err(fault(pointer, format!("is no path: it has {what}")).suggest(advice));
-        }
-        let mut template = Self {
-            segments: Vec::new(),
-            written: Vec::new(),
-            slash: path.ends_with('/'),
-            names: Vec::new(),
-            query: Vec::new(),
-        };
-        // A trailing slash is not a segment: most routers ignore it.
-        for path in [base, path.strip_suffix('/').unwrap_or(path)] {
-            for raw in path.split('/').skip(1) {
-                template.push(pointer, raw)?;
-            }
-        }
-        Ok(template)
-    }
-
-    fn push(&mut self, pointer: &str, raw: &str) -> Result<(), ConfigError> {
-        let Some((before, rest)) = raw.split_once('{') else {
-            let text = literal(pointer, raw)?;
-            if matches!(text.as_str(), "" | "." | "..") {
-                let problem =
-                    "has a segment that no request can have: it is empty or has only dots";
-                return Err(fault(pointer, problem));
-            }
-            self.segments.push(Segment::Literal(text));
-            let barred = String::new();
-            self.written.push(Written { before: raw.to_owned(), behind: None, barred });
-            return Ok(());
-        };
-        let Some((name, behind)) = rest.split_once('}') else {
-            return Err(fault(pointer, "has a brace that is not closed"));
-        };
-        if behind.contains(['{', '}']) || name.contains('{') || before.contains('}') {
-            return Err(fault(pointer, "has more than one parameter in a segment")
-                .suggest("put a slash between them"));
-        }
-        if name.is_empty() {
-            return Err(fault(pointer, "has a parameter without a name"));
-        }
-        if self.names.iter().any(|known| known == name) {
-            return Err(fault(pointer, format!("has the parameter `{{{name}}}` twice")));
-        }
-        self.names.push(name.to_owned());
-        let barred = if before.is_empty() { String::new() } else { self.barred(before) };
-        self.written.push(Written {
-            before: before.to_owned(),
-            behind: Some(behind.to_owned()),
-            barred,
-        });
-        let (before, behind) = (literal(pointer, before)?, literal(pointer, behind)?);
-        self.segments.push(if before.is_empty() && behind.is_empty() {
-            Segment::Any
-        } else {
-            Segment::Affix(before, behind)
-        });
-        Ok(())
-    }
-}
-
-impl Template {
-    /// The characters that Express 4 excludes from a value after `before`: the special characters
-    /// of the text since the last parameter, and those at the end of that parameter's segment.
-    fn barred(&self, before: &str) -> String {
-        let since = self.written.iter().rev().take_while(|segment| segment.behind.is_none());
-        let texts = since.map(Written::tail).chain([before]);
-        let special = |c: &char| !c.is_ascii_alphanumeric() && !"-_~%".contains(*c);
-        let mut barred: String = texts.flat_map(|text| text.chars().filter(special)).collect();
-        let last = self.written.iter().rev().find(|segment| segment.behind.is_some());
-        if let Some(last) = last {
-            barred.extend(last.tail().chars().filter(special));
-            barred.extend(last.tail().chars().last());
-        }
-        barred.make_ascii_lowercase();
-        barred
-    }
-}
-
-fn literal(pointer: &str, raw: &str) -> Result<String, ConfigError> {
-    match sendable(raw).filter(|_| !raw.contains(['{', '}'])) {
-        Some(text) => Ok(text.to_ascii_lowercase()),
-        None => Err(fault(pointer, "has a segment that no request can have").suggest(
-            "write it as it is sent: ASCII, the rest percent-encoded UTF-8 without slashes",
-        )),
-    }
-}
-
 impl Router {
     /// Builds the tree. Two paths that are equal and have the same method are a fault.
     pub(crate) fn build(routes: &[Route], faults: &Faults) -> Self {
@@ -318,8 +203,8 @@ impl Router {
             }
         }
         for node in &mut tree.nodes {
-            node.affixes
-                .sort_by_key(|(before, behind, _)| std::cmp::Reverse(before.len() + behind.len()));
+            let length = |texts: &[String]| texts.iter().map(String::len).sum::<usize>();
+            node.mixed.sort_by_key(|(texts, _)| std::cmp::Reverse(length(texts)));
         }
         tree
     }
@@ -333,11 +218,11 @@ impl Router {
             at = match segment {
                 Segment::Literal(text) => *node.literals.entry(text.clone()).or_insert(next),
                 Segment::Any => *node.any.get_or_insert(next),
-                Segment::Affix(before, behind) => {
-                    let same = |(a, b, _): &&(String, String, usize)| a == before && b == behind;
-                    let known = node.affixes.iter().find(same).map(|(_, _, at)| *at);
+                Segment::Mixed(texts) => {
+                    let known = node.mixed.iter().find(|(known, _)| known == texts);
+                    let known = known.map(|(_, at)| *at);
                     known.unwrap_or_else(|| {
-                        node.affixes.push((before.clone(), behind.clone(), next));
+                        node.mixed.push((texts.clone(), next));
                         next
                     })
                 }
@@ -383,9 +268,8 @@ impl Router {
                 }
             }
         }
-        for (before, behind, next) in &node.affixes {
-            let affix = Segment::Affix(before.clone(), behind.clone());
-            if relation(segment, &affix) != Relation::Apart {
+        for (texts, next) in &node.mixed {
+            if relation(segment, &Segment::Mixed(texts.clone())) != Relation::Apart {
                 self.overlapping(*next, rest, found);
             }
         }
@@ -409,6 +293,7 @@ impl Router {
             router: self,
             method,
             query,
+            segments,
             raw,
             slash,
             values: Vec::new(),
@@ -446,11 +331,9 @@ impl Router {
         let Some(node) = self.nodes.get(at) else { return false };
         let Some((&segment, rest)) = segments.split_first() else { return true };
         let literal = node.literals.get(&segment.to_ascii_lowercase());
-        let affixes = node.affixes.iter();
-        let affixes = affixes
-            .filter(|(before, behind, _)| inner(segment, before, behind).is_some())
-            .map(|(_, _, next)| next);
-        literal.into_iter().chain(affixes).chain(&node.any).any(|next| self.is_below(*next, rest))
+        let mixed = node.mixed.iter().filter(|(texts, _)| split(segment, texts) != Split::None);
+        let mixed = mixed.map(|(_, next)| next);
+        literal.into_iter().chain(mixed).chain(&node.any).any(|next| self.is_below(*next, rest))
     }
 }
 
@@ -458,6 +341,7 @@ struct Search<'r, 's, 'm> {
     router: &'r Router,
     method: &'m str,
     query: &'m str,
+    segments: &'m [&'s str],
     raw: &'m [&'m str],
     slash: bool,
     values: Vec<&'s str>,
@@ -493,18 +377,25 @@ impl<'r, 's> Search<'r, 's, '_> {
         if literal.is_some_and(|next| self.walk(*next, rest)) {
             return true;
         }
-        let affixes = node
-            .affixes
-            .iter()
-            .filter_map(|(before, behind, next)| Some((inner(segment, before, behind)?, *next)));
-        let any = node.any.map(|next| (segment, next));
-        for (value, next) in affixes.chain(any) {
-            self.values.push(value);
-            if self.walk(next, rest) {
+        let known = self.values.len();
+        for (texts, next) in &node.mixed {
+            match split(segment, texts) {
+                Split::None => continue,
+                Split::Values(values) => self.values.extend(values),
+                // `arrive` refuses it.
+                Split::Several => {}
+            }
+            if self.walk(*next, rest) {
                 return true;
             }
-            self.values.pop();
+            self.values.truncate(known);
         }
+        let Some(next) = node.any else { return false };
+        self.values.push(segment);
+        if self.walk(next, rest) {
+            return true;
+        }
+        self.values.truncate(known);
         false
     }
 
@@ -512,9 +403,11 @@ impl<'r, 's> Search<'r, 's, '_> {
     /// router may run this one instead.
     fn arrive(&mut self, node: &'r Node) -> bool {
         let Some(leaf) = self.leaf(node) else { return false };
-        let fit = |(written, raw): (&Written, &&str)| written.fit(raw);
         let end = if leaf.slash == self.slash { Fit::Exact } else { Fit::Doubtful(LETTERS) };
-        let mut fits = leaf.written.iter().zip(self.raw).map(fit).chain([end]).enumerate();
+        let sent = self.raw.iter().zip(self.segments);
+        let fits = leaf.written.iter().zip(sent);
+        let fits = fits.map(|(written, (raw, decoded))| written.fit(raw, decoded));
+        let mut fits = fits.chain([end]).enumerate();
         if let Some(first) = &self.first {
             self.crossing |= node.routes.iter().any(|route| first.crosses.contains(route));
             let doubt = |at| first.doubts.iter().find(|(known, _)| *known == at);
@@ -527,7 +420,7 @@ impl<'r, 's> Search<'r, 's, '_> {
             match fit {
                 Fit::Exact => {}
                 Fit::Doubtful(why) => doubts.push((at, why)),
-                Fit::No => {
+                Fit::No | Fit::Split => {
                     self.unclear = true;
                     return true;
                 }

@@ -30,6 +30,7 @@
 
 mod build;
 mod context;
+mod describe;
 mod identity;
 mod limits;
 mod recheck;

@@ -6,6 +6,7 @@ mod faults;
 mod responses;
 mod routes;
 mod schemas;
+mod version_32;
 
 use std::sync::Arc;
 

@@ -1,12 +1,9 @@
 //! The operation of a request.
 
-use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::{document, found, read};
-use crate::error::faults::Faults;
 use crate::openapi::{Api, Match};
-use crate::router::{Found, Route, Router, Segment, Template};
 
 /// An API with these operations, `METHOD /path`.
 fn api(operations: &[&str]) -> Result<Api, crate::error::ConfigError> {
@@ -190,6 +187,7 @@ fn paths_that_could_be_taken_for_one_another_are_refused() {
         &["GET /users/", "HEAD /users"],
         &["GET /users", "GET /Users"],
         &["GET /a/{x}{y}"],
+        &["GET /a/{x}-{y}{z}"],
         &["GET /a/{x}/{x}"],
         &["GET /a/{x"],
         &["GET /a/{}"],
@@ -361,121 +359,5 @@ fn a_mount_that_no_path_lies_under_is_outside_of_the_document() {
         ("/nope", "/longer/than/the/path", "outside"),
     ] {
         assert_eq!(at(target, mount), wanted, "{target} under {mount}");
-    }
-}
-
-/// Whether a path matches a template, one segment at a time.
-fn fits(template: &Template, segments: &[String]) -> bool {
-    template.segments.len() == segments.len()
-        && template.segments.iter().zip(segments).all(|(wanted, segment)| match wanted {
-            Segment::Any => true,
-            Segment::Literal(text) => *text == segment.to_ascii_lowercase(),
-            Segment::Affix(before, behind) => {
-                let segment = segment.to_ascii_lowercase();
-                segment.len() > before.len() + behind.len()
-                    && segment.starts_with(before.as_str())
-                    && segment.ends_with(behind.as_str())
-            }
-        })
-}
-
-/// The rank of a template's literalness, from the left.
-fn literalness(template: &Template) -> Vec<usize> {
-    let rank = |segment: &Segment| match segment {
-        Segment::Literal(_) => 0,
-        Segment::Affix(before, behind) => 1000 - before.len() - behind.len(),
-        Segment::Any => 2000,
-    };
-    template.segments.iter().map(rank).collect()
-}
-
-fn segment() -> impl Strategy<Value = String> {
-    prop_oneof![
-        Just("a".to_owned()),
-        Just("b".to_owned()),
-        Just("ab".to_owned()),
-        Just("{x}".to_owned()),
-        Just("a{x}".to_owned()),
-        Just("{x}b".to_owned()),
-        Just("{x}:b".to_owned()),
-    ]
-}
-
-fn path() -> impl Strategy<Value = Vec<String>> {
-    prop::collection::vec(segment(), 0..4)
-}
-
-proptest! {
-    /// The tree finds the same as a comparison with each template: the most literal one that has
-    /// the method.
-    #[test]
-    fn the_tree_agrees_with_a_naive_search(
-        paths in prop::collection::vec((path(), 0..3_usize), 1..12),
-        requests in prop::collection::vec(prop::collection::vec("[abAB:]{1,3}", 0..4), 1..30),
-    ) {
-        let methods = ["GET", "POST", "HEAD"];
-        let mut routes: Vec<Route> = Vec::new();
-        for (operation, (segments, method)) in paths.iter().enumerate() {
-            // Names must differ within a path.
-            let named: Vec<String> =
-                segments.iter().enumerate().map(|(i, s)| s.replace("{x}", &format!("{{p{i}}}"))).collect();
-            let template = Template::parse("/paths/x", "", &format!("/{}", named.join("/"))).unwrap();
-            let entry = (methods[*method].to_owned(), Some(operation));
-            let known = routes.iter().position(|route| route.template.segments == template.segments);
-            match known {
-                Some(at) if routes[at].operations.iter().all(|(own, _)| *own != entry.0) => {
-                    routes[at].operations.push(entry);
-                }
-                Some(_) => {}
-                None => {
-                    routes.push(Route { template, pointer: format!("/paths/{operation}"), operations: vec![entry] });
-                }
-            }
-        }
-        let faults = Faults::default();
-        let router = Router::build(&routes, &faults);
-        prop_assert!(faults.finish().is_ok());
-        for segments in &requests {
-            let asked: Vec<&str> = segments.iter().map(String::as_str).collect();
-            for method in methods {
-                let fitting: Vec<&Route> = routes.iter().filter(|route| fits(&route.template, segments)).collect();
-                let of = |route: &&Route| {
-                    let find = |name: &str| route.operations.iter().find(|(own, _)| own == name).map(|(_, n)| *n);
-                    find(method).or_else(|| if method == "HEAD" { find("GET") } else { None })
-                };
-                let naive = fitting
-                    .iter()
-                    .filter(|route| of(route).is_some())
-                    .min_by_key(|route| literalness(&route.template));
-                match router.find(method, &asked, &asked, false, "") {
-                    Found::Operation { operation, names, values } => {
-                        prop_assert_eq!(Some(Some(operation)), naive.and_then(of));
-                        prop_assert_eq!(names.len(), values.len());
-                    }
-                    Found::OtherMethods(_) => {
-                        prop_assert!(naive.is_none() && !fitting.is_empty());
-                    }
-                    Found::Nothing => prop_assert!(fitting.is_empty()),
-                    Found::LeftOut => prop_assert!(false, "no operation is left out"),
-                    // Only if there are two of which neither is as literal as the other everywhere.
-                    Found::Crossing => {
-                        let able: Vec<_> = fitting.iter().filter(|route| of(route).is_some()).collect();
-                        let beats = |a: &Route, b: &Route| {
-                            std::iter::zip(literalness(&a.template), literalness(&b.template)).all(|(a, b)| a <= b)
-                        };
-                        let best = able.iter().any(|a| able.iter().all(|b| beats(a, b)));
-                        let has_affixes = able.iter().any(|route| {
-                            route.template.segments.iter().any(|it| matches!(it, Segment::Affix(..)))
-                        });
-                        prop_assert!(!best || has_affixes);
-                    }
-                    // Only if another path matches, too, and letters differ in case.
-                    Found::Unclear => {
-                        prop_assert!(fitting.iter().filter(|route| of(route).is_some()).count() > 1);
-                        prop_assert!(segments.concat().contains(|c: char| c.is_ascii_uppercase() || c == ':'));
-                    }
-                }
-            }
-        }
     }
 }
