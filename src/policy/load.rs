@@ -9,9 +9,11 @@ use regorus::utils::limits::ExecutionTimerConfig;
 
 use super::builtins;
 use super::config::{Limits, PolicyConfig, PolicySource, RegoVersion, invalid_policy};
+use super::exact;
 use super::files;
 use super::graph;
 use super::input::{Budget, convert};
+use super::rewrite;
 use super::scan::{Call, RuleScan, Scan};
 use crate::config::options::nearest;
 use crate::error::ConfigError;
@@ -65,6 +67,10 @@ fn load_modules(config: &PolicyConfig) -> Result<Loaded, ConfigError> {
     for module in engine.get_modules() {
         scan.module(module);
     }
+    let mut misread = || {
+        let modules = engine.get_modules().iter();
+        modules.into_iter().find_map(|module| exact::misread_module(module, &scan))
+    };
     if let Some(rule) = scan.rules.iter().find(|rule| rule.misread) {
         let problem = format!(
             "{}: a rule has neither a body nor a value, or is named by a keyword of v1",
@@ -73,6 +79,9 @@ fn load_modules(config: &PolicyConfig) -> Result<Loaded, ConfigError> {
         return Err(invalid_policy(&config.path, problem).suggest(
             "write `allow { ... }` in Rego v0, or all of the module in v1: `allow if { ... }`",
         ));
+    }
+    if let Some((problem, instead)) = misread().or_else(|| exact::misread_uses(&scan)) {
+        return Err(invalid_policy(&config.path, problem).suggest(instead));
     }
     check_packages(config, &scan)?;
     check_headers(config, &scan)?;
@@ -109,6 +118,7 @@ fn add_module(
     }
     let mut add = |v0: bool, text: String| {
         engine.set_rego_v0(v0);
+        let text = rewrite::rewrite(name, &text, v0);
         engine.add_policy(name.to_owned(), text).map(|_| ()).map_err(|error| error.to_string())
     };
     let result = match config.version {

@@ -25,12 +25,15 @@ mod cache;
 mod config;
 mod decision;
 mod evaluate;
+mod exact;
 mod files;
 mod graph;
 mod input;
 mod load;
 mod needs;
+mod rewrite;
 mod scan;
+mod syntax;
 #[cfg(test)]
 mod tests;
 

@@ -7,6 +7,7 @@ use regorus::unstable::{
     AssignOp, Expr, Literal, LiteralStmt, Module, Query, Ref, Rule, RuleHead, Span,
 };
 
+use super::exact::is_open;
 use super::needs::Need;
 
 /// A location in the source: `file:line:col`, counted from one.
@@ -18,7 +19,7 @@ pub(super) struct Location {
 }
 
 impl Location {
-    fn of(span: &Span) -> Self {
+    pub(super) fn of(span: &Span) -> Self {
         Self { file: span.source.get_path().clone(), line: span.line, col: span.col }
     }
 }
@@ -65,6 +66,8 @@ pub(super) struct RuleScan {
     /// Whether it is a v0 misreading of `allow if ...`: a rule with neither a body nor a value,
     /// which is always true, and a rule named `if`.
     pub(super) misread: bool,
+    /// Whether its head has keys that are known at run time only.
+    pub(super) is_open: bool,
     pub(super) uses: Vec<Use>,
     pub(super) calls: Vec<Call>,
     pub(super) place: Location,
@@ -180,6 +183,7 @@ impl Walk<'_> {
             arity,
             default,
             misread: is_misread(rule, refr),
+            is_open: is_open(rule, refr),
             uses: std::mem::take(&mut self.uses),
             calls: std::mem::take(&mut self.calls),
             place: Location::of(refr.span()),

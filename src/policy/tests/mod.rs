@@ -2,6 +2,7 @@
 
 mod gate;
 mod limits;
+mod meaning;
 mod requests;
 
 use serde_json::{Map, Value as Json, json};
