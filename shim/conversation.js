@@ -11,8 +11,8 @@
 // - `req`: the request as the application sees it; `user`, `guard` and `body` are set on it
 // - `res`: the response's headers: `headersSent`, `getHeader`, `setHeader`, `removeHeader`
 // - `state`: the RequestState (./request.js) of this request
-// - `decisions`, `skipsCors`, `ticket`, `identity`, `startedAt`: initially null, false, null, null
-//   and 0; this file maintains them
+// - `decisions`, `skipsCors`, `ticket`, `identity`, `uploads`, `startedAt`: initially null, false,
+//   null, null, null and 0; this file maintains them
 // - `subject()`: the request that is passed to the application's functions
 // - `view()`: the RequestView (./view.js)
 // - `head(owner)`: the view as text, with the host's facts about the client
@@ -30,6 +30,9 @@
 //   unread
 // - `readBody(limit, timeout, done, gone, late)`: reads it; ./hosts/node-http/body.js has the
 //   contract
+// - `openBody()`: a source of its pieces (./uploads/source.js)
+// - `onceOver(run)`: calls `run` when the response is over
+// - `gone()`: the client has disconnected in the middle of a multipart body
 // - `keepBody(bytes)`: the bytes that are checked
 // - `keepPending()`: keeps the body from every handler until a later layer has accepted it
 // - `fingerprint()`: that of the client's certificate, by TLS; undefined without one
@@ -54,6 +57,7 @@ const { admitsHandshake, corsPart, decideHeaders, decidesCors, headersPart, note
 const { checkLibrarySchemas, takeSchemas } = require('./schema.js')
 const { whenCollected } = require('./shared.js')
 const { wait } = require('./store.js')
+const { Uploads, discardUploads, fieldsOf, receiveParts } = require('./uploads/uploads.js')
 const {
   read, readClaims, readHeaders,
   PASS, READ_BODY, REFUSE, PREFLIGHT, RUN_CALLBACKS, DELAY, ASK_CERTIFICATE, ASK_IDENTITY,
@@ -99,16 +103,18 @@ function buildConversation(owner, options, layer) {
   const { wantsParams, hasShadow, wantsResponse, readsIdentity, isAskedAgain, body: bodies } = plan
   const onResponse = rest.onResponse ?? 'strip'
   const whole = layer === null && options === undefined
-  const checksBody = parts.includes('body')
+  // The fields for files; null where none are read.
+  const files = bodies?.files ? fieldsOf(bodies.files, rest.payload.files) : null
+  const checksBody = parts.includes('body') || files !== null
   // For `valid(req)` of the handler.
-  const keepsValid = parts.length > 0
+  const keepsValid = parts.length > 0 || files !== null
   // How it reads a body that earlier stacks of the guard leave to it; null if they do not.
   const taking = bodies?.isTaken === true ? { maxBytes: bodies.maxBytes, timeout: bodies.timeout } : null
   // Whether a later layer may declare which bodies are taken.
   const defers = bodies?.isDeclared === false
   const keepsRaw = bodies?.rawBody === true
   const isBodyAlone = layer === 'payload' && checksBody && parts.length === 1 && librarySchemas.length === 0 && !wantsResponse
-  const conversation = { start, stack, core: CORE, taking }
+  const conversation = { start, stack, core: CORE, taking, readsParts: bodies?.isMultipart === true }
 
   function start(ctx) {
     if (owner.log !== undefined) ctx.startedAt = performance.now()
@@ -270,6 +276,7 @@ function buildConversation(owner, options, layer) {
   }
 
   function abandon(ctx) {
+    discardUploads(ctx.state)
     if (ctx.ticket !== null) native.abandon(takeTicket(ctx))
   }
 
@@ -389,6 +396,8 @@ function buildConversation(owner, options, layer) {
     const [most, format, coding] = reading.split(' ')
     const limit = Number(most)
     const { state } = ctx
+    if (format === 'multipart') return takeParts(ctx)
+    if (files !== null && limit > 0) throw otherParser()
     if (defers) {
       // It is judged already, or it is the bytes of another parser, which no schema asks for.
       if (state.judgedBy === owner || ctx.isForeignText()) return withoutBody(ctx)
@@ -404,6 +413,35 @@ function buildConversation(owner, options, layer) {
     // Its headers are refused, whatever follows.
     if (limit === 0 && lengthOf(ctx) > 0) return refuseBody(ctx, 'unread')
     return receive(ctx, limit, bodies.timeout, (read) => judgeReceived(ctx, read, coding, limit))
+  }
+
+  // Reads a multipart body; the core keeps its fields, and `uploads` its files.
+  function takeParts(ctx) {
+    // The core asks once more after it has waited.
+    if (ctx.uploads !== null) return go(ctx, native.decideParts(takeTicket(ctx)))
+    const { state } = ctx
+    if (state.isRead) throw new GuardError('two layers of the guard declare a multipart body, which is read once; declare it in one of them', { code: 'ERR_INVALID_ARGUMENT' })
+    const read = ctx.bodyReadBefore(true)
+    if (read?.length > 0) throw otherParser()
+    const uploads = new Uploads(files ?? [])
+    ctx.uploads = uploads
+    state.uploads = [...(state.uploads ?? []), uploads]
+    const receiving = receiveParts(ctx.openBody(), uploads, (chunk) => native.readParts(ctx.ticket, chunk), bodies.timeout)
+    // Errors of the next handler must propagate, and not reject the promise.
+    receiving.then((how) => setImmediate(() => attempt(ctx, () => partsReceived(ctx, how))), (error) => fail(ctx, error))
+    return false
+  }
+
+  function partsReceived(ctx, how) {
+    if (how === 'ended' && !ctx.isOver()) {
+      ctx.onceOver(() => ctx.uploads.release())
+      return go(ctx, native.decideParts(takeTicket(ctx)))
+    }
+    if (how === 'refused') return refuseBody(ctx, 'parts')
+    if (how === 'late') return refuseBody(ctx, 'late')
+    abandon(ctx)
+    ctx.gone()
+    return false
   }
 
   function receive(ctx, limit, timeout, then) {
@@ -496,13 +534,19 @@ function buildConversation(owner, options, layer) {
         return passChecked(ctx, valid, problem)
       }
     }
-    return finish(ctx, valid)
+    return accept(ctx, valid)
   }
 
   // The checks of a library's schemas are over.
   function passChecked(ctx, valid, problem) {
     if (problem !== null) return refuse(ctx, 422, 'validation_failed', problem, undefined, 'payload')
     if (checksBody) ctx.req.body = valid.body
+    return accept(ctx, valid)
+  }
+
+  // Adds the files, which no schema has seen.
+  function accept(ctx, valid) {
+    if (files !== null) valid.body = ctx.req.body = { ...ctx.req.body, ...ctx.uploads.values() }
     return finish(ctx, valid)
   }
 
@@ -551,6 +595,7 @@ function buildConversation(owner, options, layer) {
   }
 
   function refuse(ctx, status, code, problem, cause, layer) {
+    discardUploads(ctx.state)
     const fault = faultOf(cause)
     if (fault !== undefined) warnOnce('GUARD_FAULT', `a request was refused with 500, since ${fault}`)
     if (layer === 'authenticate') owner.identities.drop(ctx.state)
@@ -585,6 +630,10 @@ function buildConversation(owner, options, layer) {
  */
 function releaserOf(guard, stack) {
   return () => native.releaseStack(guard, stack)
+}
+
+function otherParser() {
+  return new GuardError('another parser has read the multipart body, so that its files can not be judged; mount the guard before it', { code: 'ERR_INVALID_ARGUMENT' })
 }
 
 function checkedKey(name, option, value) {

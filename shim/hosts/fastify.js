@@ -7,7 +7,7 @@ const { GuardError } = require('../errors.js')
 const { factsOf } = require('./node-http/facts.js')
 const { isJsonType } = require('../response-check.js')
 const { OF_ANOTHER_CONTENT } = require('./node-http/response.js')
-
+const { kConversation } = require('../shared.js')
 
 /** The error that Fastify's error handlers receive for a refused request. */
 class RequestRefused extends Error {
@@ -29,9 +29,17 @@ async function keepstone(fastify, { guard }) {
   const results = new WeakMap()
   for (const name of ['user', 'guard']) if (!fastify.hasRequestDecorator(name)) fastify.decorateRequest(name, undefined)
 
-  fastify.addHook('onRoute', (route) => {
+  // Fastify calls it with the instance that has the route.
+  fastify.addHook('onRoute', function (route) {
     const options = route.config?.keepstone
-    if (options !== undefined) route.config = { ...route.config, [kStack]: options === false ? null : guard.securityStack(options) }
+    if (options === undefined) return
+    const stack = options === false ? null : guard.securityStack(options)
+    route.config = { ...route.config, [kStack]: stack }
+    const readsParts = stack !== null && [...stack][0][kConversation].readsParts
+    // Fastify refuses a type for which it has no parser, and the check has read the body by then.
+    if (readsParts && !this.hasContentTypeParser('multipart/form-data')) {
+      this.addContentTypeParser('multipart/form-data', (request, _payload, done) => done(results.has(request) ? null : new Error('no layer has read this body'), undefined))
+    }
   })
 
   fastify.addHook('onRequest', async (request, reply) => {
@@ -66,7 +74,8 @@ async function keepstone(fastify, { guard }) {
 
   fastify.addHook('preValidation', async (request) => {
     const result = results.get(request)
-    if (result?.raw !== undefined) request.body = result.body
+    // Of a multipart body there are no bytes.
+    if (result?.raw !== undefined || result?.body !== undefined) request.body = result.body
   })
 
   fastify.addHook('onSend', async (request, reply, payload) => {

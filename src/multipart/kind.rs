@@ -61,8 +61,8 @@ impl FileKind {
     /// # Errors
     /// If no content tells this type.
     pub(super) fn parse(path: &str, text: &str) -> Result<Self, ConfigError> {
-        let family = ["image/", "audio/", "video/"].into_iter();
-        let family = family.filter(|family| text.strip_suffix('*') == Some(*family)).last();
+        let mut family = ["image/", "audio/", "video/"].into_iter();
+        let family = family.find(|family| text.strip_suffix('*') == Some(*family));
         match family {
             _ if text == "*/*" => Ok(Self::Any),
             Some(family) => Ok(Self::Family(family)),

@@ -174,6 +174,18 @@ impl Reader {
         }
     }
 
+    /// Whether no byte has come.
+    #[must_use]
+    pub fn is_untouched(&self) -> bool {
+        self.refusal.is_none() && self.state == State::Start && self.matched == 0
+    }
+
+    /// The refusal of a piece.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&Refusal> {
+        self.refusal.as_ref()
+    }
+
     /// The fields of text, in their order.
     #[must_use]
     pub fn fields(&self) -> &[(String, String)] {

@@ -54,8 +54,9 @@ impl FileRules {
     /// - `optional`: whether a request may have none, `false`
     /// - `to`: where they go: a function, or `{ directory }`; without it they stay in memory, all
     ///   of one request at most 64 MiB
+    /// - `discard`: beside a function `to`: what takes its values of refused requests back
     pub fn parse(path: &str, value: &Value) -> Result<Self, ConfigError> {
-        const KNOWN: [&str; 5] = ["types", "maxBytes", "maxCount", "optional", "to"];
+        const KNOWN: [&str; 6] = ["types", "maxBytes", "maxCount", "optional", "to", "discard"];
         let Value::Object(map) = value else {
             let problem = format!(
                 "must be an object with a member for each field that takes files, not {}",
@@ -76,6 +77,7 @@ impl FileRules {
             check_name(&path, name)?;
             let options = Options::read(&*path, value, &KNOWN)?;
             let is_streamed = destination(&options)?;
+            discard(&options)?;
             let max_bytes = options.size("maxBytes", 1..=MAX_STREAMED)?.unwrap_or(MAX_BYTES);
             let max_count = options.integer("maxCount", 1..=1000)?;
             let max_count = max_count.and_then(|count| u32::try_from(count).ok());
@@ -169,6 +171,19 @@ fn destination(options: &Options<'_>) -> Result<bool, ConfigError> {
         Some(other) => Err(options
             .invalid("to", format!("must be a function or {{ directory }}, not {}", describe(other)))
             .suggest("write `to: { directory: '/var/tmp/uploads' }`, or leave it out to keep the file in memory")),
+    }
+}
+
+fn discard(options: &Options<'_>) -> Result<(), ConfigError> {
+    match (options.get("discard"), options.get("to")) {
+        (None, _) => Ok(()),
+        (Some(value), _) if !is_function(value) => {
+            Err(options.invalid("discard", "must be a function"))
+        }
+        (Some(_), Some(to)) if is_function(to) => Ok(()),
+        (Some(_), _) => Err(options
+            .invalid("discard", "takes back what a function `to` has returned, and there is none")
+            .suggest("leave it out")),
     }
 }
 

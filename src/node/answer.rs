@@ -13,7 +13,7 @@
 //!   key and cost functions, `6` wait, `7` read the connection's certificate, `8` call the
 //!   application's function for the identity
 //! - 1, 2, 3: status, code and problem+json text of a refusal
-//! - 4: the most bytes of the body to read, and after a blank `form` or `json` and its content
+//! - 4: the most bytes of the body to read, and after a blank `form`, `multipart` or `json` and its content
 //!   coding unless it is plain JSON; milliseconds to wait; for a refusal by a rate limit, its name;
 //!   for another refusal, U+001F and its reason; for an identity its source, the milliseconds to
 //!   wait for it, and for an API key the milliseconds to keep its record and the digest, separated
@@ -44,6 +44,7 @@ use std::time::Duration;
 use crate::identity::IdentityAsk;
 use crate::keys::algorithm::Algorithm;
 use crate::limit::push_number;
+use crate::multipart::Event;
 use crate::net::is_private_network;
 use crate::payload::{Checked, Format, Reading};
 use crate::refusal::Refusal;
@@ -276,6 +277,7 @@ fn push_reading(out: &mut String, max_bytes: u64, reading: Reading) {
         (Format::Json, None) => {}
         (Format::Json, Some(_)) => out.push_str(" json"),
         (Format::Form, _) => out.push_str(" form"),
+        (Format::Multipart, _) => out.push_str(" multipart"),
     }
     if let Some(coding) = reading.coding {
         out.push(' ');
@@ -352,6 +354,39 @@ fn push_checked(out: &mut String, checked: &Checked) {
         }
     }
     out.push('}');
+}
+
+/// What a piece of a multipart body brings for files, a JSON list of lists that begin with a
+/// letter: `["f", field, name]` a file begins, `["d", text, start, end]` it has a text that came
+/// with an earlier piece and then these bytes, `["k", type]` its kind, `["e"]` its end. Empty if
+/// there is nothing.
+pub(crate) fn parts(events: &[Event], delimiter: &[u8]) -> String {
+    let mut out = String::new();
+    if events.is_empty() {
+        return out;
+    }
+    let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+    list(&mut out, |list| {
+        for event in events {
+            list.list(|item| match event {
+                Event::File { field, name } => {
+                    item.string("f").number(count(*field)).string(name);
+                }
+                Event::Data { held, start, end } => {
+                    let early = delimiter.get(..*held).unwrap_or_default();
+                    item.string("d").string(str::from_utf8(early).unwrap_or_default());
+                    item.number(count(*start)).number(count(*end));
+                }
+                Event::Kind(kind) => {
+                    item.string("k").string(kind);
+                }
+                Event::End => {
+                    item.string("e");
+                }
+            });
+        }
+    });
+    out
 }
 
 /// Writes a JSON list.
