@@ -43,6 +43,7 @@
 // - `next()`: passes the request on to the application
 
 const native = require('../native.js')
+const { checkedKey } = require('./arguments.js')
 const { emitDecision } = require('./decision-event.js')
 const { GuardError, describeError, unwrap, warnOnce } = require('./errors.js')
 const { noteClient } = require('./client-key.js')
@@ -57,7 +58,7 @@ const { admitsHandshake, corsPart, decideHeaders, decidesCors, headersPart, note
 const { checkLibrarySchemas, takeSchemas } = require('./schema.js')
 const { whenCollected } = require('./shared.js')
 const { wait } = require('./store.js')
-const { Uploads, discardUploads, fieldsOf, receiveParts } = require('./uploads/uploads.js')
+const { Uploads, discardUploads, fieldsOf, otherParser, receiveParts, secondReader } = require('./uploads/uploads.js')
 const {
   read, readClaims, readHeaders,
   PASS, READ_BODY, REFUSE, PREFLIGHT, RUN_CALLBACKS, DELAY, ASK_CERTIFICATE, ASK_IDENTITY,
@@ -420,7 +421,7 @@ function buildConversation(owner, options, layer) {
     // The core asks once more after it has waited.
     if (ctx.uploads !== null) return go(ctx, native.decideParts(takeTicket(ctx)))
     const { state } = ctx
-    if (state.isRead) throw new GuardError('two layers of the guard declare a multipart body, which is read once; declare it in one of them', { code: 'ERR_INVALID_ARGUMENT' })
+    if (state.isRead) throw secondReader()
     const read = ctx.bodyReadBefore(true)
     if (read?.length > 0) throw otherParser()
     const uploads = new Uploads(files ?? [])
@@ -630,19 +631,6 @@ function buildConversation(owner, options, layer) {
  */
 function releaserOf(guard, stack) {
   return () => native.releaseStack(guard, stack)
-}
-
-function otherParser() {
-  return new GuardError('another parser has read the multipart body, so that its files can not be judged; mount the guard before it', { code: 'ERR_INVALID_ARGUMENT' })
-}
-
-function checkedKey(name, option, value) {
-  if (option === 'key' && typeof value === 'string' && value !== '') return value
-  if (option === 'cost' && Number.isSafeInteger(value) && value >= 0) return value
-  throw new GuardError(
-    `the function \`${option}\` of the rate limit '${name}' must return ${option === 'key' ? 'a string that is not empty' : 'a whole number'}`,
-    { code: 'ERR_INVALID_ARGUMENT' }
-  )
 }
 
 module.exports = { buildConversation }

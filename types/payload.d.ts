@@ -120,9 +120,9 @@ export interface RoutePayloadOptions extends Omit<PayloadOptions, 'types'> {
   readonly types?: readonly ('json' | 'form' | 'multipart')[]
   /**
    * The fields that take files, by name, at most 64. It needs `types: ['multipart']`: in JSON a
-   * member could claim to be a file. A file in any other field is refused, and so are fields of text
-   * that the schema of `body` does not declare. `maxBytes` then limits all of the body but the
-   * content of files; `timeout` limits the whole upload. A request without a body is refused.
+   * member could claim to be a file. A file in any other field is refused, and so are fields of
+   * text that the schema of `body` does not declare. `maxBytes` then limits all of the body but
+   * the content of files; `timeout` limits the whole upload. A request without a body is refused.
    * @default none
    */
   readonly files?: Readonly<Record<string, FileField>>
@@ -131,14 +131,14 @@ export interface RoutePayloadOptions extends Omit<PayloadOptions, 'types'> {
 /** A field that takes files. */
 export interface FileField {
   /**
-   * The kinds of files that it takes, as media types in lower case; at least one. The kind is told
-   * by the content. The client's `Content-Type` only chooses among kinds of text, which have no
-   * signature. `'image/*'`, `'audio/*'` and `'video/*'` are families; `*` for both parts takes any file.
+   * The kinds of files that it takes, as media types in lower case; at least one. The content
+   * decides. The client's `Content-Type` only chooses among kinds of text, which have no signature.
+   * `'image/*'`, `'audio/*'` and `'video/*'` are families; `*` for both parts takes any file.
    */
   readonly types: readonly string[]
   /**
-   * The largest file, from 1 byte to 64 GB; a larger one is refused with 413. Files that are kept in
-   * memory may have 64 MB together, `maxBytes` times `maxCount` of all fields.
+   * The largest file, from 1 byte to 64 GB; a larger one is refused with 413. Files that are kept
+   * in memory may have 64 MB together, `maxBytes` times `maxCount` of all fields.
    * @default '1mb'
    */
   readonly maxBytes?: Size
@@ -156,14 +156,14 @@ export interface FileField {
    * Where a file goes. `{ directory }`: to a new file in this folder, which is deleted when the
    * request is refused and when its response is over; move it to keep it. A function: it reads
    * `stream`, and what it returns is the value of the field. It is called once the kind is known,
-   * before the rest of the request has come: the stream fails with `ERR_ABORTED` if the request is
-   * refused meanwhile.
+   * before the rest of the request has come: the stream fails with `ERR_ABORTED` if the request
+   * is refused meanwhile.
    * @default the file is kept in memory
    */
   readonly to?: { readonly directory: string } | ((file: IncomingFile) => unknown)
   /**
-   * Takes back what `to` has returned, if the request is refused after that. Each value of `to` goes
-   * either to the handler or here.
+   * Takes back what `to` has returned, if the request is refused after that. Each value of `to`
+   * goes either to the handler or here.
    * @default nothing is called
    */
   readonly discard?: (value: any) => unknown
@@ -178,7 +178,7 @@ export interface FileFacts {
    * invisible or direction-changing characters. It is a label for people; do not open a file by it.
    */
   readonly name: string
-  /** Its kind, a media type, as its content tells it. */
+  /** Its kind, a media type, found by its content. */
   readonly type: string
 }
 

@@ -133,7 +133,7 @@ interface WithFiles {
 }
 
 /**
- * The type of the body of requests that pass the options `S` of a route: what its schema says, and
+ * The type of the body of requests that pass the options `S` of a route: that of its schema, and
  * the files of `payload.files`.
  */
 export type ValidBody<S> = S extends WithFiles
@@ -152,7 +152,9 @@ type IsOptional<Field> = Field extends { readonly maxCount: number } ? false : F
 type ValueOf<Field> = Field extends { readonly maxCount: number } ? FileOf<Field>[] : FileOf<Field>
 
 type FileOf<Field> = Field extends { readonly to: (file: IncomingFile) => infer Value }
-  ? Awaited<Value>
+  ? Value extends PromiseLike<infer Settled>
+    ? Settled
+    : Value
   : Field extends { readonly to: object }
     ? StoredFile
     : UploadedFile

@@ -64,7 +64,7 @@ function ofNode(stream) {
       stream.off('data', onData)
       stream.off('end', onEnd)
       stream.off('close', onGone)
-      // The listener for errors stays: one that nobody hears would end the process.
+      // The listener for errors stays: an error without a listener would end the process.
       if (state === 'open') stream.pause()
       pieces.length = 0
     }

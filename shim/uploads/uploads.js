@@ -76,17 +76,21 @@ class StreamedFile {
   constructor(about, { to, discard }, failed) {
     // Without a listener, an error would end the process.
     this.#stream.on('error', () => {})
-    const done = (value) => {
-      // What it has not read is read over.
-      this.#stream.resume()
-      this.#isTaken = true
-      this.value = value
-      if (this.#isStopped) drop(discard, value)
-    }
     this.discard = discard
-    this.settled = run(to, { ...about, stream: this.#stream }).then(done, (error) => {
+    this.settled = this.#run(to, { ...about, stream: this.#stream }, failed)
+  }
+
+  async #run(to, file, failed) {
+    try {
+      this.value = await to(file)
+    } catch (error) {
       if (!this.#isStopped) failed(error)
-    })
+      return
+    }
+    this.#isTaken = true
+    // What it has not read is dropped.
+    this.#stream.resume()
+    if (this.#isStopped) drop(this.discard, this.value)
   }
 
   add(bytes) {
@@ -103,10 +107,6 @@ class StreamedFile {
     this.#stream.destroy(reason)
     if (this.#isTaken) drop(this.discard, this.value)
   }
-}
-
-async function run(to, file) {
-  return await to(file)
 }
 
 async function drop(discard, value) {
@@ -244,10 +244,20 @@ async function receiveParts(source, uploads, readParts, ms) {
   }
 }
 
+/** The error of an application that has another parser in front. */
+function otherParser() {
+  return new GuardError('another parser has read the multipart body, so that its files can not be judged; mount the guard before it', { code: 'ERR_INVALID_ARGUMENT' })
+}
+
+/** The error of an application with two layers for one multipart body. */
+function secondReader() {
+  return new GuardError('two layers of the guard declare a multipart body, which is read once; declare it in one of them', { code: 'ERR_INVALID_ARGUMENT' })
+}
+
 /** Discards all files of a refused request. */
 function discardUploads(state) {
   if (state.uploads === null) return
   for (const uploads of state.uploads.splice(0)) uploads.discard()
 }
 
-module.exports = { Uploads, discardUploads, fieldsOf, receiveParts }
+module.exports = { Uploads, discardUploads, fieldsOf, otherParser, receiveParts, secondReader }

@@ -13,7 +13,7 @@ type Meaning = (Vec<(String, String)>, Vec<(String, String, Vec<u8>)>);
 /// Reads a body with the boundary `b` in one piece, and in pieces of `step` bytes.
 ///
 /// # Panics
-/// If the two differ, or if the reader says of a piece what it does not have.
+/// If the two differ, or if the reader refers to bytes that a piece does not have.
 pub fn fuzz_multipart(body: &[u8], step: usize) {
     let whole = read(body, usize::MAX);
     let pieces = read(body, step.max(1));

@@ -8,7 +8,7 @@ use crate::refusal::Refusal;
 pub(super) const MAX_BYTES: usize = 4096;
 const MAX_LINES: usize = 16;
 
-/// What the headers of a part say.
+/// The headers of a part.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct PartHead {
     /// The name of the field.
@@ -24,7 +24,7 @@ pub(super) struct PartHead {
 
 /// Reads the lines of a part's headers, without the empty line at their end.
 ///
-/// RFC 7578 section 4.8 knows `Content-Disposition`, `Content-Type` and, deprecated,
+/// RFC 7578 section 4.8 defines `Content-Disposition`, `Content-Type` and, deprecated,
 /// `Content-Transfer-Encoding`; further headers are without meaning, and some clients send them.
 /// Each may come once, and lines are not folded.
 pub(super) fn read(block: &[u8]) -> Result<PartHead, Refusal> {

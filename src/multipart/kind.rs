@@ -1,4 +1,4 @@
-//! The kind of a file, told by its content: what a client says about it is only a choice among the
+//! The kind of a file, found by its content: the client's `Content-Type` only chooses among the
 //! kinds of text, which have no signature.
 
 use crate::error::ConfigError;
@@ -39,7 +39,7 @@ const TEXTUAL: [&str; 5] = [
     "application/x-unix-archive",
 ];
 
-/// Other names of types, with the one that is told here.
+/// Other names of types, with the one that is used here.
 const OTHER_NAMES: [(&str, &str); 12] = [
     ("image/jpg", "image/jpeg"),
     ("image/heic", "image/heif"),
@@ -59,7 +59,7 @@ impl FileKind {
     /// Reads one of the types that a field takes, the option `path`.
     ///
     /// # Errors
-    /// If no content tells this type.
+    /// If no content identifies this type.
     pub(super) fn parse(path: &str, text: &str) -> Result<Self, ConfigError> {
         let mut family = ["image/", "audio/", "video/"].into_iter();
         let family = family.find(|family| text.strip_suffix('*') == Some(*family));
@@ -95,21 +95,21 @@ fn is_text(kind: &str) -> bool {
 
 /// A kind of a file that its field takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct FoundKind {
     pub(super) kind: Box<str>,
     /// Whether all of the file must be text.
     pub(super) is_text: bool,
 }
 
 /// The kind of a file that begins with `head`, or is no longer, if `accepted` has it. `looks_text`
-/// says whether `head` may begin a text, `declared` is the type that the client has named, in lower
+/// is whether `head` may begin a text, `declared` is the type that the client has named, in lower
 /// case.
 pub(super) fn tell(
     accepted: &[FileKind],
     head: &[u8],
     looks_text: bool,
     declared: Option<&str>,
-) -> Option<Told> {
+) -> Option<FoundKind> {
     let found = infer::get(head).map(|kind| kind.mime_type());
     let found = found.filter(|kind| {
         *kind != UNKNOWN && (!looks_text || kind.starts_with("text/") || TEXTUAL.contains(kind))
@@ -133,10 +133,10 @@ pub(super) fn tell(
         });
         let text = named.or_else(|| Some(own).filter(|kind| is_text(kind) && is_exact(kind)));
         if let Some(kind) = text {
-            return Some(Told { kind: kind.into(), is_text: true });
+            return Some(FoundKind { kind: kind.into(), is_text: true });
         }
     }
     let is_any = accepted.contains(&FileKind::Any);
     let kind = found.filter(|kind| is_any || is_taken(kind)).or(is_any.then_some(UNKNOWN))?;
-    Some(Told { kind: kind.into(), is_text: false })
+    Some(FoundKind { kind: kind.into(), is_text: false })
 }

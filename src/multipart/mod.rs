@@ -1,16 +1,16 @@
-//! Reads `multipart/form-data` (RFC 7578) as it arrives, strictly, with bounds on all that it holds.
+//! Reads `multipart/form-data` (RFC 7578) as it arrives, strictly and within bounds.
 //!
-//! A request with files has many readers: proxies, firewalls, this one, the handler and whoever
-//! opens the file later. They differ on parts without a name, names given twice, folded headers,
-//! what stands around the boundaries, and on whether the sender's words about a file are true. An
-//! attacker looks for a body that one of them reads differently. So there is one reading here, and
-//! the rest is refused. It stops:
+//! A request with files has many readers: proxies, firewalls, this one, the handler and the
+//! programs that open a file later. They differ on parts without a name, names given twice, folded
+//! headers, what stands around the boundaries, and on whether a client's claims about a file are
+//! true. An attacker looks for a body that one of them reads differently. So there is one reading
+//! here, and the rest is refused. It stops:
 //!
 //! - parser differentials: anything before the first delimiter and behind the last one, text beside
 //!   a delimiter, a part without its end, headers folded, repeated or without a colon, parameters
 //!   repeated, escaped or unknown, `multipart/mixed` inside, encodings of a part (CWE-436)
-//! - files of another kind than their name and their `Content-Type` say: the kind is told by the
-//!   content (CWE-434, CWE-646)
+//! - files of another kind than their name and their `Content-Type` claim: the content decides
+//!   (CWE-434, CWE-646)
 //! - names that are paths, or hide what they are: separators, control characters, bidirectional
 //!   overrides, names of devices (CWE-22, CWE-451)
 //! - exhaustion: the bytes of the fields, the headers of a part, and the number and size of files

@@ -43,7 +43,7 @@ pub enum Event {
         /// The byte behind the last one.
         end: usize,
     },
-    /// The kind of the file, told by its content: a media type.
+    /// The kind of the file, by its content: a media type.
     Kind(Box<str>),
     /// The file is complete.
     End,
@@ -61,6 +61,8 @@ pub struct Reader {
     /// The headers of a part, as far as they have come.
     block: Vec<u8>,
     part: Part,
+    /// How much of a boundary the part's content begins with, as long as it does.
+    opening: Option<usize>,
     /// The size of the part's content so far, and the size that its headers announce.
     size: u64,
     length: Option<u64>,
@@ -104,7 +106,7 @@ enum Part {
 struct FilePart {
     field: usize,
     declared: Option<String>,
-    /// The first bytes, until the kind is told.
+    /// The first bytes, until the kind is known.
     head: Option<Vec<u8>>,
     /// While the file may be text, or must be.
     text: Option<TextCheck>,
@@ -125,6 +127,7 @@ impl Reader {
             matched: 0,
             block: Vec::new(),
             part: Part::None,
+            opening: None,
             size: 0,
             length: None,
             fields: Vec::new(),
@@ -274,6 +277,7 @@ impl Reader {
     fn begin(&mut self, head: PartHead) -> Result<(), Refusal> {
         let PartHead { name, file, kind, length } = head;
         (self.size, self.length, self.matched) = (0, length, 0);
+        self.opening = Some(0);
         let found = self.rules.find(&name).map(|(at, field, spelt)| (at, field.clone(), spelt));
         self.part = match (file, found) {
             (None, Some(_)) => {
@@ -398,6 +402,11 @@ impl Reader {
         let early = self.delimiter.get(..held).unwrap_or_default();
         let late = chunk.get(start..end).unwrap_or_default();
         let size = u64::try_from(held + late.len()).unwrap_or(u64::MAX);
+        self.opening =
+            self.opening.and_then(|begun| opening(&self.delimiter, begun, [early, late]));
+        if self.opening.is_some_and(|begun| begun + 2 == self.delimiter.len()) {
+            return Err(malformed("delimiter", "the content of a part begins with its boundary"));
+        }
         self.size = self.size.saturating_add(size);
         if self.length.is_some_and(|length| self.size > length) {
             return Err(wrong_length());
@@ -469,6 +478,16 @@ impl Reader {
     }
 }
 
+/// How much of the boundary a content begins with that has `begun` so: the line break at the end of
+/// the headers may be taken for that of a delimiter, so that the part has no content. `None` if it
+/// begins otherwise.
+fn opening(delimiter: &[u8], begun: usize, pieces: [&[u8]; 2]) -> Option<usize> {
+    let boundary = delimiter.get(begun + 2..).unwrap_or_default();
+    let bytes = pieces.into_iter().flatten();
+    let fits = boundary.iter().zip(bytes.clone()).all(|(a, b)| a == b);
+    fits.then(|| begun + boundary.len().min(bytes.count()))
+}
+
 /// Takes bytes of a file whose size is then `size`.
 fn take_file(
     file: &mut FilePart,
@@ -495,7 +514,7 @@ fn take_file(
     if head.len() == HEAD { tell(file, rules, events) } else { Ok(()) }
 }
 
-/// Tells the kind of a file by its first bytes.
+/// Finds the kind of a file by its first bytes.
 fn tell(file: &mut FilePart, rules: &FileRules, events: &mut Vec<Event>) -> Result<(), Refusal> {
     let Some(head) = file.head.take() else { return Ok(()) };
     let types = rules.fields().get(file.field).map(|field| field.types.as_slice());

@@ -13,11 +13,11 @@
 //!   key and cost functions, `6` wait, `7` read the connection's certificate, `8` call the
 //!   application's function for the identity
 //! - 1, 2, 3: status, code and problem+json text of a refusal
-//! - 4: the most bytes of the body to read, and after a blank `form`, `multipart` or `json` and its content
-//!   coding unless it is plain JSON; milliseconds to wait; for a refusal by a rate limit, its name;
-//!   for another refusal, U+001F and its reason; for an identity its source, the milliseconds to
-//!   wait for it, and for an API key the milliseconds to keep its record and the digest, separated
-//!   by blanks
+//! - 4: the most bytes of the body to read, and after a blank `form`, `multipart` or `json` and its
+//!   content coding unless it is plain JSON; milliseconds to wait; for a refusal by a rate limit,
+//!   its name; for another refusal, U+001F and its reason; for an identity its source, the
+//!   milliseconds to wait for it, and for an API key the milliseconds to keep its record and the
+//!   digest, separated by blanks
 //! - 5: `1` if the body was checked and may be parsed as JSON, `2` if line 14 has it: it was a
 //!   form, or a sanitizer has changed it; for a refusal and a preflight, the layer that decided, or
 //!   `3` for `payload` and a body that a later layer of the guard may take instead
@@ -44,7 +44,6 @@ use std::time::Duration;
 use crate::identity::IdentityAsk;
 use crate::keys::algorithm::Algorithm;
 use crate::limit::push_number;
-use crate::multipart::Event;
 use crate::net::is_private_network;
 use crate::payload::{Checked, Format, Reading};
 use crate::refusal::Refusal;
@@ -356,41 +355,8 @@ fn push_checked(out: &mut String, checked: &Checked) {
     out.push('}');
 }
 
-/// What a piece of a multipart body brings for files, a JSON list of lists that begin with a
-/// letter: `["f", field, name]` a file begins, `["d", text, start, end]` it has a text that came
-/// with an earlier piece and then these bytes, `["k", type]` its kind, `["e"]` its end. Empty if
-/// there is nothing.
-pub(crate) fn parts(events: &[Event], delimiter: &[u8]) -> String {
-    let mut out = String::new();
-    if events.is_empty() {
-        return out;
-    }
-    let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-    list(&mut out, |list| {
-        for event in events {
-            list.list(|item| match event {
-                Event::File { field, name } => {
-                    item.string("f").number(count(*field)).string(name);
-                }
-                Event::Data { held, start, end } => {
-                    let early = delimiter.get(..*held).unwrap_or_default();
-                    item.string("d").string(str::from_utf8(early).unwrap_or_default());
-                    item.number(count(*start)).number(count(*end));
-                }
-                Event::Kind(kind) => {
-                    item.string("k").string(kind);
-                }
-                Event::End => {
-                    item.string("e");
-                }
-            });
-        }
-    });
-    out
-}
-
 /// Writes a JSON list.
-fn list(out: &mut String, write: impl FnOnce(&mut List<'_>)) {
+pub(crate) fn list(out: &mut String, write: impl FnOnce(&mut List<'_>)) {
     out.push('[');
     write(&mut List { out, first: true });
     out.push(']');

@@ -38,7 +38,7 @@ export declare function decideBody(ticket: number, body: ArrayBufferView): strin
 
 /**
  * Takes the next bytes of a multipart body, whose ticket stays valid. Returns what they bring for
- * files, as `parts` in `src/node/answer.rs` writes it; `undefined` if they are refused:
+ * files, as `src/node/parts.rs` writes it; `undefined` if they are refused:
  * `refuseBody` with `parts` follows.
  */
 export declare function readParts(ticket: number, chunk: ArrayBufferView): string | undefined

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::answer::{self, DecideOutput};
 use super::completions;
+use super::parts;
 use super::registry::{self, PendingEntry, SuspendedRequest};
 use crate::clock::Now;
 use crate::identity::{HostIdentity, IdentityAnswer, IdentitySource};
@@ -92,13 +93,13 @@ pub(super) fn decide_body(ticket: u64, body: &[u8]) -> Option<DecideOutput> {
 }
 
 /// Takes the next bytes of a multipart body, whose ticket stays valid. Returns what they bring for
-/// files, as `parts` in `src/node/answer.rs` writes it; `None` if they are refused:
+/// files, as `src/node/parts.rs` writes it; `None` if they are refused:
 /// [`refuse_body`] with `parts` follows.
 pub(super) fn read_parts(ticket: u64, chunk: &[u8]) -> Option<String> {
     let read = registry::with_request(ticket, |waiting| {
         let reader = waiting.exchange.multipart.as_mut()?;
         let delimiter = reader.delimiter().to_vec();
-        Some(answer::parts(reader.push(chunk).ok()?, &delimiter))
+        Some(parts::write(reader.push(chunk).ok()?, &delimiter))
     });
     read.flatten()
 }

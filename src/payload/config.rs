@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::config::options::{Options, describe, did_you_mean, quoted};
 use crate::error::{ConfigCode, ConfigError};
 use crate::json::{Limits, Operators};
-use crate::multipart::FileRules;
+use crate::multipart::{Boundary, FileRules};
 use crate::schema::SchemaRules;
 
 /// The kinds of bodies that are read.
@@ -178,6 +178,14 @@ impl PayloadConfig {
     #[must_use]
     pub fn files(&self) -> &Arc<FileRules> {
         &self.files
+    }
+
+    /// The most bytes of a body of this type: files are counted by themselves.
+    #[must_use]
+    pub fn max_bytes(&self, content_type: Option<&str>) -> u64 {
+        let is_multipart = self.types.multipart && Boundary::is_form_data(content_type);
+        let files = if is_multipart { self.files.max_bytes() } else { 0 };
+        u64::try_from(self.limits.max_bytes).unwrap_or(u64::MAX).saturating_add(files)
     }
 
     /// Whether it reads files. The body is then multipart, and required.

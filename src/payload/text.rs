@@ -228,7 +228,7 @@ pub(crate) fn read_fields<T>(
     let judged = limits.with_text(&text, declared, |document, changed| {
         (changed.then(|| write::document(document)), run(document))
     });
-    // The text was written here: the client knows no place in it.
+    // The text was written here: the client has not sent it, so no place in it is named.
     let (anew, value) = judged.map_err(|fault| Fault { offset: None, ..fault }.refusal("body"))?;
     Ok((anew.unwrap_or(text), value))
 }

@@ -396,10 +396,7 @@ impl Stack {
         ctx.layer = Some(Layer::Payload);
         let content_type = request.header("content-type");
         let is_parsed = request.is_parsed();
-        let is_multipart = payload.types().multipart && Boundary::is_form_data(content_type);
-        let files = if is_multipart { payload.files().max_bytes() } else { 0 };
-        let max_bytes = u64::try_from(payload.limits().max_bytes).unwrap_or(u64::MAX);
-        let max_bytes = max_bytes.saturating_add(files);
+        let max_bytes = payload.max_bytes(content_type);
         let length = request.content_length().filter(|length| *length > 0);
         let reading = if is_parsed {
             payload.parsed(content_type, request.header("content-encoding"), self.declares_body())

@@ -43,6 +43,9 @@ fn a_frame_that_is_not_exactly_that_of_rfc_7578_is_refused() {
         (format!("--b\rx{FIELD}\r\n\r\n1\r\n--b--"), "delimiter"),
         (format!("--b-x\r\n{FIELD}\r\n\r\n1\r\n--b--"), "delimiter"),
         (format!("{good}--b \r\n"), "delimiter"),
+        // The line break in front of it ends the headers, or begins the delimiter.
+        (format!("--b\r\n{FIELD}\r\n\r\n--b--"), "delimiter"),
+        (format!("--b\r\n{FIELD}\r\n\r\n--b\r\n{FIELD}\r\n\r\n1\r\n--b--"), "delimiter"),
     ] {
         refuses(&body, &format!("400 malformed_multipart {reason}"));
     }

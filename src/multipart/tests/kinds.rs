@@ -1,4 +1,4 @@
-//! The kinds of files, told by their content.
+//! The kinds of files, by their content.
 
 use serde_json::json;
 
