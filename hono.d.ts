@@ -1,5 +1,5 @@
 import type { Context, MiddlewareHandler } from 'hono'
-import type { Guard, Infer, RequestGuard, RequestHandler, RouteOptions } from 'keepstone'
+import type { Guard, RequestGuard, RequestHandler, RouteOptions, ValidBody } from 'keepstone'
 
 /**
  * The variables that the middleware sets on the context, for `c.get`. `Body` is the type of the
@@ -14,8 +14,8 @@ export interface KeepstoneVariables<Body = unknown> {
   body: Body
 }
 
-/** The body type that the schema of a route yields. */
-export type BodyOf<R> = R extends { readonly body: infer B } ? Infer<B> : unknown
+/** The body type that the schema and the files of a route yield. */
+export type BodyOf<R> = ValidBody<R>
 
 /** Facts that the middleware cannot find out by itself. */
 export interface KeepstoneOptions {

@@ -171,6 +171,12 @@ declare namespace guard {
   export import AuthenticateOptions = token.AuthenticateOptions
 
   export import PayloadOptions = payload.PayloadOptions
+  export import RoutePayloadOptions = payload.RoutePayloadOptions
+  export import FileField = payload.FileField
+  export import FileFacts = payload.FileFacts
+  export import IncomingFile = payload.IncomingFile
+  export import UploadedFile = payload.UploadedFile
+  export import StoredFile = payload.StoredFile
 
   export import PolicyOptions = policy.PolicyOptions
   export import PolicyLimits = policy.PolicyLimits
@@ -244,6 +250,7 @@ declare namespace guard {
   export import JsonTypeName = schema.JsonTypeName
   export import StandardSchema = schema.StandardSchema
   export import Valid = schema.Valid
+  export import ValidBody = schema.ValidBody
   export import Infer = schema.Infer
   export import FromSchema = schema.FromSchema
 

@@ -68,7 +68,7 @@ const ODD = [
 
 // Where an odd value is a good one: [what it is, the paths].
 const GOOD = {
-  'a function': /[. ](?:log|onRefuse|onOmission|mounts\.\/a|origins|key(?:\[\d+\])?|cost|formats\.\w+|keywords\.\w+|load|save|claims|(?:jwks|introspection)\.headers|security\.\w+|lookup|identify|identify\.claims)$/,
+  'a function': /[. ](?:log|onRefuse|onOmission|mounts\.\/a|origins|key(?:\[\d+\])?|cost|formats\.\w+|keywords\.\w+|load|save|claims|(?:jwks|introspection)\.headers|security\.\w+|lookup|identify|identify\.claims|files\.\w+\.(?:to|discard))$/,
   'a Date': /^GuardConfig jwt\..*(?:notBefore|notAfter)$|^\w+ (?:body|query|params|headers|cookies|response|payload\.schemas|policy\.data)\b.*|^ValidateJsonOptions registry\b|^ToOpenApiOptions (?:info|servers|tags|externalDocs|operations)\b|^(?:claims|input|key)\b/,
   'a regular expression': /^GuardConfig payload\.formats\.\w+$/,
   'a Buffer': /^GuardConfig jwt\..*(?:key|secret)$|^GuardConfig store\.redis\.tls\.\w+$/,
@@ -174,7 +174,7 @@ function splitKeys(position) {
     .map((step) => step.replace('#', 'https://example.com/a.json').replace('%', 'a.rego')).map((step) => (step.startsWith('[') ? Number(step.slice(1, -1)) : step))
 }
 
-const general = (path) => path.replace(/\[\d*\]/g, '[]').replace(/tiers\.[^.]+/, 'tiers.*').replace(/^operations\.[^.]+/, 'operations.*').replace(/^rateLimit\[\]/, 'rateLimit')
+const general = (path) => path.replace(/\[\d*\]/g, '[]').replace(/tiers\.[^.]+/, 'tiers.*').replace(/payload\.files\.[^.]+/, 'payload.files.*').replace(/^operations\.[^.]+/, 'operations.*').replace(/^rateLimit\[\]/, 'rateLimit')
 
 const valueAt = (example, position) => stepsOf(position).reduce((value, step) => value[step], example)
 

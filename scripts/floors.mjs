@@ -12,7 +12,7 @@ export const FLOORS = [
   ['config'],
   ['formats', 'json', 'messages', 'quota', 'request'],
   ['jose', 'pattern'],
-  ['clients', 'cors', 'csrf', 'headers', 'policy', 'schema'],
+  ['clients', 'cors', 'csrf', 'headers', 'multipart', 'policy', 'schema'],
   ['payload', 'store'],
   ['memcached', 'redis'],
   ['shared_store'],

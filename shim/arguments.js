@@ -85,4 +85,14 @@ function onlyOption(rest, name) {
   return options[name]
 }
 
-module.exports = { count, exactly, last, onlyOption, optional, seconds, text }
+/** What a function of a rate limit has returned, if it is a key or a cost. */
+function checkedKey(name, option, value) {
+  if (option === 'key' && typeof value === 'string' && value !== '') return value
+  if (option === 'cost' && Number.isSafeInteger(value) && value >= 0) return value
+  throw new GuardError(
+    `the function \`${option}\` of the rate limit '${name}' must return ${option === 'key' ? 'a string that is not empty' : 'a whole number'}`,
+    { code: 'ERR_INVALID_ARGUMENT' }
+  )
+}
+
+module.exports = { checkedKey, count, exactly, last, onlyOption, optional, seconds, text }

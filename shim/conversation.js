@@ -11,7 +11,7 @@
 // - `req`: the request as the application sees it; `user`, `guard` and `body` are set on it
 // - `res`: the response's headers: `headersSent`, `getHeader`, `setHeader`, `removeHeader`
 // - `state`: the RequestState (./request.js) of this request
-// - `decisions`, `skipsCors`, `corsOf`, `ticket`, `identity`, `startedAt`: initially null, false,
+// - `decisions`, `skipsCors`, `corsOf`, `ticket`, `identity`, `uploads`, `startedAt`: null, false,
 //   null, null, null and 0; this file maintains them
 // - `subject()`: the request that is passed to the application's functions
 // - `view()`: the RequestView (./view.js)
@@ -34,6 +34,9 @@
 //   unread
 // - `readBody(limit, timeout, done, gone, late)`: reads it; ./hosts/node-http/body.js has the
 //   contract
+// - `openBody()`: a source of its pieces (./uploads/source.js)
+// - `onceOver(run)`: calls `run` when the response is over
+// - `gone()`: the client has disconnected in the middle of a multipart body
 // - `keepBody(bytes)`: the bytes that are checked
 // - `keepPending()`: keeps the body from every handler until a later layer has accepted it
 // - `fingerprint()`: that of the client's certificate, by TLS; undefined without one
@@ -44,6 +47,7 @@
 // - `next()`: passes the request on to the application
 
 const native = require('../native.js')
+const { checkedKey } = require('./arguments.js')
 const { emitDecision } = require('./decision-event.js')
 const { GuardError, describeError, unwrap, warnOnce } = require('./errors.js')
 const { noteClient } = require('./client-key.js')
@@ -59,6 +63,7 @@ const { admitsHandshake, corsPart, decideHeaders, decidesCors, headersPart, note
 const { checkLibrarySchemas, takeSchemas } = require('./schema.js')
 const { whenCollected } = require('./shared.js')
 const { wait } = require('./store.js')
+const { Uploads, discardUploads, fieldsOf, otherParser, receiveParts, secondReader } = require('./uploads/uploads.js')
 const {
   read, readClaims, readHeaders,
   PASS, READ_BODY, REFUSE, PREFLIGHT, RUN_CALLBACKS, DELAY, ASK_CERTIFICATE, ASK_IDENTITY,
@@ -104,9 +109,11 @@ function buildConversation(owner, options, layer) {
   const { wantsParams, hasShadow, wantsResponse, readsIdentity, isAskedAgain, body: bodies } = plan
   const onResponse = rest.onResponse ?? 'strip'
   const whole = layer === null && options === undefined
-  const checksBody = parts.includes('body')
+  // The fields for files; null where none are read.
+  const files = bodies?.files ? fieldsOf(bodies.files, rest.payload.files) : null
+  const checksBody = parts.includes('body') || files !== null
   // For `valid(req)` of the handler.
-  const keepsValid = parts.length > 0
+  const keepsValid = parts.length > 0 || files !== null
   // How it reads a body that earlier stacks of the guard leave to it; null if they do not.
   const taking = bodies?.isTaken === true ? { maxBytes: bodies.maxBytes, timeout: bodies.timeout } : null
   // Whether a later layer may declare which bodies are taken.
@@ -117,7 +124,7 @@ function buildConversation(owner, options, layer) {
   let looksForPreflights = cors !== null && cors.decides && cors.isOn
   // For guard.toOpenApi: the options as JSON, and the parts that the core does not judge alone.
   const declared = () => ({ options: hasSchemas ? JSON.parse(encode(rest).json) : {}, inexact: librarySchemas.map(([part]) => part) })
-  const conversation = { start, stack, core: CORE, taking, cors, askOrigin, declared }
+  const conversation = { start, stack, core: CORE, taking, cors, askOrigin, declared, readsParts: bodies?.isMultipart === true }
 
   function start(ctx) {
     if (owner.log !== undefined) ctx.startedAt = performance.now()
@@ -296,6 +303,7 @@ function buildConversation(owner, options, layer) {
   }
 
   function abandon(ctx) {
+    discardUploads(ctx.state)
     if (ctx.ticket !== null) native.abandon(takeTicket(ctx))
   }
 
@@ -415,6 +423,8 @@ function buildConversation(owner, options, layer) {
     const [most, format, coding] = reading.split(' ')
     const limit = Number(most)
     const { state } = ctx
+    if (format === 'multipart') return takeParts(ctx)
+    if (files !== null && limit > 0) throw otherParser()
     if (defers) {
       // It is judged already, or it is the bytes of another parser, which no schema asks for.
       if (state.judgedBy === owner || ctx.isForeignText()) return withoutBody(ctx)
@@ -430,6 +440,35 @@ function buildConversation(owner, options, layer) {
     // Its headers are refused, whatever follows.
     if (limit === 0 && lengthOf(ctx) > 0) return refuseBody(ctx, 'unread')
     return receive(ctx, limit, bodies.timeout, (read) => judgeReceived(ctx, read, coding, limit))
+  }
+
+  // Reads a multipart body; the core keeps its fields, and `uploads` its files.
+  function takeParts(ctx) {
+    // The core asks once more after it has waited.
+    if (ctx.uploads !== null) return go(ctx, native.decideParts(takeTicket(ctx)))
+    const { state } = ctx
+    if (state.isRead) throw secondReader()
+    const read = ctx.bodyReadBefore(true)
+    if (read?.length > 0) throw otherParser()
+    const uploads = new Uploads(files ?? [])
+    ctx.uploads = uploads
+    state.uploads = [...(state.uploads ?? []), uploads]
+    const receiving = receiveParts(ctx.openBody(), uploads, (chunk) => native.readParts(ctx.ticket, chunk), bodies.timeout)
+    // Errors of the next handler must propagate, and not reject the promise.
+    receiving.then((how) => setImmediate(() => attempt(ctx, () => partsReceived(ctx, how))), (error) => fail(ctx, error))
+    return false
+  }
+
+  function partsReceived(ctx, how) {
+    if (how === 'ended' && !ctx.isOver()) {
+      ctx.onceOver(() => ctx.uploads.release())
+      return go(ctx, native.decideParts(takeTicket(ctx)))
+    }
+    if (how === 'refused') return refuseBody(ctx, 'parts')
+    if (how === 'late') return refuseBody(ctx, 'late')
+    abandon(ctx)
+    ctx.gone()
+    return false
   }
 
   function receive(ctx, limit, timeout, then) {
@@ -522,13 +561,19 @@ function buildConversation(owner, options, layer) {
         return passChecked(ctx, valid, problem)
       }
     }
-    return finish(ctx, valid)
+    return accept(ctx, valid)
   }
 
   // The checks of a library's schemas are over.
   function passChecked(ctx, valid, problem) {
     if (problem !== null) return refuse(ctx, 422, 'validation_failed', problem, undefined, 'payload')
     if (checksBody) ctx.req.body = valid.body
+    return accept(ctx, valid)
+  }
+
+  // Adds the files, which no schema has seen.
+  function accept(ctx, valid) {
+    if (files !== null) valid.body = ctx.req.body = { ...ctx.req.body, ...ctx.uploads.values() }
     return finish(ctx, valid)
   }
 
@@ -577,6 +622,7 @@ function buildConversation(owner, options, layer) {
   }
 
   function refuse(ctx, status, code, problem, cause, layer) {
+    discardUploads(ctx.state)
     const fault = faultOf(cause)
     if (fault !== undefined) warnOnce('GUARD_FAULT', `a request was refused with 500, since ${fault}`)
     if (layer === 'authenticate') owner.identities.drop(ctx.state)
@@ -611,15 +657,6 @@ function buildConversation(owner, options, layer) {
  */
 function releaserOf(guard, stack) {
   return () => native.releaseStack(guard, stack)
-}
-
-function checkedKey(name, option, value) {
-  if (option === 'key' && typeof value === 'string' && value !== '') return value
-  if (option === 'cost' && Number.isSafeInteger(value) && value >= 0) return value
-  throw new GuardError(
-    `the function \`${option}\` of the rate limit '${name}' must return ${option === 'key' ? 'a string that is not empty' : 'a whole number'}`,
-    { code: 'ERR_INVALID_ARGUMENT' }
-  )
 }
 
 module.exports = { buildConversation }

@@ -120,6 +120,8 @@ class RequestState {
   counted = null
   /** The body as bytes, once it is read: decompressed. */
   raw = null
+  /** The files of a multipart body, until the request is refused; null without one. */
+  uploads = null
   /** The bytes as they arrived; null if another parser has read them and kept none. */
   received = null
   /** Whether a guard has read the body, or left it to a later layer. */

@@ -30,6 +30,7 @@ pub mod keys;
 pub mod limit;
 pub mod memcached;
 mod messages;
+pub mod multipart;
 pub mod net;
 pub mod openapi;
 mod pattern;

@@ -9,7 +9,7 @@ import type { HeadersOptions, RouteHeadersOptions } from './headers'
 import type { ApiKeyOptions, Identify, IdentifyOptions } from './identity'
 import type { RateLimit, RateLimitHeaders, RateLimitPolicy } from './limit'
 import type { Limits } from './operations'
-import type { PayloadOptions } from './payload'
+import type { PayloadOptions, RoutePayloadOptions } from './payload'
 import type { AuthorizeOptions, PolicyOptions } from './policy'
 import type { OnRefuse } from './refusal'
 import type { DecisionEvent } from './request'
@@ -277,7 +277,7 @@ export interface RouteOptions extends RequestSchemas {
    * params and headers are still checked. It contradicts a `body` schema and a policy that reads
    * `input.body`.
    */
-  readonly payload?: PayloadOptions | false
+  readonly payload?: RoutePayloadOptions | false
   /**
    * The rule of the guard's policy that decides on these routes; `false` evaluates none. The guard
    * must have `policy`.

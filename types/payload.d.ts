@@ -1,5 +1,6 @@
 // Options of request bodies.
 
+import type { Readable } from 'node:stream'
 import type { Duration, Size } from './config'
 import type { JsonSchema } from './schema'
 
@@ -107,4 +108,98 @@ export interface PayloadOptions {
    * @default {}
    */
   readonly messages?: Readonly<Record<string, string | Readonly<Record<string, string>>>>
+}
+
+/** The `payload` of a route: it narrows the guard's, and may ask for multipart bodies. */
+export interface RoutePayloadOptions extends Omit<PayloadOptions, 'types'> {
+  /**
+   * As on the guard; `'multipart'` reads `multipart/form-data` (RFC 7578), whose fields are
+   * converted and judged as those of a form.
+   * @default the guard's own
+   */
+  readonly types?: readonly ('json' | 'form' | 'multipart')[]
+  /**
+   * The fields that take files, by name, at most 64. It needs `types: ['multipart']`: in JSON a
+   * member could claim to be a file. A file in any other field is refused, and so are fields of
+   * text that the schema of `body` does not declare. `maxBytes` then limits all of the body but
+   * the content of files; `timeout` limits the whole upload. A request without a body is refused.
+   * @default none
+   */
+  readonly files?: Readonly<Record<string, FileField>>
+}
+
+/** A field that takes files. */
+export interface FileField {
+  /**
+   * The kinds of files that it takes, as media types in lower case; at least one. The content
+   * decides. The client's `Content-Type` only chooses among kinds of text, which have no signature.
+   * `'image/*'`, `'audio/*'` and `'video/*'` are families; `*` for both parts takes any file.
+   */
+  readonly types: readonly string[]
+  /**
+   * The largest file, from 1 byte to 64 GB; a larger one is refused with 413. Files that are kept
+   * in memory may have 64 MB together, `maxBytes` times `maxCount` of all fields.
+   * @default '1mb'
+   */
+  readonly maxBytes?: Size
+  /**
+   * The most files, 1 to 1000. With it, the value is a list.
+   * @default one file, whose value is no list
+   */
+  readonly maxCount?: number
+  /**
+   * Whether a request may have no file here.
+   * @default false, it is refused with 422
+   */
+  readonly optional?: boolean
+  /**
+   * Where a file goes. `{ directory }`: to a new file in this folder, which is deleted when the
+   * request is refused and when its response is over; move it to keep it. A function: it reads
+   * `stream`, and what it returns is the value of the field. It is called once the kind is known,
+   * before the rest of the request has come: the stream fails with `ERR_ABORTED` if the request
+   * is refused meanwhile.
+   * @default the file is kept in memory
+   */
+  readonly to?: { readonly directory: string } | ((file: IncomingFile) => unknown)
+  /**
+   * Takes back what `to` has returned, if the request is refused after that. Each value of `to`
+   * goes either to the handler or here.
+   * @default nothing is called
+   */
+  readonly discard?: (value: any) => unknown
+}
+
+/** What is known of a file. */
+export interface FileFacts {
+  /** The name of its field. */
+  readonly field: string
+  /**
+   * The name that the client gives it: 1 to 255 bytes without separators of paths and control,
+   * invisible or direction-changing characters. It is a label for people; do not open a file by it.
+   */
+  readonly name: string
+  /** Its kind, a media type, found by its content. */
+  readonly type: string
+}
+
+/** A file on its way to the application. */
+export interface IncomingFile extends FileFacts {
+  /** Its content. The client is slowed down while it is not read. */
+  readonly stream: Readable
+}
+
+/** A file that was kept in memory. */
+export interface UploadedFile extends FileFacts {
+  /** Its size in bytes. */
+  readonly size: number
+  /** Its content. */
+  readonly bytes: Buffer
+}
+
+/** A file in a folder. */
+export interface StoredFile extends FileFacts {
+  /** Its size in bytes. */
+  readonly size: number
+  /** Where it is until the response is over. */
+  readonly path: string
 }

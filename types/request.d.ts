@@ -5,7 +5,7 @@ import type { GuardConfig } from './config'
 import type { GuardError } from './errors'
 import type { Guard } from './guard'
 import type { RequestIdentity } from './identity'
-import type { Infer, Valid } from './schema'
+import type { Valid, ValidBody } from './schema'
 import type { Algorithm } from './token'
 
 /** A handler for Express 4, Express 5, Connect and plain `node:http`. */
@@ -23,8 +23,10 @@ export interface BodyHandler<Body> {
   (req: IncomingMessage & { body: Body }, res: ServerResponse, next: Next): void
 }
 
-/** A handler that types `req.body` if `S` has a schema for it. */
-export type RouteHandler<S> = S extends { readonly body: infer B } ? BodyHandler<Infer<B>> : RequestHandler
+/** A handler that types `req.body` if `S` has a schema or files for it. */
+export type RouteHandler<S> = S extends { readonly body: unknown } | { readonly payload: { readonly files: object } }
+  ? BodyHandler<ValidBody<S>>
+  : RequestHandler
 
 /** The result of {@link Guard.securityStack}: one handler, which can also be spread. */
 export type SecurityStack<R> = ValidateHandler<R> & Iterable<RouteHandler<R>>

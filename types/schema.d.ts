@@ -1,7 +1,7 @@
 // Schemas of requests and answers, and the TypeScript types inferred from them.
 
 import type { Guard } from './guard'
-import type { PayloadOptions } from './payload'
+import type { FileField, IncomingFile, RoutePayloadOptions, StoredFile, UploadedFile } from './payload'
 
 /**
  * Schemas for the parts of a request. A part without a schema is not checked; a schema that is
@@ -64,7 +64,7 @@ export interface ValidateOptions extends RequestSchemas {
    * guard. `false` leaves the body to the application, while the other parts are still checked. It
    * contradicts a `body` schema.
    */
-  readonly payload?: PayloadOptions | false
+  readonly payload?: RoutePayloadOptions | false
 }
 
 /**
@@ -123,7 +123,41 @@ export interface StandardSchema<Input = unknown, Output = Input> {
 }
 
 /** The type of requests that pass the schemas `S`, part by part. */
-export type Valid<S> = { -readonly [Part in keyof S & ('body' | 'query' | 'params' | 'headers')]: Infer<S[Part]> }
+export type Valid<S> = S extends WithFiles
+  ? { -readonly [Part in keyof S & ('query' | 'params' | 'headers')]: Infer<S[Part]> } & { body: ValidBody<S> }
+  : { -readonly [Part in keyof S & ('body' | 'query' | 'params' | 'headers')]: Infer<S[Part]> }
+
+/** Options of a route that takes files. */
+interface WithFiles {
+  readonly payload: { readonly files: Readonly<Record<string, FileField>> }
+}
+
+/**
+ * The type of the body of requests that pass the options `S` of a route: that of its schema, and
+ * the files of `payload.files`.
+ */
+export type ValidBody<S> = S extends WithFiles
+  ? Flat<(S extends { readonly body: infer Body } ? Infer<Body> : unknown) & FilesOf<S['payload']['files']>>
+  : S extends { readonly body: infer Body }
+    ? Infer<Body>
+    : unknown
+
+type FilesOf<Fields> = {
+  -readonly [Name in keyof Fields as IsOptional<Fields[Name]> extends true ? never : Name]: ValueOf<Fields[Name]>
+} & { -readonly [Name in keyof Fields as IsOptional<Fields[Name]> extends true ? Name : never]?: ValueOf<Fields[Name]> }
+
+/** A list that has no file is empty. */
+type IsOptional<Field> = Field extends { readonly maxCount: number } ? false : Field extends { readonly optional: true } ? true : false
+
+type ValueOf<Field> = Field extends { readonly maxCount: number } ? FileOf<Field>[] : FileOf<Field>
+
+type FileOf<Field> = Field extends { readonly to: (file: IncomingFile) => infer Value }
+  ? Value extends PromiseLike<infer Settled>
+    ? Settled
+    : Value
+  : Field extends { readonly to: object }
+    ? StoredFile
+    : UploadedFile
 
 /** The type of values that pass the schema `T`. */
 export type Infer<T> = T extends { readonly '~standard': { readonly types?: infer Types } }

@@ -34,6 +34,8 @@ const headers = {
 const cors = { origins: ['https://app.example.com'], credentials: true, methods: ['GET'], requestHeaders: ['x-a'], exposeHeaders: ['x-b'], maxAge: 60 }
 const csrf = { origins: ['https://app.example.com'] }
 const body = { types: ['json', 'form'], maxBytes: '10kb', maxDepth: 10, maxNodes: 100, maxKeys: 50, operators: 'allow', inflate: { ratio: 10 }, timeout: '5s', rawBody: true }
+const files = { one: { types: ['image/png', 'image/*'], maxBytes: '1mb', optional: true, to: () => 'a', discard: () => {} }, many: { types: ['text/csv'], maxCount: 3, to: { directory: '.' } } }
+const multipart = { types: ['multipart'], files }
 const schema = { type: 'object', required: ['a'], properties: { a: { type: 'string', maxLength: 5, pattern: '^a' } }, additionalProperties: false }
 const payload = {
   ...body, draft: '2019-09', schemas: { 'https://example.com/a.json': schema }, formats: { even: /^(..)*$/i, odd: (text) => text.length % 2 === 1, text: '^a' },
@@ -123,9 +125,10 @@ export const CALLS = [
   ['RouteOptions', '', (options) => open.securityStack(options), [
     { cors, csrf, rateLimit: [watched, delayed, inFlight, functions], jwt: { optional: true }, payload: body, policy: { query: policy.query }, ...schemas },
     { rateLimit: inFlight, authenticate: { optional: true }, responseHeaders: { ...headers, profile: 'web' } },
+    { rateLimit: inFlight, authenticate: { optional: true }, payload: multipart },
     { require: { fresh: true, scope: ['read'], role: ['admin'], claims: { acr: ['a', true], n: 1 }, maxAge: '10m' } }
   ]],
-  ['ValidateOptions', '', (options) => open.validate(options), [{ payload: body, ...schemas }]],
+  ['ValidateOptions', '', (options) => open.validate(options), [{ payload: body, ...schemas }, { payload: multipart }]],
   ['RouteHeadersOptions', 'headers', (options) => open.headers(options), [{ ...headers, profile: 'web' }]],
   ['CorsOptions', 'cors', (options) => open.cors(options), [cors]],
   ['CsrfOptions', 'csrf', (options) => open.csrf(options), [csrf]],

@@ -20,8 +20,8 @@ globalThis.equal = assert.deepEqual
 globalThis.send = async (path, { method, headers = {}, body, app } = {}) => {
   const server = app === undefined ? servers.at(-1) : (app.server ?? app.listen(0))
   if (!server.listening) await once(server, 'listening')
-  const text = body === undefined || typeof body === 'string' ? body : JSON.stringify(body)
-  const type = text === undefined ? {} : { 'content-type': 'application/json' }
+  const text = body === undefined || typeof body === 'string' || body instanceof FormData ? body : JSON.stringify(body)
+  const type = text === undefined || text instanceof FormData ? {} : { 'content-type': 'application/json' }
   const init = { method: method ?? (text === undefined ? 'GET' : 'POST'), headers: { ...type, ...headers }, body: text, redirect: 'manual' }
   const response = await fetch(`http://127.0.0.1:${server.address().port}${path}`, init)
   const answer = await response.text()

@@ -7,9 +7,8 @@ const { GuardError } = require('../errors.js')
 const { addVary } = require('../headers.js')
 const { factsOf } = require('./node-http/facts.js')
 const { isJsonType } = require('../response-check.js')
-const { kEmptySegments, kRoutes } = require('../shared.js')
+const { kConversation, kEmptySegments, kRoutes } = require('../shared.js')
 const { OF_ANOTHER_CONTENT } = require('./node-http/response.js')
-
 
 /** The error that Fastify's error handlers receive for a refused request. */
 class RequestRefused extends Error {
@@ -40,6 +39,7 @@ async function keepstone(fastify, { guard }) {
   const varies = new WeakMap()
   for (const name of ['user', 'guard']) if (!fastify.hasRequestDecorator(name)) fastify.decorateRequest(name, undefined)
 
+  // Fastify calls it with the instance that has the route.
   fastify.addHook('onRoute', function (route) {
     const options = route.config?.keepstone
     // The routes that answer preflights, which this plugin adds itself.
@@ -49,6 +49,11 @@ async function keepstone(fastify, { guard }) {
     if (options === undefined) return
     route.config = { ...route.config, [kStack]: stack }
     if (options.cors !== undefined) addPreflights(this, route, { [kStack]: stack })
+    const readsParts = stack !== null && [...stack][0][kConversation].readsParts
+    // Fastify refuses a type for which it has no parser, and the check has read the body by then.
+    if (readsParts && !this.hasContentTypeParser('multipart/form-data')) {
+      this.addContentTypeParser('multipart/form-data', (request, _payload, done) => done(results.has(request) ? null : new Error('no layer has read this body'), undefined))
+    }
   })
 
   fastify.addHook('onRequest', async (request, reply) => {
@@ -84,7 +89,8 @@ async function keepstone(fastify, { guard }) {
 
   fastify.addHook('preValidation', async (request) => {
     const result = results.get(request)
-    if (result?.raw !== undefined) request.body = result.body
+    // Of a multipart body there are no bytes.
+    if (result?.raw !== undefined || result?.body !== undefined) request.body = result.body
   })
 
   fastify.addHook('onSend', async (request, reply, payload) => {

@@ -37,6 +37,9 @@ function keepstone(guard, route, options = {}) {
     if (result.raw !== undefined) {
       c.set('body', result.body)
       restoreBody(c, result.raw)
+    } else if (result.body !== undefined) {
+      // A multipart body is read, and its bytes are not kept.
+      c.set('body', result.body)
     } else if (facts.body !== null) {
       refuseJson(c)
     }

@@ -13,11 +13,11 @@
 //!   key and cost functions, `6` wait, `7` read the connection's certificate, `8` call the
 //!   application's function for the identity
 //! - 1, 2, 3: status, code and problem+json text of a refusal
-//! - 4: the most bytes of the body to read, and after a blank `form` or `json` and its content
-//!   coding unless it is plain JSON; milliseconds to wait; for a refusal by a rate limit, its name;
-//!   for another refusal, U+001F and its reason; for an identity its source, the milliseconds to
-//!   wait for it, and for an API key the milliseconds to keep its record and the digest, separated
-//!   by blanks
+//! - 4: the most bytes of the body to read, and after a blank `form`, `multipart` or `json` and its
+//!   content coding unless it is plain JSON; milliseconds to wait; for a refusal by a rate limit,
+//!   its name; for another refusal, U+001F and its reason; for an identity its source, the
+//!   milliseconds to wait for it, and for an API key the milliseconds to keep its record and the
+//!   digest, separated by blanks
 //! - 5: `1` if the body was checked and may be parsed as JSON, `2` if line 14 has it: it was a
 //!   form, or a sanitizer has changed it; for a refusal and a preflight, the layer that decided, or
 //!   `3` for `payload` and a body that a later layer of the guard may take instead
@@ -276,6 +276,7 @@ fn push_reading(out: &mut String, max_bytes: u64, reading: Reading) {
         (Format::Json, None) => {}
         (Format::Json, Some(_)) => out.push_str(" json"),
         (Format::Form, _) => out.push_str(" form"),
+        (Format::Multipart, _) => out.push_str(" multipart"),
     }
     if let Some(coding) = reading.coding {
         out.push(' ');
@@ -355,7 +356,7 @@ fn push_checked(out: &mut String, checked: &Checked) {
 }
 
 /// Writes a JSON list.
-fn list(out: &mut String, write: impl FnOnce(&mut List<'_>)) {
+pub(crate) fn list(out: &mut String, write: impl FnOnce(&mut List<'_>)) {
     out.push('[');
     write(&mut List { out, first: true });
     out.push(']');

@@ -37,6 +37,16 @@ export declare function resumeWithIdentity(ticket: number, json?: string | undef
 export declare function decideBody(ticket: number, body: ArrayBufferView): string | number | undefined
 
 /**
+ * Takes the next bytes of a multipart body, whose ticket stays valid. Returns what they bring for
+ * files, as `src/node/parts.rs` writes it; `undefined` if they are refused:
+ * `refuseBody` with `parts` follows.
+ */
+export declare function readParts(ticket: number, chunk: ArrayBufferView): string | undefined
+
+/** Continues with a request whose multipart body was read to its end. */
+export declare function decideParts(ticket: number): string | number
+
+/**
  * Whether `body`, JSON that an earlier stack has read, certainly passes `stack`, which checks
  * nothing else. If not, the request takes the usual way, by `decide`.
  */
@@ -44,7 +54,7 @@ export declare function acceptsBody(stack: number, body: ArrayBufferView): boole
 
 /**
  * Refuses a request whose body could not be read: `why` is `late`, `swells`, `large`, `garbled`,
- * `long` or `unread`.
+ * `long`, `unread`, or `parts` if `readParts` has refused it.
  */
 export declare function refuseBody(ticket: number, why: string): string | number
 

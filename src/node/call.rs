@@ -33,6 +33,8 @@ pub fn add_calls(mut exports: Object<'_>) -> napi::Result<()> {
     add(c"resumeWithCertificate", call!(requests::resume_with_certificate: ticket, fingerprint))?;
     add(c"resumeWithIdentity", call!(requests::resume_with_identity: ticket, json, failure))?;
     add(c"decideBody", call!(requests::decide_body: ticket, body))?;
+    add(c"readParts", call!(requests::read_parts: ticket, chunk))?;
+    add(c"decideParts", call!(requests::decide_parts: ticket))?;
     add(c"acceptsBody", call!(requests::accepts_body: stack, body))?;
     add(c"refuseBody", call!(requests::refuse_body: ticket, why))?;
     add(c"resumeAfterDelay", call!(requests::resume_after_delay: ticket))?;

@@ -57,6 +57,7 @@ pub fn conformance_read_body(bytes: &[u8], form: bool) -> String {
         params: &[],
         headers: &[],
         language: None,
+        multipart: None,
         keep_body: true,
     };
     write(match Schemas::default().check(&parts) {

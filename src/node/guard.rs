@@ -21,6 +21,7 @@ use crate::error::ConfigError;
 use crate::guard::refresh::Refresh;
 use crate::guard::{Guard, Layers, RevocationList, Store, TokenRequirement, Tokens};
 use crate::limit::LimitError;
+use crate::payload::PayloadConfig;
 use crate::policy::Outcome;
 use crate::refusal::Refusal;
 use crate::revocation::{Counts, Freshness, RevokeError};
@@ -284,6 +285,8 @@ fn plan(stack: &Stack) -> Map<String, Value> {
             "rawBody": payload.raw_body(),
             "isDeclared": stack.declares_body(),
             "isTaken": stack.takes_body(),
+            "isMultipart": payload.types().multipart,
+            "files": files_of(payload),
         })
     });
     plan.insert("body".into(), body.into());
@@ -300,6 +303,14 @@ pub fn describe_stack(stack: f64, method: String, path: String) -> String {
         let number = slots::from_js(stack).ok_or_else(closed)?;
         Ok(registry::stack(number).ok_or_else(closed)?.describe(&method, &path))
     })())
+}
+
+/// The fields for files: `[name, isList]`, in the order in which events number them. `null` if none
+/// are read.
+fn files_of(payload: &PayloadConfig) -> Value {
+    let fields = payload.files().fields().iter();
+    let fields = fields.map(|field| json!([field.name, field.max_count.is_some()]));
+    if payload.has_files() { fields.collect() } else { Value::Null }
 }
 
 /// Releases a guard and its stacks; requests that reach them are refused with 503.

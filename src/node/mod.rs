@@ -36,3 +36,4 @@ pub mod tokens;
 
 #[cfg(debug_assertions)]
 pub mod panics;
+mod parts;

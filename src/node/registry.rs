@@ -171,6 +171,17 @@ pub(crate) fn take(ticket: u64) -> Option<PendingEntry> {
     WAITING.with_borrow_mut(|slots| slots.take(ticket))
 }
 
+/// Runs `work` on the suspended request of a ticket, which stays valid.
+pub(crate) fn with_request<T>(
+    ticket: u64,
+    work: impl FnOnce(&mut SuspendedRequest) -> T,
+) -> Option<T> {
+    WAITING.with_borrow_mut(|slots| match slots.get_mut(ticket)? {
+        PendingEntry::Request(waiting) => Some(work(waiting)),
+        PendingEntry::Call(_) | PendingEntry::Reserved(_) => None,
+    })
+}
+
 /// The suspended request of a ticket.
 pub(crate) fn take_request(ticket: u64) -> Option<Box<SuspendedRequest>> {
     match take(ticket)? {

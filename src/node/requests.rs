@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::answer::{self, DecideOutput};
 use super::completions;
+use super::parts;
 use super::registry::{self, PendingEntry, SuspendedRequest};
 use crate::clock::Now;
 use crate::identity::{HostIdentity, IdentityAnswer, IdentitySource};
@@ -91,6 +92,27 @@ pub(super) fn decide_body(ticket: u64, body: &[u8]) -> Option<DecideOutput> {
     (!answer::is_plain_pass(&waiting.exchange, &step)).then(|| answer_for(waiting, step))
 }
 
+/// Takes the next bytes of a multipart body, whose ticket stays valid. Returns what they bring for
+/// files, as `src/node/parts.rs` writes it; `None` if they are refused:
+/// [`refuse_body`] with `parts` follows.
+pub(super) fn read_parts(ticket: u64, chunk: &[u8]) -> Option<String> {
+    let read = registry::with_request(ticket, |waiting| {
+        let reader = waiting.exchange.multipart.as_mut()?;
+        let delimiter = reader.delimiter().to_vec();
+        Some(parts::write(reader.push(chunk).ok()?, &delimiter))
+    });
+    read.flatten()
+}
+
+/// Continues with a request whose multipart body was read to its end.
+pub(super) fn decide_parts(ticket: u64) -> DecideOutput {
+    let Some(mut waiting) = registry::take_request(ticket) else {
+        return refused(unreadable());
+    };
+    let step = waiting.mounted.stack.after_parts(&mut waiting.exchange, Now::read());
+    answer_for(waiting, step)
+}
+
 /// Whether `body`, JSON that an earlier stack has read, certainly passes `stack`, which checks
 /// nothing else. If not, the request takes the usual way, by [`decide`].
 pub(super) fn accepts_body(stack: u64, body: &[u8]) -> bool {
@@ -98,7 +120,7 @@ pub(super) fn accepts_body(stack: u64, body: &[u8]) -> bool {
 }
 
 /// Refuses a request whose body could not be read: `why` is `late`, `swells`, `large`, `garbled`,
-/// `long` or `unread`.
+/// `long`, `unread`, or `parts` if `read_parts` has refused it.
 pub(super) fn refuse_body(ticket: u64, why: String) -> DecideOutput {
     let (Some(mut waiting), Some(fault)) = (registry::take_request(ticket), BodyError::named(&why))
     else {

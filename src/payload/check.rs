@@ -8,8 +8,9 @@ use crate::error::ConfigError;
 use crate::json::write;
 use crate::json::{Document, Limits};
 use crate::messages::Messages;
+use crate::multipart::Reader;
 use crate::payload::media::Format;
-use crate::payload::text::{TextSchema, read_form};
+use crate::payload::text::{TextSchema, read_fields, read_form};
 use crate::refusal::{FieldError, Refusal};
 use crate::schema::SchemaRules;
 use crate::schema::explain::Found;
@@ -34,6 +35,8 @@ pub struct Parts<'a> {
     pub body: Option<&'a [u8]>,
     /// The format of the body.
     pub format: Format,
+    /// The reader of a multipart body, which has its fields.
+    pub multipart: Option<&'a Reader>,
     /// The raw query string, without its `?`.
     pub query: &'a str,
     /// The route's parameters, decoded.
@@ -127,6 +130,12 @@ impl Schemas {
         self.body.is_some()
     }
 
+    /// Whether the schema of the body names a member.
+    #[must_use]
+    pub(crate) fn names_body_member(&self, name: &str) -> bool {
+        self.body.as_ref().is_some_and(|schema| schema.names(name))
+    }
+
     /// Whether only the body has a schema and certainly matches it. The caller may then skip
     /// [`Self::check`], which does not repeat this test.
     #[must_use]
@@ -153,6 +162,23 @@ impl Schemas {
         let mut checked = Checked::default();
         let keep = |document: &Document<'_>| parts.keep_body.then(|| document.to_value());
         match (parts.body.filter(|body| !body.is_empty()), &self.body) {
+            (_, schema) if parts.multipart.is_some() => {
+                let fields = parts.multipart.map(Reader::fields).unwrap_or_default();
+                let (form, body) = read_fields(fields, limits, schema.as_ref(), |document| {
+                    if let Some(schema) = schema {
+                        schema.schema().check(document, "body", &mut found);
+                    }
+                    keep(document)
+                })?;
+                parts
+                    .multipart
+                    .map(Reader::missing)
+                    .into_iter()
+                    .flatten()
+                    .for_each(|error| found.push(error));
+                checked.form = Some(form);
+                checked.body = body;
+            }
             (Some(bytes), schema) if parts.format == Format::Form => {
                 let (form, body) = read_form(bytes, limits, schema.as_ref(), |document| {
                     if let Some(schema) = schema {

@@ -1,12 +1,14 @@
 //! The options of the payload layer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::config::options::{Options, describe, did_you_mean, quoted};
-use crate::error::ConfigError;
+use crate::error::{ConfigCode, ConfigError};
 use crate::json::{Limits, Operators};
+use crate::multipart::{Boundary, FileRules};
 use crate::schema::SchemaRules;
 
 /// The kinds of bodies that are read.
@@ -16,6 +18,8 @@ pub struct BodyTypes {
     pub json: bool,
     /// `application/x-www-form-urlencoded`.
     pub form: bool,
+    /// `multipart/form-data`.
+    pub multipart: bool,
 }
 
 /// The default of `inflate.ratio`: the maximum growth of a compressed body.
@@ -31,24 +35,29 @@ pub struct PayloadConfig {
     timeout: Duration,
     /// Whether the handler gets the bytes as they arrived.
     raw_body: bool,
+    /// The fields for files of a route that reads multipart bodies.
+    files: Arc<FileRules>,
 }
 
 impl Default for PayloadConfig {
     fn default() -> Self {
         Self {
             limits: Limits::default(),
-            types: BodyTypes { json: true, form: false },
+            types: BodyTypes { json: true, form: false, multipart: false },
             inflate: None,
             timeout: Duration::from_secs(30),
             raw_body: false,
+            files: Arc::default(),
         }
     }
 }
 
 impl PayloadConfig {
-    /// Reads the option `payload`; without it, the defaults apply.
+    /// Reads the option `payload` of a guard; without it, the defaults apply. Multipart bodies are
+    /// read where a route asks for them.
     ///
-    /// - `types`: the kinds of bodies that are read, a list of `'json'` and `'form'`; `['json']`
+    /// - `types`: the kinds of bodies that are read, a list of `'json'`, `'form'` and, on a route,
+    ///   `'multipart'`; `['json']`
     /// - `maxBytes`: size, `'100kb'`; 1 byte to 64 MiB
     /// - `maxDepth`: nesting of containers, 32; 1 to 128
     /// - `maxNodes`: number of values in total, 10,000; 1 to 10,000,000
@@ -58,8 +67,18 @@ impl PayloadConfig {
     ///   maximum growth, 20; 1 to 1000
     /// - `timeout`: the maximum time for a body to arrive, `'30s'`; 10 ms to 1 hour
     /// - `rawBody`: whether the handler gets the bytes as they arrived, `false`
+    /// - `files`: on a route with `types: ['multipart']`, the fields that take files
     pub fn parse(path: &str, value: Option<&Value>) -> Result<Self, ConfigError> {
-        Self::default().narrowed(path, value)
+        let read = Self::default().narrowed(path, value)?;
+        let has_files = value.is_some_and(|value| value.get("files").is_some());
+        if !has_files && !read.types.multipart {
+            return Ok(read);
+        }
+        let name = if has_files { "files" } else { "types" };
+        let problem = "asks for multipart bodies, which are read where a route asks for them";
+        Err(ConfigError::invalid(format!("{path}.{name}"), problem).suggest(
+            "write it on the route: guard.validate({ payload: { types: ['multipart'], files } })",
+        ))
     }
 
     /// Reads the option `payload` of a route. Omitted options keep the values of `self`.
@@ -74,6 +93,7 @@ impl PayloadConfig {
             "inflate",
             "timeout",
             "rawBody",
+            "files",
         ];
         // [`SchemaRules::parse`] reads the others.
         let known = [OWN, SchemaRules::KEYS].concat();
@@ -87,7 +107,7 @@ impl PayloadConfig {
         let timeout = Duration::from_millis(10)..=Duration::from_secs(3600);
         let before = self.limits;
         let operators = [("refuse", Operators::Refuse), ("allow", Operators::Allow)];
-        Ok(Self {
+        let read = Self {
             limits: Limits {
                 max_bytes: max_bytes
                     .and_then(|n| usize::try_from(n).ok())
@@ -101,7 +121,33 @@ impl PayloadConfig {
             inflate: inflate(&options, self.inflate)?,
             timeout: options.duration("timeout", timeout)?.unwrap_or(self.timeout),
             raw_body: options.bool("rawBody")?.unwrap_or(self.raw_body),
-        })
+            files: match options.get("files") {
+                Some(value) => Arc::new(FileRules::parse(&options.path_of("files"), value)?),
+                None => Arc::clone(&self.files),
+            },
+        };
+        read.check_multipart(&options)?;
+        Ok(read)
+    }
+
+    /// Files come in multipart bodies alone: in JSON a member could claim to be one.
+    fn check_multipart(&self, options: &Options<'_>) -> Result<(), ConfigError> {
+        let conflict = |key: &str, problem| {
+            ConfigError::new(ConfigCode::ConflictingOptions, options.path_of(key), problem)
+        };
+        let BodyTypes { json, form, multipart } = self.types;
+        if self.has_files() && (json || form || !multipart) {
+            return Err(conflict("files", "come in multipart bodies alone")
+                .suggest("write `types: ['multipart']` beside it"));
+        }
+        if multipart && self.raw_body {
+            return Err(conflict(
+                "rawBody",
+                "keeps the bytes of a body, and those of a multipart body are not kept",
+            )
+            .suggest("write `rawBody: false` on this route"));
+        }
+        Ok(())
     }
 
     /// The limits on a body.
@@ -128,6 +174,26 @@ impl PayloadConfig {
         self.raw_body
     }
 
+    /// The fields for files.
+    #[must_use]
+    pub fn files(&self) -> &Arc<FileRules> {
+        &self.files
+    }
+
+    /// The most bytes of a body of this type: files are counted by themselves.
+    #[must_use]
+    pub fn max_bytes(&self, content_type: Option<&str>) -> u64 {
+        let is_multipart = self.types.multipart && Boundary::is_form_data(content_type);
+        let files = if is_multipart { self.files.max_bytes() } else { 0 };
+        u64::try_from(self.limits.max_bytes).unwrap_or(u64::MAX).saturating_add(files)
+    }
+
+    /// Whether it reads files. The body is then multipart, and required.
+    #[must_use]
+    pub fn has_files(&self) -> bool {
+        !self.files.fields().is_empty()
+    }
+
     /// The maximum time for a body to arrive.
     #[must_use]
     pub fn timeout(&self) -> Duration {
@@ -136,13 +202,14 @@ impl PayloadConfig {
 }
 
 fn body_types(options: &Options<'_>) -> Result<Option<BodyTypes>, ConfigError> {
-    const WORDS: &[&str] = &["json", "form"];
+    const WORDS: &[&str] = &["json", "form", "multipart"];
     let Some(words) = options.strings("types")? else { return Ok(None) };
-    let mut types = BodyTypes { json: false, form: false };
+    let mut types = BodyTypes { json: false, form: false, multipart: false };
     for (i, word) in words.iter().enumerate() {
         match *word {
             "json" => types.json = true,
             "form" => types.form = true,
+            "multipart" => types.multipart = true,
             other => {
                 let path = format!("{}[{i}]", options.path_of("types"));
                 let problem = format!("must be one of {}", quoted(WORDS));
@@ -150,7 +217,7 @@ fn body_types(options: &Options<'_>) -> Result<Option<BodyTypes>, ConfigError> {
             }
         }
     }
-    if !(types.json || types.form) {
+    if words.is_empty() {
         return Err(options
             .invalid("types", "must name at least one kind of body")
             .suggest("write ['json'], or `payload: false` on a route that reads its body itself"));
@@ -201,7 +268,7 @@ mod tests {
         let value = json!({ "types": ["form"], "inflate": { "ratio": 5 }, "timeout": "2s", "rawBody": true });
         let config = PayloadConfig::parse("payload", Some(&value)).unwrap();
         assert!(config.raw_body() && !PayloadConfig::default().raw_body());
-        assert_eq!(config.types(), BodyTypes { json: false, form: true });
+        assert_eq!(config.types(), BodyTypes { json: false, form: true, multipart: false });
         assert_eq!((config.inflate(), config.timeout()), (Some(5), Duration::from_secs(2)));
     }
 

@@ -81,7 +81,7 @@ impl<'s, 'q> Form<'s, 'q> {
     }
 
     /// Adds a decoded name and value of a form or query. A fault is one of the name.
-    fn pair(&mut self, key: &str, value: Cow<'q, str>) -> Result<(), FaultCode> {
+    pub(crate) fn pair(&mut self, key: &str, value: Cow<'q, str>) -> Result<(), FaultCode> {
         let declared = |key: &str| self.plan.and_then(|plan| plan.find(key));
         if !key.contains(['[', ']']) || declared(key).is_some() {
             return self.add(key, false, value);

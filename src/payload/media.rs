@@ -2,8 +2,9 @@
 //! forms, if enabled) in UTF-8 is refused before any byte of it is read.
 
 use crate::json::Limits;
+use crate::multipart::Boundary;
 use crate::net::is_token;
-use crate::payload::config::PayloadConfig;
+use crate::payload::config::{BodyTypes, PayloadConfig};
 use crate::refusal::Refusal;
 
 /// The format of a body.
@@ -14,6 +15,8 @@ pub enum Format {
     Json,
     /// `application/x-www-form-urlencoded`.
     Form,
+    /// `multipart/form-data`: read piece by piece, by [`crate::multipart::Reader`].
+    Multipart,
 }
 
 /// A content coding of RFC 9110 section 8.4.1, or that of RFC 7932.
@@ -73,6 +76,8 @@ pub enum BodyError {
     Long,
     /// They were not read, since their headers are refused already.
     Unread,
+    /// A piece of a multipart body was refused: its reader has the refusal.
+    Parts,
 }
 
 impl BodyError {
@@ -86,6 +91,7 @@ impl BodyError {
             "garbled" => Some(Self::Garbled),
             "long" => Some(Self::Long),
             "unread" => Some(Self::Unread),
+            "parts" => Some(Self::Parts),
             _ => None,
         }
     }
@@ -116,6 +122,11 @@ impl BodyError {
                 "the body is not what its content encoding says, from its first byte to its last",
             ),
             Self::Long => Limits::too_large(),
+            Self::Parts => Refusal::new(
+                400,
+                "malformed_multipart",
+                "the body is no multipart/form-data that is read here",
+            ),
             Self::Unread => {
                 Refusal::new(415, "unsupported_media_type", "the body is of no kind that is read")
             }
@@ -132,7 +143,8 @@ impl PayloadConfig {
     pub fn is_other_kind(content_type: Option<&str>) -> bool {
         let Some(text) = content_type else { return false };
         let essence = text.split(';').next().unwrap_or_default().to_ascii_lowercase();
-        parse(text).is_some_and(|parsed| parsed.format.is_none()) && !essence.contains("json")
+        let is_other = |parsed: MediaType| matches!(parsed.format, None | Some(Format::Multipart));
+        parse(text).is_some_and(is_other) && !essence.contains("json")
     }
 
     /// The format of a body that another parser has read. That parser has undone its charset, and
@@ -146,9 +158,7 @@ impl PayloadConfig {
     ) -> Result<Reading, Refusal> {
         self.coding(content_encoding)?;
         let types = self.types();
-        let essence = content_type.and_then(|text| text.split(';').next()).map(trimmed);
-        let is_multipart =
-            essence.is_some_and(|essence| essence.eq_ignore_ascii_case("multipart/form-data"));
+        let is_multipart = Boundary::is_form_data(content_type);
         let is_form =
             content_type.and_then(parse).and_then(|parsed| parsed.format) == Some(Format::Form);
         match () {
@@ -179,24 +189,25 @@ impl PayloadConfig {
             format.filter(|format| match format {
                 Format::Json => types.json,
                 Format::Form => types.form,
+                Format::Multipart => types.multipart,
             }),
         ) else {
             return Err(Refusal::new(
                 415,
                 "unsupported_media_type",
-                match (types.json, types.form) {
-                    (true, false) => "the body must be sent as application/json",
-                    (false, _) => "the body must be sent as application/x-www-form-urlencoded",
-                    (true, true) => {
-                        "the body must be sent as application/json or application/x-www-form-urlencoded"
-                    }
-                },
+                format!("the body must be sent as {}", names(types)),
             ));
         };
         if !parsed.is_utf8 {
             return Err(Refusal::new(415, "unsupported_charset", "the body must be sent in utf-8"));
         }
-        Ok(Reading { format, coding: self.coding(content_encoding)? })
+        let coding = self.coding(content_encoding)?;
+        if format == Format::Multipart && coding.is_some() {
+            let detail = "a multipart body must be sent without a content encoding";
+            return Err(Refusal::new(415, "unsupported_encoding", detail)
+                .header("Accept-Encoding", "identity"));
+        }
+        Ok(Reading { format, coding })
     }
 
     fn coding(&self, content_encoding: Option<&str>) -> Result<Option<Coding>, Refusal> {
@@ -219,6 +230,18 @@ impl PayloadConfig {
         };
         Ok(Some(coding))
     }
+}
+
+/// The media types that are read, for a client.
+fn names(types: BodyTypes) -> String {
+    let all = [
+        (types.json, "application/json"),
+        (types.form, "application/x-www-form-urlencoded"),
+        (types.multipart, "multipart/form-data"),
+    ];
+    let names: Vec<&str> =
+        all.iter().filter(|(is_read, _)| *is_read).map(|(_, name)| *name).collect();
+    names.join(" or ")
 }
 
 struct MediaType {
@@ -245,6 +268,7 @@ fn parse(text: &str) -> Option<MediaType> {
     let format = match () {
         () if is("json") || has_suffix => Some(Format::Json),
         () if is("x-www-form-urlencoded") => Some(Format::Form),
+        () if Boundary::is_form_data(Some(essence)) => Some(Format::Multipart),
         () => None,
     };
     let mut charset: Option<bool> = None;

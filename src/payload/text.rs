@@ -72,6 +72,11 @@ impl TextSchema {
         &self.schema
     }
 
+    /// Whether it names a member at its top.
+    pub(crate) fn names(&self, name: &str) -> bool {
+        self.plan.find(name).is_some()
+    }
+
     fn judge_names(&self, path: &str) -> Result<(), ConfigError> {
         let capital = |field: &&Field| field.name.bytes().any(|c| c.is_ascii_uppercase());
         match self.plan.fields.iter().find(capital) {
@@ -201,6 +206,31 @@ fn token_names(
                 .suggest("leave it out of the schema: it is no undeclared name"))
         }
     }
+}
+
+/// Reads the fields of a multipart body, as [`read_form`] does those of a form.
+pub(crate) fn read_fields<T>(
+    fields: &[(String, String)],
+    limits: &Limits,
+    schema: Option<&TextSchema>,
+    run: impl FnOnce(&Document<'_>) -> T,
+) -> Result<(String, T), Refusal> {
+    let mut form = Form::new(schema.map(|schema| &schema.plan), 0, limits);
+    for (name, value) in fields {
+        form.pair(name, Cow::Borrowed(value)).map_err(|code| {
+            let mut pointer = Pointer::root();
+            pointer.key(name.strip_suffix("[]").unwrap_or(name));
+            Fault { code, offset: None, pointer: pointer.finish() }.refusal("body")
+        })?;
+    }
+    let text = form.finish();
+    let declared = schema.map(|schema| &schema.schema);
+    let judged = limits.with_text(&text, declared, |document, changed| {
+        (changed.then(|| write::document(document)), run(document))
+    });
+    // The text was written here: the client has not sent it, so no place in it is named.
+    let (anew, value) = judged.map_err(|fault| Fault { offset: None, ..fault }.refusal("body"))?;
+    Ok((anew.unwrap_or(text), value))
 }
 
 /// Reads the bytes of a form and hands the resulting document to `run`. Also returns the document

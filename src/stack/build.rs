@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{BodyScope, Stack};
 use crate::config::guard::{ROUTE_OPTIONS, SCHEMA_OPTIONS};
@@ -47,9 +47,8 @@ impl Guard {
             _ => demands_of_route(&options)?,
         };
         let payload = self.payload_of(&options, layers)?;
-        let forms = payload.as_ref().is_some_and(|payload| payload.types().form);
         let has_schemas = matches!(layers, Layers::All | Layers::Payload);
-        let schemas = if has_schemas { self.schemas(route, forms)? } else { None };
+        let schemas = if has_schemas { self.schemas(route, payload.as_ref())? } else { None };
         let responses = if has_schemas { self.responses(&options)? } else { None };
         let mut token = self.token_demand(&options, layers)?;
         if demands.is_some() && all {
@@ -239,9 +238,29 @@ impl Guard {
         }
     }
 
-    fn schemas(&self, route: &Value, forms: bool) -> Result<Option<Schemas>, ConfigError> {
+    fn schemas(
+        &self,
+        route: &Value,
+        payload: Option<&PayloadConfig>,
+    ) -> Result<Option<Schemas>, ConfigError> {
         let Value::Object(map) = route else { return Ok(None) };
-        let schemas = Schemas::parse("", map, forms, &self.schema_rules)?;
+        let types = payload.map(PayloadConfig::types);
+        let forms = types.is_some_and(|types| types.form || types.multipart);
+        let files = payload.map(|payload| payload.files().fields()).unwrap_or_default();
+        let schemas = if files.is_empty() || map.contains_key("body") {
+            Schemas::parse("", map, forms, &self.schema_rules)?
+        } else {
+            // Beside files without a schema there are no fields.
+            let mut map = map.clone();
+            map.insert("body".to_owned(), json!({ "type": "object", "properties": {} }));
+            Schemas::parse("", &map, forms, &self.schema_rules)?
+        };
+        if let Some(file) = files.iter().find(|file| schemas.names_body_member(&file.name)) {
+            let path = format!("payload.files.{}", file.name);
+            let problem = "is declared by the schema of `body`, too, which judges fields of text";
+            return Err(ConfigError::new(ConfigCode::ConflictingOptions, path, problem)
+                .suggest("leave it out of the schema"));
+        }
         Ok((!schemas.is_empty()).then_some(schemas))
     }
 

@@ -11,6 +11,7 @@ use crate::cors::CorsError;
 use crate::guard::TokenRequirement;
 use crate::identity::{HostIdentity, IdentityAsk};
 use crate::limit::{DelaySlot, Limiter, Pending, Reservation};
+use crate::multipart::Reader;
 use crate::payload::{Checked, Format, Reading};
 use crate::quota::{CommandResult, StoreCommand};
 use crate::refusal::Refusal;
@@ -82,7 +83,9 @@ pub enum Step {
         /// Whether a body was read and checked.
         body: bool,
     },
-    /// Read the body, and come back with [`Stack::after_body`], or with [`Stack::without_body`].
+    /// Read the body, and come back with [`Stack::after_body`], or with [`Stack::without_body`]. A
+    /// multipart body goes to [`RequestContext::multipart`] piece by piece, and then
+    /// [`Stack::after_parts`] follows.
     ReadBody {
         /// The most bytes to read. 0: only whether there are any, since they would be refused.
         max_bytes: u64,
@@ -284,6 +287,8 @@ pub struct RequestContext {
     pub body_refusal: Option<Refusal>,
     /// The format of its body, once that was checked.
     pub format: Format,
+    /// The reader of its body, if that is multipart.
+    pub multipart: Option<Box<Reader>>,
     /// The delay in milliseconds that a limit imposes.
     pub delay_ms: Option<u64>,
     /// Its slots among the requests that limits delay.
@@ -325,6 +330,7 @@ impl RequestContext {
             suspension: None,
             body_refusal: None,
             format: Format::default(),
+            multipart: None,
             delay_ms: None,
             delay_slots: Vec::new(),
             charged: None,

@@ -23,8 +23,11 @@ impl Stack {
     pub fn describe(&self, method: &str, path: &str) -> Value {
         let head = format!("8\n{method}\n{path}\n\n\n\n\n");
         let request = Request::read(head, &TrustedProxies::default());
-        let canonical =
-            request.and_then(|mut request| request.canonicalise().map(|()| request)).ok();
+        let canonical = request
+            .and_then(|mut request| {
+                request.canonicalise(self.guard.paths.forms(&request)).map(|()| request)
+            })
+            .ok();
         let exemption = canonical.map_or_else(Exemption::default, |it| self.exemption(&it));
         let identity = match self.token_for(exemption) {
             TokenRequirement::Ignore => "none",

@@ -50,6 +50,7 @@ use crate::identity::IdentityAnswer;
 use crate::json::Limits;
 use crate::keys::algorithm::Algorithm;
 use crate::limit::{LimitError, ReloadableLimiter};
+use crate::multipart::{Boundary, Reader};
 use crate::payload::{
     BodyError, Checked, Format, Parts, PayloadConfig, Reading, Responses, Schemas,
 };
@@ -246,6 +247,18 @@ impl Stack {
         self.judge_body(ctx, body).unwrap_or_else(|refusal| self.refuse(refusal))
     }
 
+    /// Layers 9 and 10, once the reader of a multipart body has all of it.
+    #[must_use]
+    pub fn after_parts(&self, ctx: &mut RequestContext, now: Now) -> Step {
+        ctx.now = now;
+        ctx.layer = Some(Layer::Payload);
+        // No byte has come: the request has no body.
+        ctx.multipart.take_if(|reader| reader.is_untouched());
+        let ended = ctx.multipart.as_ref().map_or(Ok(()), |reader| reader.finish());
+        let step = ended.and_then(|()| self.judge_body(ctx, &[]));
+        step.unwrap_or_else(|refusal| self.refuse(refusal))
+    }
+
     /// Ends a request. A challenge points the client to the metadata of this resource.
     fn refuse(&self, mut refusal: Refusal) -> Step {
         let resource = self.guard.tokens.as_ref().and_then(|tokens| tokens.verifier.resource());
@@ -258,7 +271,11 @@ impl Stack {
     /// Refuses a request whose body could not be read.
     #[must_use]
     pub fn without_body(&self, ctx: &mut RequestContext, fault: BodyError) -> Step {
-        let known = ctx.body_refusal.take().filter(|_| fault == BodyError::Unread);
+        let known = match fault {
+            BodyError::Unread => ctx.body_refusal.take(),
+            BodyError::Parts => ctx.multipart.as_ref().and_then(|reader| reader.refusal()).cloned(),
+            _ => None,
+        };
         Step::Refuse(known.unwrap_or_else(|| fault.refusal()))
     }
 
@@ -380,7 +397,7 @@ impl Stack {
         ctx.layer = Some(Layer::Payload);
         let content_type = request.header("content-type");
         let is_parsed = request.is_parsed();
-        let max_bytes = u64::try_from(payload.limits().max_bytes).unwrap_or(u64::MAX);
+        let max_bytes = payload.max_bytes(content_type);
         let length = request.content_length().filter(|length| *length > 0);
         let reading = if is_parsed {
             payload.parsed(content_type, request.header("content-encoding"), self.declares_body())
@@ -392,6 +409,14 @@ impl Stack {
         } else {
             payload.accepts(content_type, request.header("content-encoding"))
         };
+        let reading = reading.and_then(|reading| {
+            if reading.format == Format::Multipart && ctx.multipart.is_none() {
+                let boundary = Boundary::read(content_type.unwrap_or_default())?;
+                let files = Arc::clone(payload.files());
+                ctx.multipart = Some(Box::new(Reader::new(&boundary, files, payload.limits())));
+            }
+            Ok(reading)
+        });
         match reading {
             Ok(reading) => {
                 ctx.format = reading.format;
@@ -417,6 +442,7 @@ impl Stack {
     /// Layers 9 and 10.
     fn accept(&self, ctx: &mut RequestContext, body: Option<&[u8]>) -> Result<Step, Refusal> {
         let body = body.filter(|bytes| !bytes.is_empty());
+        let is_sent = body.is_some() || ctx.multipart.is_some();
         if let Some(refusal) = ctx.body_refusal.take_if(|_| body.is_some()) {
             return Err(refusal);
         }
@@ -429,7 +455,7 @@ impl Stack {
         if policy {
             self.ask_policy(ctx, checked.as_ref().and_then(|checked| checked.body.as_ref()))?;
         }
-        Ok(Step::Pass { checked, body: body.is_some() && self.payload.is_some() })
+        Ok(Step::Pass { checked, body: is_sent && self.payload.is_some() })
     }
 
     // 2
@@ -580,7 +606,7 @@ impl Stack {
         let none;
         let schemas = match &self.schemas {
             Some(schemas) => schemas,
-            None if body.is_none() => return Ok(None),
+            None if body.is_none() && ctx.multipart.is_none() => return Ok(None),
             None => {
                 none = Schemas::default();
                 &none
@@ -600,6 +626,7 @@ impl Stack {
                 limits: config.limits(),
                 body,
                 format: ctx.format,
+                multipart: ctx.multipart.as_deref(),
                 query: request.query(),
                 params: &params,
                 headers: &headers,

@@ -82,6 +82,8 @@ class SharedState {
   responses = []
   /** Whether the response has been checked. */
   isJudged = false
+  /** What happens when the request is over. */
+  onEnd = []
 
   constructor(receipts) {
     this.receipts = receipts
@@ -90,6 +92,7 @@ class SharedState {
   /** Ends the request. `status` is that of its answer; undefined without one. */
   end(status) {
     finishAll(this.receipts, !(status < 400))
+    for (const run of this.onEnd.splice(0)) run()
   }
 }
 

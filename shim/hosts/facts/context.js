@@ -2,6 +2,7 @@
 
 const { GuardError } = require('../../errors.js')
 const { warnNoAddress, warnRewritten, warnUntrustedProxy } = require('../warnings.js')
+const { sourceOf } = require('../../uploads/source.js')
 const { readAny } = require('./body.js')
 
 /** One check of a request by one stack; ../../conversation.js documents each member. */
@@ -12,6 +13,7 @@ class FactsContext {
   startedAt = 0
   ticket = null
   identity = null
+  uploads = null
   #facts
   #shared
   #outcome
@@ -101,9 +103,22 @@ class FactsContext {
   readBody(limit, timeout, done, gone, late) {
     const failed = (error) => {
       gone()
-      this.#outcome.fail(new GuardError('the client went away before the end of its body', { code: 'ERR_ABORTED', cause: error }))
+      this.gone(error)
     }
     readAny(this.#facts.body, limit, timeout, done, failed, late)
+  }
+
+  openBody() {
+    this.state.isRead = true
+    return sourceOf(this.#facts.body ?? Buffer.alloc(0))
+  }
+
+  onceOver(run) {
+    this.#shared.onEnd.push(run)
+  }
+
+  gone(cause) {
+    this.#outcome.fail(new GuardError('the client went away before the end of its body', { code: 'ERR_ABORTED', cause }))
   }
 
   keepBody(bytes) {

@@ -16,6 +16,7 @@ const { endRefused } = require('./refuse.js')
 const { closeOf, end, isOver, stripLate } = require('./response.js')
 const { checkResponse } = require('./response-schemas.js')
 const { kConversation } = require('../../shared.js')
+const { sourceOf } = require('../../uploads/source.js')
 const { stateOf } = require('./state.js')
 
 /** One request in one handler; ../../conversation.js documents each member. */
@@ -26,6 +27,7 @@ class NodeHttpContext {
   startedAt = 0
   ticket = null
   identity = null
+  uploads = null
   #next
   #handler
   #owner
@@ -107,6 +109,20 @@ class NodeHttpContext {
     refuseBridge(this.req, this.res)
     readBody(this.req, limit, timeout, done, gone, late)
   }
+
+  openBody() {
+    refuseBridge(this.req, this.res)
+    this.state.isRead = true
+    this.req._body = true // other body parsers leave the request alone
+    return sourceOf(this.req)
+  }
+
+  onceOver(run) {
+    closeOf(this.req, this.res).once('close', run)
+  }
+
+  /** The client has disconnected in the middle of its body. */
+  gone() {}
 
   keepBody(bytes) {
     this.state.raw = bytes

@@ -20,6 +20,7 @@ fn parts<'a>(config: &'a Limits, body: &'a [u8]) -> Parts<'a> {
         params: &[],
         headers: &[],
         language: None,
+        multipart: None,
         keep_body: true,
     }
 }

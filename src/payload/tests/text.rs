@@ -26,6 +26,7 @@ fn parts<'a>(config: &'a Limits, query: &'a str) -> Parts<'a> {
         params: &[],
         headers: &[],
         language: None,
+        multipart: None,
         keep_body: false,
     }
 }

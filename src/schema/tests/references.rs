@@ -172,6 +172,7 @@ fn sanitizers_text_and_closing_know_what_a_name_leads_to() {
             params: &[],
             headers: &[],
             language: None,
+            multipart: None,
             keep_body: true,
         })
     };

@@ -38,6 +38,7 @@ fn check(
         params: &[],
         headers: &[],
         language,
+        multipart: None,
         keep_body: true,
     })
 }
