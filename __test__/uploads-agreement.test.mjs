@@ -1,5 +1,5 @@
-// Multipart bodies beside other readers: what is accepted here, busboy and the runtime's own FormData
-// read the same; what has a second reading is refused here.
+// Multipart bodies beside other readers: what is accepted here, busboy and the runtime's own
+// FormData read the same; what has a second reading is refused here.
 // `node __test__/uploads-agreement.test.mjs --all` lists what reaches a handler behind multer.
 
 import { test } from 'node:test'
