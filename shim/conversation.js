@@ -62,6 +62,7 @@ const { guardOf, takeAnswer } = require('./request.js')
 const { admitsHandshake, corsPart, decideHeaders, decidesCors, headersPart, noteCors } = require('./response-decisions.js')
 const { checkLibrarySchemas, takeSchemas } = require('./schema.js')
 const { whenCollected } = require('./shared.js')
+const { settler } = require('./settler.js')
 const { wait } = require('./store.js')
 const { Uploads, discardUploads, fieldsOf, otherParser, receiveParts, secondReader } = require('./uploads/uploads.js')
 const {
@@ -124,6 +125,7 @@ function buildConversation(owner, options, layer) {
   let looksForPreflights = cors !== null && cors.decides && cors.isOn
   // For guard.toOpenApi: the options as JSON, and the parts that the core does not judge alone.
   const declared = () => ({ options: hasSchemas ? JSON.parse(encode(rest).json) : {}, inexact: librarySchemas.map(([part]) => part) })
+  const whenSettled = settler(attempt, abandon)
   const conversation = { start, stack, core: CORE, taking, cors, askOrigin, declared, readsParts: bodies?.isMultipart === true }
 
   function start(ctx) {
@@ -319,39 +321,6 @@ function buildConversation(owner, options, layer) {
       clearTimeout(timer)
       abandon(ctx)
     })
-    return false
-  }
-
-  // Waits for a promise of the application, at most `ms`, while the request holds its ticket. Then
-  // either `onResult(value)` or `onTimeout()` runs; a rejection is a fault. Neither runs once the
-  // client has gone. Errors of the next handler must propagate, and not reject the promise.
-  function whenSettled(ctx, promise, ms, onResult, onTimeout) {
-    let isSettled = false
-    const settle = (step) => {
-      if (isSettled) return
-      isSettled = true
-      clearTimeout(timer)
-      cancel()
-      setImmediate(() => attempt(ctx, () => {
-        if (!ctx.isOver()) return step()
-        abandon(ctx)
-        return false
-      }))
-    }
-    const timer = setTimeout(() => settle(onTimeout), ms)
-    // The connection keeps the process alive while it is open.
-    timer.unref()
-    const cancel = ctx.onceClosed(() => {
-      isSettled = true
-      clearTimeout(timer)
-      abandon(ctx)
-    })
-    promise.then(
-      (value) => settle(() => onResult(value)),
-      (error) => settle(() => {
-        throw error
-      })
-    )
     return false
   }
 

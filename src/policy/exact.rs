@@ -1,4 +1,4 @@
-//! Refuses what regorus reads in another way than Rego says, where no rewrite is safe.
+//! Refuses what regorus reads in another way than OPA, where no rewrite is safe.
 //!
 //! Each of these is undefined in regorus where it has a value in OPA, or the other way round,
 //! without an error: `allow if not blocked` would allow.

@@ -157,10 +157,8 @@ pub(super) fn each_expression<'m>(module: &'m Module, visit: &mut impl FnMut(&'m
 /// The variables of a pattern, without `_`: `x`, `[x, y]`, `{"k": x}`.
 pub(super) fn variables(pattern: &Expr, names: &mut Names) {
     match pattern {
-        Expr::Var { span, .. } => {
-            if span.text() != "_" {
-                names.insert(span.text().to_owned());
-            }
+        Expr::Var { span, .. } if span.text() != "_" => {
+            names.insert(span.text().to_owned());
         }
         Expr::Array { items, .. } | Expr::Set { items, .. } => {
             for item in items {
