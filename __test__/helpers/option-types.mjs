@@ -40,7 +40,8 @@ export function numbersOf(name) {
 
 /** Whether all that the type allows is text with a number in it: `Size` allows numbers as well. */
 function isDuration(type) {
-  return type.isUnion() && type.types.every((part) => (part.flags & ts.TypeFlags.TemplateLiteral) !== 0)
+  // A number, then a unit: `3.1.${number}` is a version.
+  return type.isUnion() && type.types.every((part) => (part.flags & ts.TypeFlags.TemplateLiteral) !== 0 && part.texts[0] === '')
 }
 
 function optionsOf(name) {
