@@ -30,6 +30,7 @@ mod graph;
 mod input;
 mod load;
 mod needs;
+mod resource;
 mod scan;
 #[cfg(test)]
 mod tests;
@@ -38,3 +39,4 @@ pub use config::{Limits, PolicyConfig, PolicySource, RegoVersion};
 pub use decision::{FaultKind, Outcome};
 pub use evaluate::{PolicySet, QueryId};
 pub use input::{InputParts, QueryPart, RateView, TokenView};
+pub use resource::{ResourceAnswer, ResourceAsk};
