@@ -181,6 +181,8 @@ declare namespace guard {
   export import PolicyOptions = policy.PolicyOptions
   export import PolicyLimits = policy.PolicyLimits
   export import AuthorizeOptions = policy.AuthorizeOptions
+  export import PolicyResource = policy.PolicyResource
+  export import ResourceFunction = policy.ResourceFunction
 
   export import OpenApiDocument = openapi.OpenApiDocument
   export import OpenApiOptions = openapi.OpenApiOptions

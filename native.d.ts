@@ -31,6 +31,12 @@ export declare function resumeWithCertificate(ticket: number, fingerprint?: stri
 export declare function resumeWithIdentity(ticket: number, json?: string | undefined | null, failure?: string | undefined | null): string | number
 
 /**
+ * Continues with a request whose resource the application was asked for: `json` is the resource,
+ * `undefined` if there is none. `failure` is `timeout` or `failed` if the function gave no answer.
+ */
+export declare function resumeWithResource(ticket: number, json?: string | undefined | null, failure?: string | undefined | null): string | number
+
+/**
  * Continues with a request whose body was read. The usual answer is `undefined`: the request passes
  * without changes.
  */

@@ -77,6 +77,7 @@ module.exports = {
   DELAY: '6',
   ASK_CERTIFICATE: '7',
   ASK_IDENTITY: '8',
+  ASK_RESOURCE: '9',
   // Lines.
   KIND: 0,
   STATUS: 1,

@@ -62,12 +62,13 @@ const { guardOf, takeAnswer } = require('./request.js')
 const { admitsHandshake, corsPart, decideHeaders, decidesCors, headersPart, noteCors } = require('./response-decisions.js')
 const { checkLibrarySchemas, takeSchemas } = require('./schema.js')
 const { whenCollected } = require('./shared.js')
+const { resourceOf } = require('./resource.js')
 const { settler } = require('./settler.js')
 const { wait } = require('./store.js')
 const { Uploads, discardUploads, fieldsOf, otherParser, receiveParts, secondReader } = require('./uploads/uploads.js')
 const {
   read, readClaims, readHeaders,
-  PASS, READ_BODY, REFUSE, PREFLIGHT, RUN_CALLBACKS, DELAY, ASK_CERTIFICATE, ASK_IDENTITY,
+  PASS, READ_BODY, REFUSE, PREFLIGHT, RUN_CALLBACKS, DELAY, ASK_CERTIFICATE, ASK_IDENTITY, ASK_RESOURCE,
   KIND, STATUS, CODE, PROBLEM, READING, WAIT_MS, CAUSE, ASK, HAS_BODY, LAYER, SECURE, HEADERS, RATE_LIMIT, CLAIMS, TOKEN, CLIENT, LIMITS, CHECKED, TICKET, RECEIPT
 } = require('./answer.js')
 
@@ -106,6 +107,7 @@ function buildConversation(owner, options, layer) {
   const cors = corsPart(plan, layer, rest)
   const functionAt = (path) => functions.get(path) ?? owner.functions.get(path)
   const askOrigin = plan.askOrigin ? functionAt('cors.origins') : null
+  const findResource = plan.asksResource ? resourceOf(functionAt('policy.input')) : null
   const callbacks = plan.callbacks.map(([name, option, path]) => [name, option, functionAt(path)])
   const { wantsParams, hasShadow, wantsResponse, readsIdentity, isAskedAgain, body: bodies } = plan
   const onResponse = rest.onResponse ?? 'strip'
@@ -290,6 +292,8 @@ function buildConversation(owner, options, layer) {
         return go(ctx, native.resumeWithCertificate(takeTicket(ctx), ctx.fingerprint()))
       case ASK_IDENTITY:
         return askIdentity(ctx, answer[ASK])
+      case ASK_RESOURCE:
+        return askResource(ctx, Number(answer[ASK]))
       case DELAY:
         return delay(ctx, Number(answer[WAIT_MS]))
       default:
@@ -342,6 +346,22 @@ function buildConversation(owner, options, layer) {
     }
     ctx.identity = json === undefined ? null : [source, json]
     return go(ctx, native.resumeWithIdentity(takeTicket(ctx), json))
+  }
+
+  // Asks the application about the object of the request, for the policy.
+  function askResource(ctx, timeout) {
+    const subject = ctx.subject()
+    noteClient(subject, ctx.req.guard.client)
+    const goOn = ({ json, failure }) => {
+      // The policy decides nothing for a client that has gone.
+      if (ctx.isOver()) {
+        abandon(ctx)
+        return false
+      }
+      return go(ctx, native.resumeWithResource(takeTicket(ctx), json, failure))
+    }
+    const found = findResource(subject)
+    return typeof found.then === 'function' ? whenSettled(ctx, found, timeout, goOn, () => goOn({ failure: 'timeout' })) : goOn(found)
   }
 
   function answerHeaders(ctx, answer) {

@@ -83,6 +83,7 @@ fn outcome(step: &Step) -> (u16, &'static str) {
         Step::AskCertificate => (100, "certificate"),
         Step::Delay { .. } => (100, "wait"),
         Step::AskIdentity(_) => (100, "identity"),
+        Step::AskResource(_) => (100, "resource"),
     }
 }
 

@@ -279,8 +279,8 @@ export interface RouteOptions extends RequestSchemas {
    */
   readonly payload?: RoutePayloadOptions | false
   /**
-   * The rule of the guard's policy that decides on these routes; `false` evaluates none. The guard
-   * must have `policy`.
+   * The rule of the guard's policy that decides on these routes, and the function that gives it the
+   * object of a request; `false` evaluates none. The guard must have `policy`.
    */
   readonly policy?: AuthorizeOptions | false
 }

@@ -1,6 +1,6 @@
 // Options of the policy.
 
-import type { Size } from './config'
+import type { Duration, FromRequest, Size } from './config'
 import type { Guard } from './guard'
 
 /**
@@ -9,8 +9,8 @@ import type { Guard } from './guard'
  * `status` from 400 to 499.
  *
  * `input` has `method`, `effective_method`, `path`, `decoded_path`, `raw_path`, `route`, `params`,
- * `query`, `headers`, `user`, `token`, `client.ip`, `rate`, `time.now_ns` and `body`: see
- * docs/guides/policy.md. `path` has the segments as sent, to compare with the text of routes;
+ * `query`, `headers`, `user`, `token`, `client.ip`, `rate`, `time.now_ns`, `body` and `resource`:
+ * see docs/guides/policy.md. `path` has the segments as sent, to compare with the text of routes;
  * `decoded_path` is for comparison with values. A policy that reads another member causes the
  * warning `GUARD_POLICY_INPUT`.
  */
@@ -68,4 +68,34 @@ export interface PolicyLimits {
 export interface AuthorizeOptions {
   /** The rule that decides on these routes. Left out: the guard's `policy.query`. */
   readonly query?: string
+  /**
+   * Gives the policy the object that a request is about, as `input.resource`: `{ resource }`, where
+   * `resource` is JSON values and a `Date` is its text, or `null` without one. It can't set another
+   * member of `input`. It is called for each request that all layers before the policy admit, once,
+   * before the body is read; on the routes of other options `input.resource` is undefined.
+   *
+   * 1. If it throws, rejects or needs longer than `timeout`, the request is refused with 503
+   *    `policy_fault`.
+   * 2. If it returns anything else, such as an instance of a class or another member beside
+   *    `resource`, the request is refused with 500.
+   * 3. Only the members that the policy reads count for {@link PolicyLimits.inputBytes}; the whole
+   *    of it may have 16 times as much text. Beyond that it is refused with 403 `policy_denied`.
+   *
+   * The policy must read `input.resource`.
+   */
+  readonly input?: ResourceFunction
+  /**
+   * The longest time that `input` may take; 10 ms to 30 s.
+   * @default '1s'
+   */
+  readonly timeout?: Duration
 }
+
+/** The result of {@link AuthorizeOptions.input}. */
+export interface PolicyResource {
+  /** What the policy reads as `input.resource`. `null` and `undefined`: there is no such object. */
+  readonly resource: unknown
+}
+
+/** Gives the policy the object of a request: its parameter is the framework's request. */
+export type ResourceFunction = FromRequest<PolicyResource | null | undefined | Promise<PolicyResource | null | undefined>>

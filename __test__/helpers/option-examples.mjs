@@ -41,7 +41,8 @@ const payload = {
   ...body, draft: '2019-09', schemas: { 'https://example.com/a.json': schema }, formats: { even: /^(..)*$/i, odd: (text) => text.length % 2 === 1, text: '^a' },
   keywords: { divisible: () => true }, messages: { required: 'must be there', de: { required: 'fehlt' } }
 }
-const policy = { policies: { 'a.rego': policyText }, data: { roles: ['a', { b: 1 }] }, query: 'data.httpapi.authz.allow', regoVersion: 'v0', limits: { timeMs: 10, inputBytes: '32kb', depth: 16 } }
+const policy = { policies: { 'a.rego': policyText, 'b.rego': 'package owner\ndefault allow = false\nallow { input.resource.owner == input.user.sub }' }, data: { roles: ['a', { b: 1 }] }, query: 'data.httpapi.authz.allow', regoVersion: 'v0', limits: { timeMs: 10, inputBytes: '32kb', depth: 16 } }
+const owner = { query: 'data.owner.allow', input: async () => ({ resource: null }), timeout: '2s' }
 const { server, client } = testCertificates()
 const redis = { username: 'u', password: 'hunter2hunter2', db: 1, prefix: 'a:', timeout: '10ms', processes: 4, maxBytes: '2mb', minReplicas: 1 }
 const schemas = { body: schema, query: { type: 'object', properties: {} }, params: { type: 'object' }, headers: { type: 'object' }, cookies: { type: 'object' }, response: { 200: schema }, onResponse: 'warn' }
@@ -123,7 +124,7 @@ export const guard = open
 export const CALLS = [
   ['GuardConfig', '', (options) => createGuard(options), CONFIGS],
   ['RouteOptions', '', (options) => open.securityStack(options), [
-    { cors, csrf, rateLimit: [watched, delayed, inFlight, functions], jwt: { optional: true }, payload: body, policy: { query: policy.query }, ...schemas },
+    { cors, csrf, rateLimit: [watched, delayed, inFlight, functions], jwt: { optional: true }, payload: body, policy: owner, ...schemas },
     { rateLimit: inFlight, authenticate: { optional: true }, responseHeaders: { ...headers, profile: 'web' } },
     { rateLimit: inFlight, authenticate: { optional: true }, payload: multipart },
     { require: { fresh: true, scope: ['read'], role: ['admin'], claims: { acr: ['a', true], n: 1 }, maxAge: '10m' } }
@@ -134,7 +135,7 @@ export const CALLS = [
   ['CsrfOptions', 'csrf', (options) => open.csrf(options), [csrf]],
   ['RateLimit', 'rateLimit', (options) => open.rateLimit(options), [watched, delayed, inFlight, functions]],
   ['AuthenticateOptions', 'jwt', (options) => open.authenticate(options), [{ optional: true }]],
-  ['AuthorizeOptions', 'policy', (options) => open.authorize(options), [{ query: policy.query }]],
+  ['AuthorizeOptions', 'policy', (options) => open.authorize(options), [{ query: policy.query }, owner]],
   ['RouteDemands', '', (options) => open.require(options), [{ fresh: true, scope: ['read'], role: ['admin'], claims: { acr: ['a', true], n: 1 }, maxAge: '10m' }]],
   ['OpenApiOptions', 'options', (options) => open.fromOpenApi(document, options), [
     { basePath: '/v1', unknown: 'refuse', unreadable: 'pass', undeclared: 'accept', responses: 'fail', ignoreFormats: ['x'], ignorePatterns: ['x'], skip: [], tolerate: ['nullable'], security: { key: () => true, other: false } }

@@ -11,13 +11,13 @@
 //!
 //! - 0: `0` pass, `1` read the body, `2` refuse, `3` answer a preflight, `4` call the application's
 //!   key and cost functions, `6` wait, `7` read the connection's certificate, `8` call the
-//!   application's function for the identity
+//!   application's function for the identity, `9` call its function for the resource
 //! - 1, 2, 3: status, code and problem+json text of a refusal
 //! - 4: the most bytes of the body to read, and after a blank `form`, `multipart` or `json` and its
 //!   content coding unless it is plain JSON; milliseconds to wait; for a refusal by a rate limit,
 //!   its name; for another refusal, U+001F and its reason; for an identity its source, the
 //!   milliseconds to wait for it, and for an API key the milliseconds to keep its record and the
-//!   digest, separated by blanks
+//!   digest, separated by blanks; for a resource the milliseconds to wait for it
 //! - 5: `1` if the body was checked and may be parsed as JSON, `2` if line 14 has it: it was a
 //!   form, or a sanitizer has changed it; for a refusal and a preflight, the layer that decided, or
 //!   `3` for `payload` and a body that a later layer of the guard may take instead
@@ -104,6 +104,7 @@ pub(crate) fn open(ctx: &RequestContext, step: &Step) -> String {
         Step::Delay { .. } => ('6', None),
         Step::AskCertificate => ('7', None),
         Step::AskIdentity(_) => ('8', None),
+        Step::AskResource(_) => ('9', None),
     };
     out.push(kind);
     out.push('\n');
@@ -123,6 +124,7 @@ pub(crate) fn open(ctx: &RequestContext, step: &Step) -> String {
         Step::ReadBody { max_bytes, reading } => push_reading(&mut out, *max_bytes, *reading),
         Step::Delay { ms } => push_number(&mut out, *ms),
         Step::AskIdentity(ask) => push_ask(&mut out, ask),
+        Step::AskResource(ask) => push_number(&mut out, millis(ask.timeout)),
         Step::Preflight { .. } => {
             if let Some(denied) = ctx.cors_denied {
                 out.push(SEPARATOR);
@@ -285,16 +287,19 @@ fn push_reading(out: &mut String, max_bytes: u64, reading: Reading) {
 }
 
 fn push_ask(out: &mut String, ask: &IdentityAsk) {
-    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     out.push_str(ask.source.issuer());
     out.push(' ');
-    push_number(out, ms(ask.timeout));
+    push_number(out, millis(ask.timeout));
     if let Some((digest, cache_for)) = &ask.key {
         out.push(' ');
-        push_number(out, ms(*cache_for));
+        push_number(out, millis(*cache_for));
         out.push(' ');
         out.push_str(digest);
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Appends a text that must not end its line.

@@ -32,6 +32,7 @@ pub fn add_calls(mut exports: Object<'_>) -> napi::Result<()> {
     add(c"resumeWithCallbacks", call!(requests::resume_with_callbacks: ticket, keys))?;
     add(c"resumeWithCertificate", call!(requests::resume_with_certificate: ticket, fingerprint))?;
     add(c"resumeWithIdentity", call!(requests::resume_with_identity: ticket, json, failure))?;
+    add(c"resumeWithResource", call!(requests::resume_with_resource: ticket, json, failure))?;
     add(c"decideBody", call!(requests::decide_body: ticket, body))?;
     add(c"readParts", call!(requests::read_parts: ticket, chunk))?;
     add(c"decideParts", call!(requests::decide_parts: ticket))?;

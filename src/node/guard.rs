@@ -274,6 +274,7 @@ fn plan(stack: &Stack) -> Map<String, Value> {
     plan.insert("cors".into(), stack.has_cors().into());
     plan.insert("askOrigin".into(), stack.asks_origin().into());
     plan.insert("callbacks".into(), asks.into());
+    plan.insert("asksResource".into(), stack.resource.is_some().into());
     plan.insert("wantsParams".into(), stack.wants_params().into());
     plan.insert("isAskedAgain".into(), stack.is_rechecked_later().into());
     plan.insert("hasShadow".into(), stack.has_shadow().into());

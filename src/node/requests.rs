@@ -12,6 +12,7 @@ use crate::clock::Now;
 use crate::identity::{HostIdentity, IdentityAnswer, IdentitySource};
 use crate::limit::Reservation;
 use crate::payload::{BodyError, Reply};
+use crate::policy::ResourceAnswer;
 use crate::refusal::Refusal;
 use crate::stack::{
     CallbackResults, EarlierStack, HostInput, Layer, RequestContext, Step, StoreAsk,
@@ -74,6 +75,28 @@ pub(super) fn resume_with_identity(
     };
     let step =
         waiting.mounted.stack.resume_with_identity(&mut waiting.exchange, answer, Now::read());
+    answer_for(waiting, step)
+}
+
+/// Continues with a request whose resource the application was asked for: `json` is the resource,
+/// if there is one. `failure` is `timeout` or `failed` if the function gave no answer.
+pub(super) fn resume_with_resource(
+    ticket: u64,
+    json: Option<String>,
+    failure: Option<String>,
+) -> DecideOutput {
+    let Some(mut waiting) = registry::take_request(ticket) else {
+        return refused(unreadable());
+    };
+    let answer = match (json, failure.as_deref()) {
+        (Some(json), None) => ResourceAnswer::Found(json),
+        (None, None) => ResourceAnswer::Nothing,
+        (None, Some("timeout")) => ResourceAnswer::Timeout,
+        (None, Some("failed")) => ResourceAnswer::Failed,
+        _ => return refused(unreadable()),
+    };
+    let step =
+        waiting.mounted.stack.resume_with_resource(&mut waiting.exchange, answer, Now::read());
     answer_for(waiting, step)
 }
 

@@ -52,6 +52,10 @@ pub enum FaultKind {
     NotADecision,
     /// The query belongs to another policy set.
     ForeignQuery,
+    /// The application gave no resource within its time.
+    ResourceTimeout,
+    /// The application's function for the resource has failed.
+    ResourceFailed,
 }
 
 impl FaultKind {
@@ -64,6 +68,8 @@ impl FaultKind {
             Self::Panic => "panic",
             Self::NotADecision => "not_a_decision",
             Self::ForeignQuery => "foreign_query",
+            Self::ResourceTimeout => "resource_timeout",
+            Self::ResourceFailed => "resource_failed",
         }
     }
 }
@@ -92,9 +98,10 @@ impl Outcome {
                 "policy_denied",
                 "the policy does not allow this request",
             )),
-            Self::Fault { .. } => Some(
+            Self::Fault { kind, .. } => Some(
                 Refusal::new(503, "policy_fault", "the policy could not be evaluated")
-                    .header("Retry-After", RETRY_AFTER),
+                    .header("Retry-After", RETRY_AFTER)
+                    .because(kind.as_str().into()),
             ),
         }
     }

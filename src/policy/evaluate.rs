@@ -12,6 +12,7 @@ use super::config::{Limits, PolicyConfig, rule_path};
 use super::decision::{FaultKind, Outcome};
 use super::input::{Budget, InputParts, InputPlan, convert};
 use super::load;
+use super::resource::ResourceAnswer;
 use super::scan::Scan;
 use super::{builtins, cache};
 use crate::clock::Now;
@@ -114,6 +115,20 @@ impl PolicySet {
     #[must_use]
     pub fn reads_params(&self) -> bool {
         self.inner.plan.reads_params()
+    }
+
+    /// Whether any module reads `input.resource`.
+    #[must_use]
+    pub fn reads_resource(&self) -> bool {
+        self.inner.plan.reads_resource()
+    }
+
+    /// The resource in an answer of the application.
+    ///
+    /// # Errors
+    /// The outcome for a request without a usable answer: never [`Outcome::Allow`].
+    pub fn read_resource(&self, answer: ResourceAnswer) -> Result<serde_json::Value, Outcome> {
+        answer.read(&self.inner.limits)
     }
 
     /// Whether any module reads `input.headers`.

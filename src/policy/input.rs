@@ -14,6 +14,7 @@
 //! | `rate` | `{ limit, remaining, reset }`, if a limit was consulted |
 //! | `time` | `{ now_ns }`, the request's instant |
 //! | `body` | the checked JSON body, if there is one |
+//! | `resource` | the object that the application names, or null; absent if it is not asked |
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -96,6 +97,8 @@ pub struct InputParts<'a> {
     pub rate: Option<RateView>,
     /// The checked JSON body.
     pub body: Option<&'a Json>,
+    /// The resource that the application names, null if it has none; `None` if it is not asked.
+    pub resource: Option<&'a Json>,
 }
 
 impl Default for InputParts<'_> {
@@ -114,6 +117,7 @@ impl Default for InputParts<'_> {
             client_ip: "",
             rate: None,
             body: None,
+            resource: None,
         }
     }
 }
@@ -178,9 +182,10 @@ enum Field {
     Rate,
     Time,
     Body,
+    Resource,
 }
 
-const FIELDS: [(&str, Field); 15] = [
+const FIELDS: [(&str, Field); 16] = [
     ("method", Field::Method),
     ("effective_method", Field::EffectiveMethod),
     ("path", Field::Path),
@@ -196,6 +201,7 @@ const FIELDS: [(&str, Field); 15] = [
     ("rate", Field::Rate),
     ("time", Field::Time),
     ("body", Field::Body),
+    ("resource", Field::Resource),
 ];
 
 /// The members of a field that are read: all, or these, with prebuilt keys.
@@ -238,6 +244,10 @@ impl InputPlan {
     pub(super) fn repeats(&self) -> bool {
         let once = [Field::Time, Field::Rate, Field::Body];
         !self.fields.iter().any(|(field, _, _)| once.contains(field))
+    }
+
+    pub(super) fn reads_resource(&self) -> bool {
+        self.reads(Field::Resource)
     }
 
     pub(super) fn reads_time(&self) -> bool {
@@ -316,7 +326,7 @@ impl InputPlan {
                 Field::RawPath => out.text(parts.raw_path),
                 Field::Route => out.maybe(parts.route, Writer::text),
                 Field::User => {
-                    out.maybe(parts.user, |out, claims| write_user(claims, members, out));
+                    out.maybe(parts.user, |out, claims| write_members(claims, members, out));
                 }
                 Field::Token => out.maybe(parts.token, |out, token| {
                     for text in [token.issuer, token.jti, token.alg, token.kid] {
@@ -325,6 +335,10 @@ impl InputPlan {
                     out.maybe(token.exp, Writer::number);
                 }),
                 Field::Client => out.text(parts.client_ip),
+                Field::Resource => out.maybe(parts.resource, |out, resource| match resource {
+                    Json::Object(row) => write_members(row, members, out),
+                    other => out.json(other),
+                }),
                 // A policy mostly reads a small part of these. The unread rest must not affect the
                 // key.
                 Field::Params | Field::Query | Field::Headers => {
@@ -343,6 +357,9 @@ fn effective_method(method: &str) -> &str {
     if method == "HEAD" { "GET" } else { method }
 }
 
+/// No tag of [`Writer::json`].
+const OBJECT_TAG: u8 = 7;
+
 fn write_path(segments: &[&str], out: &mut Writer) {
     out.number(segments.len() as u64);
     for segment in segments {
@@ -350,18 +367,19 @@ fn write_path(segments: &[&str], out: &mut Writer) {
     }
 }
 
-fn write_user(claims: &Map<String, Json>, members: &Members, out: &mut Writer) {
+fn write_members(object: &Map<String, Json>, members: &Members, out: &mut Writer) {
+    out.tag(OBJECT_TAG);
     match members {
         Members::All => {
-            out.number(claims.len() as u64);
-            for (name, claim) in claims {
+            out.number(object.len() as u64);
+            for (name, member) in object {
                 out.text(name);
-                out.json(claim);
+                out.json(member);
             }
         }
         Members::Only(wanted) => {
             for (name, _) in wanted {
-                out.maybe(claims.get(name), Writer::json);
+                out.maybe(object.get(name), Writer::json);
             }
         }
     }
@@ -394,7 +412,7 @@ fn build_field(
         Field::Query => query(parts.query, members, budget)?,
         Field::Headers => headers(parts.headers, members, budget)?,
         Field::User => match parts.user {
-            Some(claims) => user(claims, members, budget, limits)?,
+            Some(claims) => members_of(claims, members, budget, limits)?,
             None => Value::Null,
         },
         Field::Token => match parts.token {
@@ -418,6 +436,11 @@ fn build_field(
         }
         Field::Body => match parts.body {
             Some(body) => convert(body, budget, limits.depth)?,
+            None => return Ok(None),
+        },
+        Field::Resource => match parts.resource {
+            Some(Json::Object(row)) => members_of(row, members, budget, limits)?,
+            Some(other) => convert(other, budget, limits.depth)?,
             None => return Ok(None),
         },
     };
@@ -516,29 +539,30 @@ fn headers(
     ))
 }
 
-fn user(
-    claims: &Map<String, Json>,
+/// The members of an object that are read.
+fn members_of(
+    object: &Map<String, Json>,
     members: &Members,
     budget: &mut Budget,
     limits: &Limits,
 ) -> Result<Value, InputError> {
     let depth = limits.depth.saturating_sub(1);
-    let mut user = BTreeMap::new();
+    let mut read = BTreeMap::new();
     match members {
         Members::All => {
-            for (name, claim) in claims {
-                user.insert(budget.text(name)?, convert(claim, budget, depth)?);
+            for (name, member) in object {
+                read.insert(budget.text(name)?, convert(member, budget, depth)?);
             }
         }
         Members::Only(wanted) => {
             for (name, key) in wanted {
-                if let Some(claim) = claims.get(name) {
-                    user.insert(key.clone(), convert(claim, budget, depth)?);
+                if let Some(member) = object.get(name) {
+                    read.insert(key.clone(), convert(member, budget, depth)?);
                 }
             }
         }
     }
-    Ok(Value::from(user))
+    Ok(Value::from(read))
 }
 
 fn token_value(token: TokenView<'_>, budget: &mut Budget) -> Result<Value, InputError> {

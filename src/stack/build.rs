@@ -15,7 +15,7 @@ use crate::guard::{
 };
 use crate::headers::{HeaderSet, HeadersConfig};
 use crate::payload::{OnResponse, PayloadConfig, Responses, Schemas};
-use crate::policy::{PolicySet, QueryId};
+use crate::policy::{PolicySet, QueryId, ResourceAsk};
 use crate::requirements::Requirements;
 use crate::schema::SchemaRules;
 
@@ -66,7 +66,7 @@ impl Guard {
         let narrows = layers == Layers::Cors && options.get("cors").is_some() && !csrf_off;
         let handshake_default = if narrows { self.csrf.clone() } else { None };
         let default = || ((all && !csrf_off) || narrows).then(Arc::default);
-        let policy = self.query_of(&options, layers)?;
+        let (policy, resource) = self.query_of(&options, layers)?;
         let reads_body =
             policy.is_some() && self.policy.as_ref().is_some_and(PolicySet::reads_body);
         let says = matches!(Switch::read(&options, "payload"), Switch::On(_));
@@ -118,6 +118,7 @@ impl Guard {
                 .collect(),
             limiter,
             policy,
+            resource,
             payload,
             schemas,
             responses,
@@ -208,13 +209,14 @@ impl Guard {
         }
     }
 
+    /// The rule of a stack, and the question to the application before it is evaluated.
     fn query_of(
         &self,
         options: &Options<'_>,
         layers: Layers,
-    ) -> Result<Option<QueryId>, ConfigError> {
+    ) -> Result<(Option<QueryId>, Option<ResourceAsk>), ConfigError> {
         if !matches!(layers, Layers::All | Layers::Policy) {
-            return Ok(None);
+            return Ok((None, None));
         }
         let Some(set) = &self.policy else {
             if layers == Layers::Policy || options.has("policy") {
@@ -223,17 +225,18 @@ impl Guard {
                     "must be set on the guard before a route can narrow it",
                 ));
             }
-            return Ok(None);
+            return Ok((None, None));
         };
         match Switch::read(options, "policy") {
-            Switch::Absent => Ok(Some(set.default_query())),
-            Switch::Off => Ok(None),
+            Switch::Absent => Ok((Some(set.default_query()), None)),
+            Switch::Off => Ok((None, None)),
             Switch::On(value) => {
-                let narrowed = Options::read("policy", value, &["query"])?;
-                match narrowed.string("query")? {
-                    Some(query) => set.query("policy.query", query).map(Some),
-                    None => Ok(Some(set.default_query())),
-                }
+                let narrowed = Options::read("policy", value, &["query", "input", "timeout"])?;
+                let query = match narrowed.string("query")? {
+                    Some(query) => set.query("policy.query", query)?,
+                    None => set.default_query(),
+                };
+                Ok((Some(query), ResourceAsk::parse(&narrowed, set.reads_resource())?))
             }
         }
     }

@@ -4,6 +4,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use crate::bearer::Scheme;
 use crate::binding::Proof;
 use crate::clock::Now;
@@ -13,6 +15,7 @@ use crate::identity::{HostIdentity, IdentityAsk};
 use crate::limit::{DelaySlot, Limiter, Pending, Reservation};
 use crate::multipart::Reader;
 use crate::payload::{Checked, Format, Reading};
+use crate::policy::ResourceAsk;
 use crate::quota::{CommandResult, StoreCommand};
 use crate::refusal::Refusal;
 use crate::remote_keys::RemoteKeys;
@@ -101,6 +104,9 @@ pub enum Step {
     /// Call a function of the application for the identity, and come back with
     /// [`Stack::resume_with_identity`].
     AskIdentity(IdentityAsk),
+    /// Call the application's function for the resource, and come back with
+    /// [`Stack::resume_with_resource`].
+    AskResource(ResourceAsk),
     /// Ask the shared store, and come back with [`Stack::resume_with_store`].
     AskStore(StoreAsk),
     /// A CORS preflight: answer with this status and no body.
@@ -185,6 +191,8 @@ pub enum Suspension {
     Introspection(IntrospectionWait),
     /// The same after a wait: see `src/stack/recheck.rs`.
     IntrospectionAgain(RecheckPoint, IntrospectionWait),
+    /// Before layer 7: the application is asked for the resource.
+    Resource,
 }
 
 /// The point at which the identity of a request that has waited is checked again.
@@ -271,6 +279,8 @@ pub struct RequestContext {
     pub identity: Option<Arc<Verified>>,
     /// The result of the application's function that the identity was made of.
     pub host_identity: Option<HostIdentity>,
+    /// The resource that the application has named, null without one; `None` before it is asked.
+    pub resource: Option<Value>,
     /// The proof of its token, until it is used up.
     pub proof: Option<Box<Proof>>,
     /// A mark of the accepted proof, for later layers: [`HostInput::proofs`] returns it.
@@ -322,6 +332,7 @@ impl RequestContext {
             headers: Vec::new(),
             identity: None,
             host_identity: None,
+            resource: None,
             proof: None,
             proof_mark: None,
             token: TokenRequirement::Required,

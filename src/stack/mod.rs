@@ -10,7 +10,8 @@
 //!                     6  rate limits            all limits of this request at once, or none is
 //!                                               charged; the proof of a request that they admit
 //!                                               is used up
-//!                     7  policy                 if it doesn't need the body
+//!                     7  policy                 the resource of the request is asked for; then
+//!                                               the policy, if it doesn't need the body
 //!                     8  media type, length     then the body is read, if the request still passes
 //!  after the body     9  payload                bytes, then all parts against the schemas
 //!                    10  policy                 if it needs the body
@@ -34,13 +35,12 @@ mod context;
 mod describe;
 mod identity;
 mod limits;
+mod policy;
 mod recheck;
 mod sources;
 
 use std::borrow::Cow;
 use std::sync::Arc;
-
-use serde_json::Value;
 
 use crate::clock::Now;
 use crate::cors::{Cors, CorsKind, CorsRequest};
@@ -49,13 +49,12 @@ use crate::guard::{Callback, Exemption, Guard, TokenRequirement};
 use crate::headers::HeaderSet;
 use crate::identity::IdentityAnswer;
 use crate::json::Limits;
-use crate::keys::algorithm::Algorithm;
 use crate::limit::{LimitError, ReloadableLimiter};
 use crate::multipart::{Boundary, Reader};
 use crate::payload::{
     BodyError, Checked, Format, Parts, PayloadConfig, Reading, Responses, Schemas,
 };
-use crate::policy::{InputParts, Outcome, QueryId, QueryPart, RateView, TokenView};
+use crate::policy::{QueryId, ResourceAnswer, ResourceAsk};
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::requirements::Requirements;
@@ -111,6 +110,8 @@ pub struct Stack {
     /// Functions of the application that the limits need.
     pub callbacks: Vec<Callback>,
     pub(crate) policy: Option<QueryId>,
+    /// The question to the application before the policy is evaluated.
+    pub(crate) resource: Option<ResourceAsk>,
     /// `None`: the application handles the body.
     pub(crate) payload: Option<PayloadConfig>,
     pub(crate) schemas: Option<Schemas>,
@@ -174,6 +175,19 @@ impl Stack {
         ctx.now = now;
         let step = self.identity_answered(ctx, answer);
         step.and_then(|step| self.go_on(ctx, step)).unwrap_or_else(|refusal| self.refuse(refusal))
+    }
+
+    /// Continues with the application's answer about the resource.
+    #[must_use]
+    pub fn resume_with_resource(
+        &self,
+        ctx: &mut RequestContext,
+        answer: ResourceAnswer,
+        now: Now,
+    ) -> Step {
+        ctx.now = now;
+        let step = self.resource_answered(ctx, answer);
+        step.unwrap_or_else(|refusal| self.refuse(refusal))
     }
 
     /// Continues with the answer of the shared store or an issuer, or with the lack of one.
@@ -371,6 +385,10 @@ impl Stack {
 
     /// Layers 7 and 8, for a request that is still admitted.
     fn before_policy(&self, ctx: &mut RequestContext) -> Result<Step, Refusal> {
+        if let Some(ask) = self.resource.filter(|_| ctx.resource.is_none()) {
+            ctx.suspension = Some(Suspension::Resource);
+            return Ok(Step::AskResource(ask));
+        }
         match self.ask_again(ctx, RecheckPoint::Policy)? {
             Some(step) => Ok(step),
             None => self.enter(ctx, RecheckPoint::Policy),
@@ -486,79 +504,6 @@ impl Stack {
 
     fn policy_reads_body(&self) -> bool {
         self.guard.policy.as_ref().is_some_and(crate::policy::PolicySet::reads_body)
-    }
-
-    /// The headers of a request without those that contain a token or an API key.
-    fn headers_for_policy<'r>(&self, request: &'r Request) -> Vec<(&'r str, &'r str)> {
-        let tokens = self.guard.tokens.as_ref();
-        let is_secret = |name: &str| {
-            tokens.is_some_and(|tokens| {
-                tokens.verifier.presentation().is_named_header(name)
-                    || tokens.sources.is_key_header(name)
-            })
-        };
-        request.headers().filter(|(name, _)| !is_secret(name)).collect()
-    }
-
-    // 7 and 10
-    fn ask_policy(&self, ctx: &mut RequestContext, body: Option<&Value>) -> Result<(), Refusal> {
-        let (Some(set), Some(query), Some(request)) =
-            (&self.guard.policy, &self.policy, &ctx.request)
-        else {
-            return Ok(());
-        };
-        ctx.layer = Some(Layer::Policy);
-        set.check_query(request.query())?;
-        let path: Vec<&str> = request.raw_segments().collect();
-        let decoded_path: Vec<&str> =
-            if set.reads_decoded_path() { request.segments().collect() } else { Vec::new() };
-        let headers: Vec<(&str, &str)> =
-            if set.reads_headers() { self.headers_for_policy(request) } else { Vec::new() };
-        let params: Vec<(&str, &str)> =
-            ctx.extras.params.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let identity = ctx.identity.as_deref();
-        let client =
-            request.client().filter(|_| set.reads_client()).map(|address| address.to_string());
-        // A policy can reason about the tightest limit; shadow limits are left out.
-        let limits = ctx.limits.iter().filter(|limit| limit.shadow.is_none());
-        let rate = limits.min_by_key(|limit| limit.remaining);
-        let input = InputParts {
-            method: request.method(),
-            path: &path,
-            decoded_path: &decoded_path,
-            raw_path: request.raw_path(),
-            route: request.route(),
-            params: &params,
-            query: QueryPart::Raw(request.query()),
-            headers: &headers,
-            user: identity.map(|verified| verified.claims.map()),
-            token: identity.map(|verified| TokenView {
-                issuer: Some(&verified.issuer),
-                jti: verified.id.as_deref(),
-                exp: Some(verified.expires_at).filter(|at| *at != 0),
-                alg: verified.alg.map(Algorithm::name),
-                kid: verified.key_id.as_deref(),
-            }),
-            client_ip: client.as_deref().unwrap_or_default(),
-            rate: rate.map(|limit| RateView {
-                limit: limit.limit,
-                remaining: limit.remaining,
-                reset: limit.reset_s,
-            }),
-            body,
-        };
-        let outcome = set.evaluate(query, &input, ctx.now);
-        let refusal = outcome.to_refusal();
-        match outcome {
-            Outcome::Allow { reasons } | Outcome::Deny { reasons, .. } => {
-                ctx.reasons.extend(reasons);
-            }
-            Outcome::Fault { kind, place } => {
-                let place = place.map(|place| format!(" at {place}")).unwrap_or_default();
-                ctx.reasons.push(format!("policy fault: {kind}{place}"));
-            }
-        }
-        refusal.map_or(Ok(()), Err)
     }
 
     // 9

@@ -233,6 +233,7 @@ fn every_field_of_the_input_can_be_read() {
         client_ip: "192.0.2.1",
         rate: Some(RateView { limit: 5, remaining: 4, reset: 60 }),
         body: Some(&body),
+        resource: None,
     };
     assert!(ask(&set, &raw).is_allowed());
     let pairs =
@@ -424,6 +425,49 @@ fn a_decision_that_is_remembered_is_the_one_that_would_be_made() {
         "another policy has its own memory"
     );
     assert!(ask(&other, &request("POST", USERS, Some(&admin))).is_allowed());
+}
+
+#[test]
+fn a_remembered_decision_is_for_its_resource_alone() {
+    let set = rules("allow if input.resource.owner == input.user.sub").unwrap();
+    assert!(set.reads_resource());
+    let user = claims(&json!({ "sub": "ada" }));
+    let asks = |resource: Option<&Json>| {
+        ask(&set, &InputParts { resource, ..request("PUT", USERS, Some(&user)) }).is_allowed()
+    };
+    let [own, other] = ["ada", "eve"].map(|owner| json!({ "owner": owner, "text": "x" }));
+    for _ in 0..3 {
+        assert!(asks(Some(&own)));
+        assert!(!asks(Some(&other)));
+        assert!(!asks(Some(&json!("ada"))));
+        assert!(!asks(Some(&json!(["ada"]))));
+        assert!(!asks(Some(&Json::Null)));
+        assert!(!asks(None));
+    }
+}
+
+#[test]
+fn a_resource_that_nobody_was_asked_for_is_not_null() {
+    let set = rules("allow if input.resource == null").unwrap();
+    let asks = |resource: Option<&Json>| {
+        ask(&set, &InputParts { resource, ..request("PUT", USERS, None) }).is_allowed()
+    };
+    for _ in 0..2 {
+        assert!(asks(Some(&Json::Null)));
+        assert!(!asks(None));
+        assert!(!asks(Some(&json!({}))));
+    }
+}
+
+#[test]
+fn of_a_resource_only_what_is_read_counts_for_the_size_of_the_input() {
+    let set = rules("allow if input.resource.owner == \"ada\"").unwrap();
+    let asks = |resource: Option<&Json>| {
+        ask(&set, &InputParts { resource, ..request("PUT", USERS, None) }).is_allowed()
+    };
+    let text = "x".repeat(100_000);
+    assert!(asks(Some(&json!({ "owner": "ada", "text": text }))));
+    assert!(!asks(Some(&json!({ "owner": text }))));
 }
 
 #[test]
