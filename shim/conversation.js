@@ -21,6 +21,7 @@
 //   written
 // - `isOver()`: whether the client disconnected or the response has ended
 // - `isEnded()`: whether the response has ended
+// - `isClosed()`: whether the response, or the socket of a handshake, is over
 // - `onceClosed(run)`: calls `run` when the client disconnects; returns a function that cancels it
 // - `isUnchanged()`: whether the view is still that of the request that the router reads
 // - `taker()`: how a later layer of the guard that certainly takes the body reads it,
@@ -40,7 +41,7 @@
 // - `next()`: passes the request on to the application
 
 const native = require('../native.js')
-const { emitDecision } = require('./decision-event.js')
+const { causeText, emitDecision } = require('./decision-event.js')
 const { GuardError, describeError, unwrap, warnOnce } = require('./errors.js')
 const { noteClient } = require('./client-key.js')
 const { encode } = require('./encode.js')
@@ -54,6 +55,7 @@ const { admitsHandshake, corsPart, decideHeaders, decidesCors, headersPart, note
 const { checkLibrarySchemas, takeSchemas } = require('./schema.js')
 const { whenCollected } = require('./shared.js')
 const { wait } = require('./store.js')
+const { watch } = require('./watches.js')
 const {
   read, readClaims, readHeaders,
   PASS, READ_BODY, REFUSE, PREFLIGHT, RUN_CALLBACKS, DELAY, ASK_CERTIFICATE, ASK_IDENTITY,
@@ -108,7 +110,16 @@ function buildConversation(owner, options, layer) {
   const defers = bodies?.isDeclared === false
   const keepsRaw = bodies?.rawBody === true
   const isBodyAlone = layer === 'payload' && checksBody && parts.length === 1 && librarySchemas.length === 0 && !wantsResponse
-  const conversation = { start, stack, core: CORE, taking }
+  const conversation = { start, stack, core: CORE, taking, watch: watchPassed }
+
+  // Watches a request that has passed: see ./watches.js.
+  function watchPassed(passed, onEnd) {
+    const { ctx } = passed
+    return watch(passed, ctx.head(owner), (error, { status, code, reason, layer }) => {
+      emit(ctx, { outcome: 'end', status, code, cause: causeText(reason), layer: layer ?? undefined, startedAt: undefined })
+      onEnd(error)
+    })
+  }
 
   function start(ctx) {
     if (owner.log !== undefined) ctx.startedAt = performance.now()
@@ -535,7 +546,7 @@ function buildConversation(owner, options, layer) {
     }
     // Another middleware may have set a user that no source of the guard takes.
     if (readsIdentity && !state.hasUser && ctx.req.user !== undefined) ctx.req.user = undefined
-    if (isAskedAgain) state.pass(conversation, ctx.identity)
+    if (isAskedAgain) state.pass(conversation, ctx)
     state.waited = false
     if (wantsResponse) ctx.checkResponse(stack, onResponse, (status, problem) => reportResponse(ctx, status, problem))
     emit(ctx, { outcome: 'allow' })
@@ -547,7 +558,8 @@ function buildConversation(owner, options, layer) {
     const errors = problem === null ? [] : (JSON.parse(problem).errors ?? [])
     const places = errors.map(({ pointer, code }) => `${pointer} ${code}`).slice(0, 3).join(', ')
     warnOnce('GUARD_RESPONSE', `an answer with the status ${status} is not as its schema says: ${places}`)
-    emit(ctx, { outcome: 'response', status, code: 'response_mismatch', layer: 'payload' })
+    // It follows the handler, whose time is not the guard's.
+    emit(ctx, { outcome: 'response', status, code: 'response_mismatch', layer: 'payload', startedAt: undefined })
   }
 
   function refuse(ctx, status, code, problem, cause, layer) {
@@ -568,9 +580,7 @@ function buildConversation(owner, options, layer) {
 
   function emit(ctx, decision) {
     if (owner.log === undefined) return
-    // A report about an answer follows the handler, whose time is not the guard's.
-    const startedAt = decision.outcome === 'response' ? undefined : ctx.startedAt
-    emitDecision(owner, ctx.req, ctx.view(), { ...decision, startedAt, hasShadow })
+    emitDecision(owner, ctx.req, ctx.view(), { startedAt: ctx.startedAt, hasShadow, ...decision })
   }
 
   // The closures hold the guard, so that it is not collected while a conversation of it is in use.

@@ -34,6 +34,7 @@ mod identity;
 mod limits;
 mod recheck;
 mod sources;
+mod watch;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -64,6 +65,7 @@ pub use context::{
     CallbackResults, EarlierStack, HostInput, Layer, LimitView, PendingIdentity, RecheckPoint,
     RequestContext, Step, StoreAnswer, StoreAsk, Suspension,
 };
+pub use watch::{Watch, WatchEnd};
 
 /// What decides which bodies a stack takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -82,6 +82,8 @@ class SharedState {
   responses = []
   /** Whether the response has been checked. */
   isJudged = false
+  /** Whether `end` was called. */
+  isEnded = false
 
   constructor(receipts) {
     this.receipts = receipts
@@ -89,6 +91,7 @@ class SharedState {
 
   /** Ends the request. `status` is that of its answer; undefined without one. */
   end(status) {
+    this.isEnded = true
     finishAll(this.receipts, !(status < 400))
   }
 }

@@ -68,6 +68,10 @@ class NodeHttpContext {
     return this.res.writableEnded
   }
 
+  isClosed() {
+    return isOver(this.req, this.res)
+  }
+
   onceClosed(run) {
     const emitter = closeOf(this.req, this.res)
     emitter.once('close', run)
