@@ -417,3 +417,22 @@ export declare function tokenRefresh(guard: number, token: string, asks: boolean
  * store or the issuer is asked.
  */
 export declare function tokenVerify(guard: number, token: string): string
+
+/** Ends a watch: its response is over. */
+export declare function unwatch(number: number): void
+
+/**
+ * Watches a request that `stack` has let pass: `head` is its head in the format of
+ * `src/request/mod.rs`, `source` and `json` are the identity that a function of the application
+ * has returned for it, and `anonymous` says whether it passed without a user. Answers
+ * `{"ok": number}`, or `{"ok": end}` with an object as [`watches_ended`] writes it: the request
+ * would be refused already.
+ */
+export declare function watch(stack: number, head: string, source: string | undefined | null, json: string | undefined | null, anonymous: boolean): string
+
+/**
+ * Checks the watches of this thread. Returns those whose request would be refused now, as JSON:
+ * `[number, {status, code, detail, reason, layer}]`; and those that have to ask a store or an
+ * issuer first, as `[number, ticket]`. Empty without any. A watch that has ended is gone.
+ */
+export declare function watchesEnded(): string

@@ -897,3 +897,6 @@ module.exports.tokenIssue = nativeBinding.tokenIssue
 module.exports.tokenJwks = nativeBinding.tokenJwks
 module.exports.tokenRefresh = nativeBinding.tokenRefresh
 module.exports.tokenVerify = nativeBinding.tokenVerify
+module.exports.unwatch = nativeBinding.unwatch
+module.exports.watch = nativeBinding.watch
+module.exports.watchesEnded = nativeBinding.watchesEnded

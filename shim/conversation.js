@@ -21,6 +21,7 @@
 //   written
 // - `isOver()`: whether the client disconnected or the response has ended
 // - `isEnded()`: whether the response has ended
+// - `isClosed()`: whether the response, or the socket of a handshake, is over
 // - `onceClosed(run)`: calls `run` when the client disconnects; returns a function that cancels it
 // - `isUnchanged()`: whether the view is still that of the request that the router reads
 // - `corsHolder()`: for a preflight: the conversation of the guard whose CORS decision holds for
@@ -48,13 +49,13 @@
 
 const native = require('../native.js')
 const { checkedKey } = require('./arguments.js')
-const { emitDecision } = require('./decision-event.js')
+const { bodyTaker } = require('./bodies.js')
+const { causeText, emitDecision } = require('./decision-event.js')
 const { GuardError, describeError, unwrap, warnOnce } = require('./errors.js')
 const { noteClient } = require('./client-key.js')
 const { encode } = require('./encode.js')
 const { faultOf } = require('./identity.js')
 const { addCookie, addVary } = require('./headers.js')
-const { inflate } = require('./inflate.js')
 const { warnOutsideProxy, warnPublicProxy } = require('./outside-proxies.js')
 const { isPreflight, needsPreflight, warnUnansweredPreflight } = require('./preflight.js')
 const { problemOf } = require('./problem.js')
@@ -65,7 +66,8 @@ const { whenCollected } = require('./shared.js')
 const { resourceOf } = require('./resource.js')
 const { settler } = require('./settler.js')
 const { wait } = require('./store.js')
-const { Uploads, discardUploads, fieldsOf, otherParser, receiveParts, secondReader } = require('./uploads/uploads.js')
+const { discardUploads, fieldsOf } = require('./uploads/uploads.js')
+const { watch } = require('./watches.js')
 const {
   read, readClaims, readHeaders,
   PASS, READ_BODY, REFUSE, PREFLIGHT, RUN_CALLBACKS, DELAY, ASK_CERTIFICATE, ASK_IDENTITY, ASK_RESOURCE,
@@ -79,7 +81,6 @@ const WRITTEN_BODY = '2'
 // For a refusal: a later layer of the guard may take the body instead.
 const TAKEN_LATER = '3'
 
-const NO_BYTES = Buffer.alloc(0)
 
 // The longest asynchronous check in milliseconds where the application handles the body itself: the
 // default of `payload.timeout`.
@@ -128,7 +129,17 @@ function buildConversation(owner, options, layer) {
   // For guard.toOpenApi: the options as JSON, and the parts that the core does not judge alone.
   const declared = () => ({ options: hasSchemas ? JSON.parse(encode(rest).json) : {}, inexact: librarySchemas.map(([part]) => part) })
   const whenSettled = settler(attempt, abandon)
-  const conversation = { start, stack, core: CORE, taking, cors, askOrigin, declared, readsParts: bodies?.isMultipart === true }
+  const takeBody = bodyTaker({ owner, bodies, files, defers, keepsValid, attempt, abandon, go, fail, takeTicket, judgeBody })
+  const conversation = { start, stack, core: CORE, taking, cors, askOrigin, declared, readsParts: bodies?.isMultipart === true, watch: watchPassed }
+
+  // Watches a request that has passed: see ./watches.js.
+  function watchPassed(passed, onEnd) {
+    const { ctx } = passed
+    return watch(passed, ctx.head(owner), (error, { status, code, reason, layer }) => {
+      emit(ctx, { outcome: 'end', status, code, cause: causeText(reason), layer: layer ?? undefined, startedAt: undefined })
+      onEnd(error)
+    })
+  }
 
   function start(ctx) {
     if (owner.log !== undefined) ctx.startedAt = performance.now()
@@ -406,114 +417,6 @@ function buildConversation(owner, options, layer) {
     const results = callbacks.map(([name, option], i) => [name, option, checkedKey(name, option, values[i])])
     return go(ctx, native.resumeWithCallbacks(takeTicket(ctx), JSON.stringify(results)))
   }
-
-  function takeBody(ctx, reading) {
-    // `102400`, or `102400 form`, or `102400 json gzip`
-    const [most, format, coding] = reading.split(' ')
-    const limit = Number(most)
-    const { state } = ctx
-    if (format === 'multipart') return takeParts(ctx)
-    if (files !== null && limit > 0) throw otherParser()
-    if (defers) {
-      // It is judged already, or it is the bytes of another parser, which no schema asks for.
-      if (state.judgedBy === owner || ctx.isForeignText()) return withoutBody(ctx)
-      // This stack would refuse it, or its size is not announced, or other parts are checked, too.
-      const isInDoubt = limit === 0 || coding !== undefined || keepsValid || state.isPending || lengthOf(ctx) === undefined
-      const taker = isInDoubt ? ctx.taker() : null
-      if (taker !== null) return leaveBody(ctx, taker)
-    }
-    if (state.raw === null && state.received !== null) return judgeReceived(ctx, state.received, coding, limit)
-    // Bytes that were read before are already decompressed.
-    const bytes = state.raw ?? ctx.bodyReadBefore(format === 'form')
-    if (bytes !== null) return judgeBody(ctx, bytes)
-    // Its headers are refused, whatever follows.
-    if (limit === 0 && lengthOf(ctx) > 0) return refuseBody(ctx, 'unread')
-    return receive(ctx, limit, bodies.timeout, (read) => judgeReceived(ctx, read, coding, limit))
-  }
-
-  // Reads a multipart body; the core keeps its fields, and `uploads` its files.
-  function takeParts(ctx) {
-    // The core asks once more after it has waited.
-    if (ctx.uploads !== null) return go(ctx, native.decideParts(takeTicket(ctx)))
-    const { state } = ctx
-    if (state.isRead) throw secondReader()
-    const read = ctx.bodyReadBefore(true)
-    if (read?.length > 0) throw otherParser()
-    const uploads = new Uploads(files ?? [])
-    ctx.uploads = uploads
-    state.uploads = [...(state.uploads ?? []), uploads]
-    const receiving = receiveParts(ctx.openBody(), uploads, (chunk) => native.readParts(ctx.ticket, chunk), bodies.timeout)
-    // Errors of the next handler must propagate, and not reject the promise.
-    receiving.then((how) => setImmediate(() => attempt(ctx, () => partsReceived(ctx, how))), (error) => fail(ctx, error))
-    return false
-  }
-
-  function partsReceived(ctx, how) {
-    if (how === 'ended' && !ctx.isOver()) {
-      ctx.onceOver(() => ctx.uploads.release())
-      return go(ctx, native.decideParts(takeTicket(ctx)))
-    }
-    if (how === 'refused') return refuseBody(ctx, 'parts')
-    if (how === 'late') return refuseBody(ctx, 'late')
-    abandon(ctx)
-    ctx.gone()
-    return false
-  }
-
-  function receive(ctx, limit, timeout, then) {
-    ctx.readBody(
-      limit,
-      timeout,
-      (read) => attempt(ctx, () => {
-        ctx.state.received = read
-        return then(read)
-      }),
-      () => abandon(ctx),
-      () => attempt(ctx, () => refuseBody(ctx, 'late'))
-    )
-    return false
-  }
-
-  function judgeReceived(ctx, bytes, coding, limit) {
-    return coding === undefined ? judgeBody(ctx, bytes) : expand(ctx, bytes, coding, limit)
-  }
-
-  // Leaves the body to a later layer, which reads at most `maxBytes` within `timeout`. The bytes
-  // are read here, so that no handler and no parser in between can read them unjudged.
-  function leaveBody(ctx, { maxBytes, timeout }) {
-    const leave = () => {
-      ctx.keepPending()
-      return withoutBody(ctx)
-    }
-    const { state } = ctx
-    if ((state.raw ?? state.received ?? ctx.bodyReadBefore(false)) !== null) return leave()
-    const limit = maxBytes ?? bodies.maxBytes
-    if (lengthOf(ctx) > limit) return refuseBody(ctx, 'long')
-    return receive(ctx, limit, timeout ?? bodies.timeout, (read) => (read.length > limit ? refuseBody(ctx, 'long') : leave()))
-  }
-
-  function expand(ctx, bytes, coding, limit) {
-    // A body that is too large as received is refused without decompressing it.
-    if (bytes.length > limit) return judgeBody(ctx, bytes)
-    inflate(bytes, coding, bodies.ratio, limit, (expanded, fault) =>
-      attempt(ctx, () => (fault === null ? judgeBody(ctx, expanded) : refuseBody(ctx, fault)))
-    )
-    return false
-  }
-
-  function lengthOf(ctx) {
-    const length = ctx.view().get('content-length')
-    return length === undefined ? undefined : Number(length)
-  }
-
-  function withoutBody(ctx) {
-    return go(ctx, native.decideBody(takeTicket(ctx), NO_BYTES))
-  }
-
-  function refuseBody(ctx, why) {
-    return go(ctx, native.refuseBody(takeTicket(ctx), why))
-  }
-
   function keepRaw({ req, state }) {
     if (state.received !== null) guardOf(req).rawBody = state.received
   }
@@ -595,7 +498,7 @@ function buildConversation(owner, options, layer) {
     }
     // Another middleware may have set a user that no source of the guard takes.
     if (readsIdentity && !state.hasUser && ctx.req.user !== undefined) ctx.req.user = undefined
-    if (isAskedAgain) state.pass(conversation, ctx.identity)
+    if (isAskedAgain) state.pass(conversation, ctx)
     state.waited = false
     if (wantsResponse) ctx.checkResponse(stack, onResponse, (status, problem) => reportResponse(ctx, status, problem))
     emit(ctx, { outcome: 'allow' })
@@ -607,7 +510,8 @@ function buildConversation(owner, options, layer) {
     const errors = problem === null ? [] : (JSON.parse(problem).errors ?? [])
     const places = errors.map(({ pointer, code }) => `${pointer} ${code}`).slice(0, 3).join(', ')
     warnOnce('GUARD_RESPONSE', `an answer with the status ${status} is not as its schema says: ${places}`)
-    emit(ctx, { outcome: 'response', status, code: 'response_mismatch', layer: 'payload' })
+    // It follows the handler, whose time is not the guard's.
+    emit(ctx, { outcome: 'response', status, code: 'response_mismatch', layer: 'payload', startedAt: undefined })
   }
 
   function refuse(ctx, status, code, problem, cause, layer) {
@@ -629,9 +533,7 @@ function buildConversation(owner, options, layer) {
 
   function emit(ctx, decision) {
     if (owner.log === undefined) return
-    // A report about an answer follows the handler, whose time is not the guard's.
-    const startedAt = decision.outcome === 'response' ? undefined : ctx.startedAt
-    emitDecision(owner, ctx.req, ctx.view(), { ...decision, startedAt, hasShadow })
+    emitDecision(owner, ctx.req, ctx.view(), { startedAt: ctx.startedAt, hasShadow, ...decision })
   }
 
   // The closures hold the guard, so that it is not collected while a conversation of it is in use.

@@ -47,6 +47,9 @@ function causeOf(cause) {
   return { limit: cause === '' || isReason ? undefined : cause, reason: isReason ? cause.slice(1) : undefined }
 }
 
+/** The cause of a decision with this reason, as the core writes it. */
+const causeText = (reason) => (reason === null ? '' : REASON + reason)
+
 /**
  * The path for a log: a target may also contain a password (`http://user:password@host/`) or a
  * fragment.
@@ -56,4 +59,4 @@ function pathOf(target) {
   return text.startsWith('/') ? text.split(/[?#]/, 1)[0] : text === '*' ? '*' : ''
 }
 
-module.exports = { causeOf, emitDecision }
+module.exports = { causeOf, causeText, emitDecision }

@@ -29,6 +29,7 @@ const { sessionCalls } = require('./sessions.js')
 const { kConversation, kEmptySegments, kForget, whenCollected } = require('./shared.js')
 const { internal, later, listen } = require('./store.js')
 const { sessionOperations, tokenCalls } = require('./tokens.js')
+const { look } = require('./watches.js')
 
 /** How long `guard.ready()` waits for a shared store and for issuers, in milliseconds. */
 const MAX_PATIENCE = 10_000
@@ -190,6 +191,8 @@ function closerOf(handle, ...stops) {
     open = false
     for (const stop of stops) stop?.()
     native.release(handle)
+    // Open responses of a closed guard end.
+    look()
   }
 }
 

@@ -6,7 +6,7 @@
 const { randomBytes } = require('node:crypto')
 const { GuardError, warnOnce } = require('./errors.js')
 const { CLIENT, LIMITS, REASONS, TOKEN } = require('./answer.js')
-const { FORMAT, kFormat, kState, kTake } = require('./shared.js')
+const { FORMAT, kFormat, kState, kTake, kWatch } = require('./shared.js')
 
 const ID_PREFIX = randomBytes(6).toString('hex')
 let idCounter = 0
@@ -17,6 +17,9 @@ class RequestGuard {
   // Lines of answers, parsed on first use.
   #token = ''
   #limits = []
+  // The watch behind `signal`, once it is read, and the state of the request.
+  #watch = null
+  #state = null
   client = ''
   reasons = []
   /** The bytes of the body as they arrived, where `payload.rawBody` asks for them. */
@@ -54,8 +57,26 @@ class RequestGuard {
     }))
   }
 
+  /**
+   * Aborts when the request would be refused by now: its token has expired or was revoked, or its
+   * client is blocked.
+   */
+  get signal() {
+    if (this.#watch === null) {
+      this.#watch = new RequestWatch()
+      for (const passed of this.#state?.passed ?? []) this.#watch.add(passed)
+    }
+    return this.#watch.signal
+  }
+
   get [kFormat]() {
     return FORMAT
+  }
+
+  /** Takes note of a stack that has let this request pass. */
+  [kWatch](state, passed) {
+    this.#state = state
+    this.#watch?.add(passed)
   }
 
   /** Takes the core's answer about this request; a second stack on the same request adds to it. */
@@ -64,6 +85,27 @@ class RequestGuard {
     if (answer[TOKEN] !== '') this.#token = answer[TOKEN]
     if (answer[REASONS] !== '') this.reasons = this.reasons.concat(JSON.parse(answer[REASONS]))
     if (answer[LIMITS] !== '') this.#limits.push(answer[LIMITS])
+  }
+}
+
+/** Whether the stacks that have let a request pass would still do so. */
+class RequestWatch {
+  #controller = new AbortController()
+  #stops = []
+
+  get signal() {
+    return this.#controller.signal
+  }
+
+  /** Watches one more stack: an entry of `passed` in the state of the request. */
+  add(passed) {
+    if (this.signal.aborted || passed.ctx.isClosed()) return
+    this.#stops.push(passed.conversation.watch(passed, (error) => this.#end(error)))
+  }
+
+  #end(error) {
+    for (const stop of this.#stops.splice(0)) stop()
+    this.#controller.abort(error)
   }
 }
 
@@ -163,8 +205,8 @@ class RequestState {
   handIn = null
   /**
    * The conversations that identify the caller and have let this request pass, each with the
-   * identity that it got from the application, `[source, json]` or null. If the request waits later
-   * on, their stacks are checked again.
+   * identity that it got from the application, `[source, json]` or null, and its context. If the
+   * request waits later on, their stacks are checked again; `req.guard.signal` watches them.
    */
   passed = null
   /**
@@ -201,9 +243,11 @@ class RequestState {
   }
 
   /** Records that this conversation has let the request pass. */
-  pass(conversation, identity) {
-    if (this.passed === null) this.passed = [{ conversation, identity }]
-    else this.passed.push({ conversation, identity })
+  pass(conversation, ctx) {
+    const passed = { conversation, identity: ctx.identity, ctx }
+    if (this.passed === null) this.passed = [passed]
+    else this.passed.push(passed)
+    guardOf(ctx.req)[kWatch](this, passed)
   }
 
   /** What the guard's function for this source has returned; undefined if it was not called. */

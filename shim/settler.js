@@ -3,9 +3,9 @@
 // Waits for promises of the application: an identity, a key of a limit, a check of a schema.
 
 /**
- * A function that waits for a promise, at most `ms`, while the request holds its ticket. Then either
- * `onResult(value)` or `onTimeout()` runs; a rejection is a fault. Neither runs once the client has
- * gone. `attempt` and `abandon` are those of the conversation.
+ * A function that waits for a promise, at most `ms`, while the request holds its ticket. Then
+ * either `onResult(value)` or `onTimeout()` runs; a rejection is a fault. Neither runs once the
+ * client has gone. `attempt` and `abandon` are those of the conversation.
  */
 function settler(attempt, abandon) {
   return function whenSettled(ctx, promise, ms, onResult, onTimeout) {

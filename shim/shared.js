@@ -63,10 +63,17 @@ module.exports = {
   kRoutes: named('routes'),
   /** On the facts of a host: the function `taker` of the context, by the routes of the host. */
   kTaker: named('taker'),
+  /**
+   * On the facts of a host: whether the answer may go on after `result.end()`, which this host
+   * calls when the handlers have made it.
+   */
+  kStreams: named('streams'),
   /** On a guard: the function that forgets what it has counted, for `keepstone/testing`. */
   kForget: named('forget'),
   /** On `req.guard`, in every version: its format. */
   kFormat: Symbol.for('keepstone.format'),
   /** On `req.guard`: the method that takes an answer of the core. */
-  kTake: named('take')
+  kTake: named('take'),
+  /** On `req.guard`: the method that takes note of a stack that has let the request pass. */
+  kWatch: named('watch')
 }

@@ -72,6 +72,18 @@ export interface RequestGuard {
    * `csp.nonce` on.
    */
   readonly nonce?: string
+  /**
+   * For responses and sockets that stay open: aborts when a new request like this one would be
+   * refused. Its token has expired, or it, its session, user or key was revoked; its client was
+   * blocked; a `maxAge` that the route requires is over; what is revoked is not known any more; or
+   * the guard was closed. `signal.reason` is a {@link GuardError} with the `code` and the `status`
+   * of that refusal, and `log` gets an event with the `outcome` `'end'`.
+   *
+   * Checked once a second from the first read of this property until the response or socket is
+   * over; it does not abort then. `fresh`, `apiKeys.lookup`, `identify`, the policy and the limits
+   * are not asked again. The timer keeps no process alive.
+   */
+  readonly signal: AbortSignal
 }
 
 /** Facts about a verified token, except its claims: those are in `req.user`. */
@@ -124,12 +136,13 @@ export interface DecisionEvent {
   readonly path: string
   /**
    * The decision. `'preflight'` is a CORS preflight that was answered here. `'response'` follows
-   * `'allow'` if the handler's answer did not match its schema.
+   * `'allow'` if the handler's answer did not match its schema, `'end'` when the
+   * {@link RequestGuard.signal} of an open response aborts.
    */
-  readonly outcome: 'allow' | 'refuse' | 'preflight' | 'response'
+  readonly outcome: 'allow' | 'refuse' | 'preflight' | 'response' | 'end'
   /**
    * The status of a refusal, of a preflight's answer, or of the answer that did not match its
-   * schema.
+   * schema; for `'end'`, that of the refusal which a new request would get.
    */
   readonly status?: number | undefined
   /** The code of a refusal, as in the problem document. */
@@ -167,8 +180,8 @@ export interface DecisionEvent {
   /**
    * The time in milliseconds from the moment at which the stack got the request until it decided,
    * to the microsecond: with its waits for the body, a store, an issuer, a limit or a function of
-   * the application, and without the handler. Absent for `'response'`, which follows the handler,
-   * and for a refusal that the application made itself.
+   * the application, and without the handler. Absent for `'response'` and `'end'`, which follow the
+   * handler, and for a refusal that the application made itself.
    */
   readonly durationMs?: number | undefined
 }

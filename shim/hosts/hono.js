@@ -8,7 +8,7 @@ const { factsOf } = require('./node-http/facts.js')
 const { isJsonType } = require('../response-check.js')
 const { warnUnansweredPreflight } = require('../preflight.js')
 const { problemOf } = require('../problem.js')
-const { kConversation, kHandlers, kTaker } = require('../shared.js')
+const { kConversation, kHandlers, kStreams, kTaker } = require('../shared.js')
 const { OF_ANOTHER_CONTENT } = require('./node-http/response.js')
 
 // Statuses whose answers can't have a body (Fetch standard, "null body status").
@@ -29,7 +29,7 @@ function keepstone(guard, route, options = {}) {
   if (stack !== undefined && [stack].flat().some(hasOwnCors)) withOwnCors.add(guard)
 
   const middleware = async function keepstone(c, next) {
-    const facts = { ...factsOfContext(c, addressOf), [kTaker]: () => takerOf(c, guard) }
+    const facts = { ...factsOfContext(c, addressOf), [kTaker]: () => takerOf(c, guard), [kStreams]: !hasEnd(c) }
     const result = await (stack === undefined ? guard.check(facts) : guard.check(facts, stack))
     if (!result.allowed) return new Response(result.body, { status: result.status, headers: [...result.headers] })
     if (result.user !== undefined) c.set('user', result.user)
@@ -187,11 +187,13 @@ function addVary(c, value) {
  * Whether an event signals the end of the answer: Node's response emits one, even if its client
  * disconnects. On other servers the answer is over once the handlers have made it.
  */
-function endWithAnswer({ env }, result) {
-  const { outgoing } = env ?? {}
-  if (typeof outgoing?.once !== 'function') return false
+function endWithAnswer(c, result) {
+  if (!hasEnd(c)) return false
+  const { outgoing } = c.env
   outgoing.once('close', () => result.end(outgoing.writableFinished ? outgoing.statusCode : undefined))
   return true
 }
+
+const hasEnd = ({ env }) => typeof env?.outgoing?.once === 'function'
 
 module.exports = { keepstone }

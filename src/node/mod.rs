@@ -33,6 +33,7 @@ mod slots;
 pub mod stores;
 pub mod testing;
 pub mod tokens;
+pub mod watches;
 
 #[cfg(debug_assertions)]
 pub mod panics;

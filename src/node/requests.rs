@@ -251,7 +251,7 @@ fn ask_store(waiting: Box<SuspendedRequest>, ask: StoreAsk) -> DecideOutput {
     DecideOutput::Waits(ticket)
 }
 
-fn overloaded() -> Refusal {
+pub(super) fn overloaded() -> Refusal {
     let why = "too many requests wait for their body or for the store";
     Refusal::new(503, "overloaded", why).header("Retry-After", "1")
 }
@@ -261,7 +261,7 @@ fn refused(refusal: Refusal) -> DecideOutput {
     DecideOutput::Lines(answer::close(answer::open(&nobody, &Step::Refuse(refusal)), None, None))
 }
 
-fn closed() -> Refusal {
+pub(super) fn closed() -> Refusal {
     Refusal::new(503, "guard_closed", "the guard of this API is closed").header("Retry-After", "1")
 }
 
@@ -332,12 +332,19 @@ fn earlier_stack(value: Value) -> Option<EarlierStack> {
     match value {
         Value::Array(parts) => {
             let [number, source, json] = parts.as_slice() else { return None };
-            let source = IdentitySource::of_issuer(source.as_str()?)?;
-            let identity = Some(HostIdentity { source, json: json.as_str()?.to_owned() });
-            Some(EarlierStack { stack: registry::stack(number.as_u64()?)?, identity })
+            let identity = host_identity(source.as_str()?, json.as_str()?)?;
+            Some(EarlierStack {
+                stack: registry::stack(number.as_u64()?)?,
+                identity: Some(identity),
+            })
         }
         number => Some(EarlierStack { stack: registry::stack(number.as_u64()?)?, identity: None }),
     }
+}
+
+/// An identity that a function of the application has returned: its source, and its claims.
+pub(super) fn host_identity(source: &str, json: &str) -> Option<HostIdentity> {
+    Some(HostIdentity { source: IdentitySource::of_issuer(source)?, json: json.to_owned() })
 }
 
 /// A route parameter: Express 5 gives a list of segments for a wildcard, and `app.param` of the

@@ -51,6 +51,11 @@ impl<T> Slots<T> {
         slot.value.as_mut().filter(|_| slot.number == number)
     }
 
+    /// All values with their numbers.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (u64, &mut T)> {
+        self.slots.iter_mut().filter_map(|slot| Some((slot.number, slot.value.as_mut()?)))
+    }
+
     /// Removes the values for which `keep` is false.
     pub(crate) fn retain(&mut self, keep: impl Fn(&T) -> bool) {
         let gone = |slot: &Slot<T>| slot.value.as_ref().is_some_and(|value| !keep(value));
@@ -106,6 +111,7 @@ mod tests {
             assert_ne!(number, first);
             assert_eq!(slots.get(first), None);
             assert_eq!(slots.get_mut(first), None);
+            assert_eq!(slots.iter_mut().map(|(number, _)| number).collect::<Vec<_>>(), [number]);
             assert_eq!(slots.take(first), None);
             assert_eq!(slots.take(number), Some(round));
         }

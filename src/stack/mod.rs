@@ -38,6 +38,7 @@ mod limits;
 mod policy;
 mod recheck;
 mod sources;
+mod watch;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -66,6 +67,7 @@ pub use context::{
     CallbackResults, EarlierStack, HostInput, Layer, LimitView, PendingIdentity, RecheckPoint,
     RequestContext, Step, StoreAnswer, StoreAsk, Suspension,
 };
+pub use watch::{Watch, WatchEnd};
 
 /// What decides which bodies a stack takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

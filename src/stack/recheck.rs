@@ -40,7 +40,7 @@ use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::revocation::stale_refusal;
 use crate::stack::{Layer, RecheckPoint, RequestContext, Step, StoreAsk, Suspension};
-use crate::token::VerifyError;
+use crate::token::{KeptToken, VerifyError};
 
 /// How long a check of token and client stays valid.
 const RECHECK_AFTER: Duration = Duration::from_millis(10);
@@ -49,17 +49,20 @@ const REVOCATION_READ_TTL: Duration = Duration::from_secs(1);
 
 /// The state of a request before it is checked again.
 #[derive(Debug, Clone, Copy)]
-struct Before {
+pub(super) struct Before {
     /// The time of the last answer of the store, on the monotonic clock.
-    revocations_read_us: u64,
+    pub(super) revocations_read_us: u64,
+    /// Whether the route requires the store's own answer.
+    pub(super) is_fresh: bool,
     /// Whether it has passed without a user: a dead cookie counted as none.
-    is_anonymous: bool,
+    pub(super) is_anonymous: bool,
 }
 
-/// What a check leaves for the decision event.
-struct Notes<'c> {
-    reasons: &'c mut Vec<String>,
-    layer: &'c mut Option<Layer>,
+/// What a check leaves for the decision event, and for the next check.
+pub(super) struct Notes<'c> {
+    pub(super) reasons: &'c mut Vec<String>,
+    pub(super) layer: &'c mut Option<Layer>,
+    pub(super) kept: &'c mut KeptToken,
 }
 
 impl Stack {
@@ -79,12 +82,17 @@ impl Stack {
         self.check_client(request, ctx.now, &mut ctx.reasons)?;
         let own = ctx.identity.is_some().then_some((self, ctx.host_identity.as_ref()));
         let is_anonymous = ctx.identity.is_none() && ctx.extras.anonymous;
-        let known = Before { revocations_read_us: ctx.revocations_read_us, is_anonymous };
+        let revocations_read_us = ctx.revocations_read_us;
         let earlier =
             ctx.extras.earlier.iter().map(|passed| (&*passed.stack, passed.identity.as_ref()));
         for (stack, identity) in own.into_iter().chain(earlier) {
-            let notes = Notes { reasons: &mut ctx.reasons, layer: &mut ctx.layer };
-            let again = stack.check_again(request, identity, ctx.now, known, notes)?;
+            let before = Before { revocations_read_us, is_fresh: stack.fresh, is_anonymous };
+            let notes = Notes {
+                reasons: &mut ctx.reasons,
+                layer: &mut ctx.layer,
+                kept: &mut KeptToken::default(),
+            };
+            let again = stack.check_again(request, identity, ctx.now, before, notes)?;
             if let Some(ask) = again {
                 ctx.suspension = Some(match &ask {
                     StoreAsk::Introspection(wait) => {
@@ -104,7 +112,7 @@ impl Stack {
 
     /// Checks client and identity of a request once more; `identity` is what the application's
     /// function has returned for it. `Some`: this has to be asked first.
-    fn check_again(
+    pub(super) fn check_again(
         &self,
         request: &Request,
         identity: Option<&HostIdentity>,
@@ -112,7 +120,7 @@ impl Stack {
         before: Before,
         notes: Notes<'_>,
     ) -> Result<Option<StoreAsk>, Refusal> {
-        let Notes { reasons, layer } = notes;
+        let Notes { reasons, layer, kept } = notes;
         *layer = Some(Layer::Clients);
         self.check_client(request, now, reasons)?;
         *layer = Some(Layer::Authenticate);
@@ -121,7 +129,7 @@ impl Stack {
         let token = self.token_for(self.exemption(request));
         let (verified, scheme, in_cookie) = match credential_of(tokens, request)? {
             Credential::Token(found) => {
-                let verified = match tokens.verifier.verify_bound_again(found.token, now) {
+                let verified = match tokens.verifier.verify_kept(found.token, kept, now) {
                     Ok(verified) => verified,
                     Err(VerifyError::Introspecting(wait)) => {
                         return Ok(Some(StoreAsk::Introspection(wait)));
@@ -145,7 +153,7 @@ impl Stack {
         };
         let is_recent =
             now.mono_us.saturating_sub(before.revocations_read_us) < micros(REVOCATION_READ_TTL);
-        match tokens.known(self.fresh, now) {
+        match tokens.known(before.is_fresh, now) {
             Known::Now => {}
             Known::After(_) if is_recent => {}
             Known::After(list) => return Ok(Some(StoreAsk::Revocations(list))),

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use foldhash::quality::RandomState;
 use parking_lot::Mutex;
 
+use crate::clock::Now;
 use crate::keys::key::Key;
 use crate::token::claims::Times;
 use crate::token::issuer::Issuer;
@@ -60,6 +61,11 @@ impl Entry {
         Self { token: Box::from(token), verified, times, key, issuer }
     }
 
+    /// Whether the key that verified the token may still be used, and its issuer's key set, too.
+    pub(super) fn has_current_key(&self, now: Now) -> bool {
+        self.key.usable_at(now.unix_seconds()) && self.issuer.keys.are_current(now)
+    }
+
     /// An estimate: the claims are kept as text and, after the first use, also as a map of about
     /// three times that size.
     fn bytes(&self) -> usize {
@@ -85,7 +91,7 @@ impl Cache {
     }
 
     /// Stores a token. A full shard drops all its entries: their tokens are verified once more.
-    pub(super) fn put(&self, entry: Entry) {
+    pub(super) fn put(&self, entry: Arc<Entry>) {
         let bytes = entry.bytes();
         let hash = self.keyed.hash_one(&*entry.token);
         let Some(shard) = self.shard(hash) else { return };
@@ -97,7 +103,7 @@ impl Cache {
             shard.entries.clear();
             shard.bytes = 0;
         }
-        let replaced = shard.entries.insert(hash, Arc::new(entry)).map_or(0, |old| old.bytes());
+        let replaced = shard.entries.insert(hash, entry).map_or(0, |old| old.bytes());
         shard.bytes = (shard.bytes + bytes).saturating_sub(replaced);
     }
 

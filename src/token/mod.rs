@@ -69,6 +69,6 @@ pub use issuer::Issuer;
 pub(crate) use issuer::RESERVED;
 pub use resource::ProtectedResource;
 pub use verify::{
-    Claims, Fingerprint, Revocable, Verified, Verifier, VerifyError, name_misuse,
+    Claims, Fingerprint, KeptToken, Revocable, Verified, Verifier, VerifyError, name_misuse,
     token_or_jti_misuse,
 };

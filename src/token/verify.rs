@@ -254,12 +254,6 @@ impl Verifier {
         self.judge(token, now, Asking::Nobody).map_err(VerifyError::denial)
     }
 
-    /// As [`Self::verify_bound`], for a token that was verified a while ago: the last answer of an
-    /// issuer about it may be too old, so the result may be [`VerifyError::Introspecting`].
-    pub fn verify_bound_again(&self, token: &str, now: Now) -> Result<Arc<Verified>, VerifyError> {
-        self.judge(token, now, Asking::AboutToken)
-    }
-
     /// As [`Self::verify`], but returns [`VerifyError::Pending`] if a fetch of the key is in flight
     /// or this token starts one. Then wait with [`RemoteKeys::wait`] and call again. For
     /// [`VerifyError::Introspecting`], wait with [`IntrospectionWait::wait`] and call
@@ -283,22 +277,56 @@ impl Verifier {
             let max_bytes = self.config.presentation.max_token_bytes;
             return introspected::verify(issuer, introspections, token, max_bytes, now, may_ask);
         }
+        Ok(Arc::clone(&self.verify_by_key(token, now, asking == Asking::Any)?.verified))
+    }
+
+    /// Verifies a token that keys verify, or finds it in the cache.
+    fn verify_by_key(
+        &self,
+        token: &str,
+        now: Now,
+        may_fetch_keys: bool,
+    ) -> Result<Arc<Entry>, VerifyError> {
         if let Some(known) = self.config.cache.as_ref().and_then(|cache| cache.get(token))
             // An expired key may have a successor of the same name: then the token is verified
             // again.
-            && known.key.usable_at(now.unix_seconds())
-            && known.issuer.keys.are_current(now)
+            && known.has_current_key(now)
+        {
+            claims::check_time(&known.issuer, &known.times, now)?;
+            return Ok(known);
+        }
+        let found = self.verify_at_any_time(token, now, may_fetch_keys)?;
+        claims::check_time(&found.issuer, &found.times, now)?;
+        let verified = Arc::new(found.verified);
+        let entry = Arc::new(Entry::new(token, verified, found.times, found.key, found.issuer));
+        if let Some(cache) = &self.config.cache {
+            cache.put(Arc::clone(&entry));
+        }
+        Ok(entry)
+    }
+
+    /// As [`Self::verify_bound`], for a token that was verified a while ago: the last answer of an
+    /// issuer about it may be too old, so the result may be [`VerifyError::Introspecting`]. `kept`
+    /// saves the signature from being verified at each further call, however full the cache is.
+    pub fn verify_kept(
+        &self,
+        token: &str,
+        kept: &mut KeptToken,
+        now: Now,
+    ) -> Result<Arc<Verified>, VerifyError> {
+        if let Some(known) = &kept.0
+            && known.has_current_key(now)
         {
             claims::check_time(&known.issuer, &known.times, now)?;
             return Ok(Arc::clone(&known.verified));
         }
-        let found = self.verify_at_any_time(token, now, asking == Asking::Any)?;
-        claims::check_time(&found.issuer, &found.times, now)?;
-        let verified = Arc::new(found.verified);
-        if let Some(cache) = &self.config.cache {
-            let known = Arc::clone(&verified);
-            cache.put(Entry::new(token, known, found.times, found.key, found.issuer));
+        kept.0 = None;
+        if introspected::issuer_of(&self.config, token).is_some() {
+            return self.judge(token, now, Asking::AboutToken);
         }
+        let known = self.verify_by_key(token, now, false)?;
+        let verified = Arc::clone(&known.verified);
+        kept.0 = Some(known);
         Ok(verified)
     }
 
@@ -378,6 +406,10 @@ impl Verifier {
         }
     }
 }
+
+/// A token that [`Verifier::verify_kept`] has verified, for the next time.
+#[derive(Debug, Default)]
+pub struct KeptToken(Option<Arc<Entry>>);
 
 /// Which questions to an issuer the verification of a token may begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

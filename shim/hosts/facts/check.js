@@ -84,6 +84,8 @@ class SharedState {
   isJudged = false
   /** What happens when the request is over. */
   onEnd = []
+  /** Whether `end` was called. */
+  isEnded = false
 
   constructor(receipts) {
     this.receipts = receipts
@@ -91,6 +93,7 @@ class SharedState {
 
   /** Ends the request. `status` is that of its answer; undefined without one. */
   end(status) {
+    this.isEnded = true
     finishAll(this.receipts, !(status < 400))
     for (const run of this.onEnd.splice(0)) run()
   }

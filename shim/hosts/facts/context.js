@@ -69,6 +69,11 @@ class FactsContext {
     return this.#outcome.isSettled()
   }
 
+  isClosed() {
+    const { signal, isStreamed } = this.#facts
+    return signal?.aborted === true || (this.#shared.isEnded && !isStreamed)
+  }
+
   onceClosed(run) {
     const { signal } = this.#facts
     signal?.addEventListener('abort', run, { once: true })

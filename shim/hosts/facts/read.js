@@ -5,7 +5,7 @@
 
 const { types } = require('node:util')
 const { GuardError } = require('../../errors.js')
-const { kTaker } = require('../../shared.js')
+const { kStreams, kTaker } = require('../../shared.js')
 const { RequestView } = require('../../view.js')
 
 const NAMES = new Set(['method', 'target', 'headers', 'address', 'tls', 'body', 'httpVersion', 'truncated', 'route', 'params', 'upgrade', 'signal', 'source'])
@@ -40,7 +40,8 @@ function readFacts(given) {
     upgrade,
     signal,
     source,
-    taker: given[kTaker] ?? (() => null)
+    taker: given[kTaker] ?? (() => null),
+    isStreamed: given[kStreams] === true
   }
 }
 

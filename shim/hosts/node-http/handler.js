@@ -73,6 +73,10 @@ class NodeHttpContext {
     return this.res.writableEnded
   }
 
+  isClosed() {
+    return isOver(this.req, this.res)
+  }
+
   onceClosed(run) {
     const emitter = closeOf(this.req, this.res)
     emitter.once('close', run)

@@ -98,7 +98,8 @@ fn the_cache_keeps_to_its_size_and_can_be_switched_off() {
     let key = issuer.keys.choose(&header, now(), false).unwrap();
     for i in 0..2_000 {
         let (token, known) = (format!("token {i}"), Arc::clone(&known));
-        cache.put(Entry::new(&token, known, times, Arc::clone(&key), Arc::clone(&issuer)));
+        let entry = Entry::new(&token, known, times, Arc::clone(&key), Arc::clone(&issuer));
+        cache.put(Arc::new(entry));
         assert!(cache.bytes() <= 64 << 10);
     }
     assert!(cache.get("token 1999").is_some());
