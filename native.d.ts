@@ -118,8 +118,8 @@ export declare function apiKeyRevoke(guard: number, key: string): string
 export declare function arrived(listener: number): string
 
 /**
- * The client that an address stands for in limits: the address, the network of an IPv6 address, or
- * `unknown` for an empty text.
+ * The client that an address stands for in limits: the address, the network of an IPv6 address by
+ * `ipv6Prefix` of the guard, or `unknown` for an empty text.
  */
 export declare function clientKey(address: string, prefix: number): string
 
@@ -424,7 +424,7 @@ export declare function unwatch(number: number): void
 /**
  * Watches a request that `stack` has let pass: `head` is its head in the format of
  * `src/request/mod.rs`, `source` and `json` are the identity that a function of the application
- * has returned for it, and `anonymous` says whether it passed without a user. Answers
+ * has returned for it, and `anonymous` is whether it passed without a user. Answers
  * `{"ok": number}`, or `{"ok": end}` with an object as [`watches_ended`] writes it: the request
  * would be refused already.
  */
