@@ -68,7 +68,7 @@ const ODD = [
 
 // Where an odd value is a good one: [what it is, the paths].
 const GOOD = {
-  'a function': /[. ](?:log|onRefuse|origins|key(?:\[\d+\])?|cost|formats\.\w+|keywords\.\w+|load|save|claims|(?:jwks|introspection)\.headers|security\.\w+|lookup|identify|identify\.claims|policy\.input)$/,
+  'a function': /[. ](?:log|onRefuse|origins|key(?:\[\d+\])?|cost|formats\.\w+|keywords\.\w+|load|save|claims|(?:jwks|introspection)\.headers|security\.\w+|lookup|identify|identify\.claims|input)$/,
   'a Date': /^GuardConfig jwt\..*(?:notBefore|notAfter)$|^\w+ (?:body|query|params|headers|cookies|response|payload\.schemas|policy\.data)\b.*|^ValidateJsonOptions registry\b|^(?:claims|input|key)\b/,
   'a regular expression': /^GuardConfig payload\.formats\.\w+$/,
   'a Buffer': /^GuardConfig jwt\..*(?:key|secret)$|^GuardConfig store\.redis\.tls\.\w+$/,

@@ -1,5 +1,5 @@
-//! `input.resource`: the object of a request, such as an order with its owner, as the application
-//! knows it.
+//! `input.resource`: the object of a request, such as an order with its owner, which the
+//! application looks up.
 //! Without it a policy can't decide whether this user may touch this object (OWASP API1:2023).
 //!
 //! The application's function is called for each request that the limits admit, before the policy.
@@ -44,7 +44,7 @@ pub enum ResourceAnswer {
 
 impl ResourceAsk {
     /// Reads `input`, a function, and `timeout` of a route's policy. `None` without `input`.
-    /// `is_read` says whether any module reads `input.resource`.
+    /// `is_read`: whether any module reads `input.resource`.
     ///
     /// # Errors
     /// `input` is no function, or nothing would read its result; `timeout` is out of range, or
