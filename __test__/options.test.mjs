@@ -68,7 +68,7 @@ const ODD = [
 
 // Where an odd value is a good one: [what it is, the paths].
 const GOOD = {
-  'a function': /[. ](?:log|onRefuse|onOmission|mounts\.\/a|origins|key(?:\[\d+\])?|cost|formats\.\w+|keywords\.\w+|load|save|claims|(?:jwks|introspection)\.headers|security\.\w+|lookup|identify|identify\.claims|files\.\w+\.(?:to|discard)|policy\.input)$/,
+  'a function': /[. ](?:log|onRefuse|onOmission|mounts\.\/a|origins|key(?:\[\d+\])?|cost|formats\.\w+|keywords\.\w+|load|save|claims|(?:jwks|introspection)\.headers|security\.\w+|lookup|identify|identify\.claims|files\.\w+\.(?:to|discard)|input)$/,
   'a Date': /^GuardConfig jwt\..*(?:notBefore|notAfter)$|^\w+ (?:body|query|params|headers|cookies|response|payload\.schemas|policy\.data)\b.*|^ValidateJsonOptions registry\b|^ToOpenApiOptions (?:info|servers|tags|externalDocs|operations)\b|^(?:claims|input|key)\b/,
   'a regular expression': /^GuardConfig payload\.formats\.\w+$/,
   'a Buffer': /^GuardConfig jwt\..*(?:key|secret)$|^GuardConfig store\.redis\.tls\.\w+$/,

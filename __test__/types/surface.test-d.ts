@@ -213,6 +213,10 @@ createGuard({ jwt: { issuer: 'i', audience: 'a', jwks: 'https://id.example.com/j
 void guard.tokens.issue({ sub: 'ada', exp: 1_800_000_000 })
 void guard.limits.block('login', ['203.0.113.7', 'ada'], '15m')
 guard.securityStack({ cors: false, jwt: { optional: true }, policy: { query: 'data.a.b' } })
+guard.authorize({ query: 'data.a.b', input: async (req) => ({ resource: { url: req.url } }), timeout: '2s' })
+guard.securityStack({ policy: { input: () => null } })
+// @ts-expect-error the function names no other member of the input
+guard.authorize({ input: () => ({ user: 'ada' }) })
 
 createGuard({ store: { memcached: ['127.0.0.1:11211'] as const } })
 createGuard({ store: { memcached: { servers: ['a', 'b'], prefix: 'shop:', timeout: '50ms' } }, revocation: { scope: 'process' } })

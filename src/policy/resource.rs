@@ -1,5 +1,5 @@
-//! `input.resource`: the object of a request, such as an order with its owner, as the application
-//! has it.
+//! `input.resource`: the object of a request, such as an order with its owner, which the
+//! application looks up.
 //! Without it a policy can't decide whether this user may touch this object (OWASP API1:2023).
 //!
 //! The application's function is called for each request that the limits admit, before the policy.
