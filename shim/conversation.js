@@ -54,7 +54,7 @@ const { guardOf, takeAnswer } = require('./request.js')
 const { admitsHandshake, corsPart, decideHeaders, decidesCors, headersPart, noteCors } = require('./response-decisions.js')
 const { checkLibrarySchemas, takeSchemas } = require('./schema.js')
 const { whenCollected } = require('./shared.js')
-const { wait } = require('./store.js')
+const { refLoop, unrefLoop, wait } = require('./store.js')
 const { watch } = require('./watches.js')
 const {
   read, readClaims, readHeaders,
@@ -219,11 +219,13 @@ function buildConversation(owner, options, layer) {
   function go(ctx, answer) {
     if (typeof answer === 'string') return act(ctx, read(answer))
     // The ticket of a request that waits for a shared store.
+    refLoop()
     wait(answer, resumeWithStore, ctx)
     return false
   }
 
   function resumeWithStore(ticket, ctx) {
+    unrefLoop()
     attempt(ctx, () => go(ctx, native.resumeWithStore(ticket)))
   }
 
@@ -290,8 +292,6 @@ function buildConversation(owner, options, layer) {
       cancel()
       attempt(ctx, () => go(ctx, native.resumeAfterDelay(takeTicket(ctx))))
     }, ms)
-    // The connection keeps the process alive while it is open.
-    timer.unref()
     const cancel = ctx.onceClosed(() => {
       clearTimeout(timer)
       abandon(ctx)
