@@ -32,7 +32,7 @@ async function start(path, env, until = /Bearer (\S+)' http:\/\/127\.0\.0\.1:(\d
 function load(port, token) {
   const agent = new http.Agent({ keepAlive: true, maxSockets: 20 })
   const seen = { answers: new Map(), lost: [] }
-  let isHalted = false
+  const end = new AbortController()
   const one = async () => {
     try {
       const answer = await new Promise((resolve, reject) => {
@@ -49,10 +49,10 @@ function load(port, token) {
     }
   }
   const client = async () => {
-    while (!isHalted) await one()
+    while (!end.signal.aborted) await one()
   }
   const clients = Promise.all(Array.from({ length: 20 }, client))
-  return { seen, halt: async () => ((isHalted = true), await clients, agent.destroy(), seen) }
+  return { seen, halt: async () => (end.abort(), await clients, agent.destroy(), seen) }
 }
 
 const stillGood = ({ answers, lost }) => assert.deepEqual([[...answers.keys()], lost], [[200], []])
@@ -124,7 +124,7 @@ test('the images copy files that are there, install the core, and ask a path tha
     for (const [name, base] of [['Dockerfile', 'node:22-slim'], ['Dockerfile.alpine', 'node:22-alpine']]) {
       const lines = readFileSync(file(`examples/service/${name}`), 'utf8')
       assert.deepEqual([...lines.matchAll(/^FROM (\S+)/gm)].map(([, image]) => image), [base, base])
-      const copied = [...lines.matchAll(/^COPY (?!--from)(.+) \.\/$/gm)].flatMap(([, files]) => files.split(' ')).filter((one) => !/^package/.test(one))
+      const copied = [...lines.matchAll(/^COPY (?!--from)(.+) \.\/$/gm)].flatMap(([, files]) => files.split(' ')).filter((one) => !one.startsWith('package'))
       assert.deepEqual(copied, ['server.mjs'])
       for (const one of copied) assert.ok(existsSync(file(`examples/service/${one}`)))
       assert.match(lines, /^USER node$/m)

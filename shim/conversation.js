@@ -65,7 +65,7 @@ const { checkLibrarySchemas, takeSchemas } = require('./schema.js')
 const { whenCollected } = require('./shared.js')
 const { resourceOf } = require('./resource.js')
 const { settler } = require('./settler.js')
-const { wait } = require('./store.js')
+const { refLoop, unrefLoop, wait } = require('./store.js')
 const { discardUploads, fieldsOf } = require('./uploads/uploads.js')
 const { watch } = require('./watches.js')
 const {
@@ -256,11 +256,13 @@ function buildConversation(owner, options, layer) {
   function go(ctx, answer) {
     if (typeof answer === 'string') return act(ctx, read(answer))
     // The ticket of a request that waits for a shared store.
+    refLoop()
     wait(answer, resumeWithStore, ctx)
     return false
   }
 
   function resumeWithStore(ticket, ctx) {
+    unrefLoop()
     attempt(ctx, () => go(ctx, native.resumeWithStore(ticket)))
   }
 
@@ -330,8 +332,6 @@ function buildConversation(owner, options, layer) {
       cancel()
       attempt(ctx, () => go(ctx, native.resumeAfterDelay(takeTicket(ctx))))
     }, ms)
-    // The connection keeps the process alive while it is open.
-    timer.unref()
     const cancel = ctx.onceClosed(() => {
       clearTimeout(timer)
       abandon(ctx)

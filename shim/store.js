@@ -92,16 +92,19 @@ function goOnWith(ticket) {
   }
 }
 
-// The wake-up keeps nothing alive, but an awaited call must be answered before the process may end.
+// The wake-up keeps nothing alive, but an awaited call must be answered before the process may end,
+// and so must a request: on serverless platforms it has no connection that holds the process.
 let calls = 0
 let holding = null
 
 function refLoop() {
-  if (calls++ === 0) holding = setInterval(() => {}, 0x7fffffff)
+  if (calls++ > 0) return
+  if (holding === null) holding = setInterval(() => {}, 0x7fffffff)
+  else holding.ref()
 }
 
 function unrefLoop() {
-  if (--calls === 0) clearInterval(holding)
+  if (--calls === 0) holding.unref()
 }
 
 /**

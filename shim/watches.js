@@ -1,6 +1,6 @@
 'use strict'
 
-// `req.guard.signal` of an open response or socket: it aborts when the request would be refused.
+// `req.guard.signal`: aborts for an open response or socket whose request would be refused by now.
 // The core checks all watches of the thread in one call (src/stack/watch.rs); this file calls it,
 // and drops the watches of responses that are over.
 

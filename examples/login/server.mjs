@@ -55,9 +55,12 @@ const routes = {
 const server = http.createServer((req, res) => {
   const [stack, handle] = routes[`${req.method} ${req.url.split('?', 1)[0]}`] ?? [closed, (_, res) => json(res, 404, {})]
   const fail = () => (res.headersSent ? res.destroy() : json(res, 500, { code: 'failed' }))
-  stack(req, res, (error) => {
-    if (error !== undefined) return fail()
-    Promise.resolve(handle(req, res, fail)).catch(fail)
+  stack(req, res, async () => {
+    try {
+      await handle(req, res, fail)
+    } catch {
+      fail()
+    }
   })
 })
 server.listen(Number(process.env.PORT ?? 3000), '127.0.0.1', () => {

@@ -1,7 +1,7 @@
 // A service as it runs in production: node examples/service/server.mjs
 //
-// It needs no Redis to try it out. Several processes (a cluster, pm2, containers) need REDIS_URL and
-// one JWT_SECRET.
+// It needs no Redis to try it out. Several processes (a cluster, pm2, containers) need REDIS_URL
+// and one JWT_SECRET.
 
 import cluster from 'node:cluster'
 import { randomBytes } from 'node:crypto'

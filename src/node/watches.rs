@@ -29,7 +29,7 @@ thread_local! {
 
 /// Watches a request that `stack` has let pass: `head` is its head in the format of
 /// `src/request/mod.rs`, `source` and `json` are the identity that a function of the application
-/// has returned for it, and `anonymous` is whether it passed without a user. Answers
+/// has returned for it, and `anonymous` is true if it passed without a user. Answers
 /// `{"ok": number}`, or `{"ok": end}` with an object as [`watches_ended`] writes it: the request
 /// would be refused already.
 #[napi(catch_unwind)]

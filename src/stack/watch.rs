@@ -40,7 +40,7 @@ pub struct WatchEnd {
 impl Stack {
     /// Watches a request that this stack has let pass. `head` is in the format that
     /// `src/request/mod.rs` reads, `identity` is what the application's function has returned for
-    /// it, and `is_anonymous` is whether it passed without a user.
+    /// it, and `is_anonymous` is true if it passed without a user.
     ///
     /// # Errors
     /// The head or its path can't be read.
@@ -56,7 +56,7 @@ impl Stack {
     }
 
     /// Checks whether the request would still be admitted. `Some`: this has to be asked first.
-    /// `is_asked`: it was asked: then the store's answer is the latest.
+    /// `is_asked` is true after that: then the store's answer is the latest.
     ///
     /// # Errors
     /// It would be refused.
