@@ -138,6 +138,16 @@ test('tokens in cookies, proofs of possession and forms are described', () => {
   })
 })
 
+test('a multipart body is described by its type, and its fields and files are listed as left out', () => {
+  const guard = createGuard({ rateLimit: false })
+  const found = []
+  const body = { type: 'object', properties: { title: { type: 'string' } }, required: ['title'], additionalProperties: false }
+  const stack = guard.securityStack({ body, payload: { types: ['multipart'], files: { photo: { types: ['image/png'], maxBytes: 1000 } } } })
+  const document = guard.toOpenApi([{ method: 'POST', path: '/a', handlers: [stack] }], { info, onOmission: (it) => found.push(it.problem) })
+  assert.deepEqual(document.paths['/a'].post.requestBody, { required: true, content: { 'multipart/form-data': {} } })
+  assert.deepEqual(found, ['the fields and files of a multipart body'])
+})
+
 test('what the document has no words for is listed, and never stricter than the route', () => {
   const guard = createGuard({
     rateLimit: false,

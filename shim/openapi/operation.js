@@ -113,7 +113,9 @@ function bodyOf(method, facts, declared, { schemas, report }) {
     const converted = own.map(([schema]) => schemas.closed(schemas.convert(schema, (problem) => report(`body: ${problem}`))))
     const schema = converted.length === 1 ? converted[0] : { allOf: converted }
     const { types } = own.at(-1)[1].body
-    return { required: true, content: Object.fromEntries(types.map((type) => [MEDIA[type], { schema }])) }
+    // The schema is about the fields of a multipart body alone, and would refuse its files.
+    if (types.includes('multipart')) report('the fields and files of a multipart body')
+    return { required: true, content: Object.fromEntries(types.map((type) => [MEDIA[type], type === 'multipart' ? {} : { schema }])) }
   }
   if (WITHOUT_BODY.has(method)) return undefined
   const reader = facts.find(({ body }) => body?.isDeclared)

@@ -73,7 +73,7 @@ fn credentials(tokens: &Tokens) -> Value {
 
 fn body(payload: &PayloadConfig, scope: BodyScope) -> Value {
     let types = payload.types();
-    let named = [("json", types.json), ("form", types.form)];
+    let named = [("json", types.json), ("form", types.form), ("multipart", types.multipart)];
     let named: Vec<&str> =
         named.iter().filter(|(_, is_on)| *is_on).map(|(name, _)| *name).collect();
     json!({ "types": named, "isDeclared": scope == BodyScope::Declared })
