@@ -39,6 +39,17 @@ async function serve(listener) {
   return server.address().port
 }
 
+/** Serves a stack whose function for the resource settles `looking` and then waits for `goOn`. */
+async function serveWaiting(guard) {
+  const app = { ran: false }
+  let looks
+  app.looking = new Promise((resolve) => (looks = resolve))
+  const input = () => (looks(), new Promise((resolve) => (app.goOn = resolve)))
+  const stack = guard.securityStack({ policy: { input } })
+  app.port = await serve((req, res) => stack(req, res, () => ((app.ran = true), res.end())))
+  return app
+}
+
 /** The address of a request, whatever the host gives to the application's function. */
 const idOf = (request) => new URL(request.url ?? request.req.url, 'http://host').pathname.split('/').at(-1)
 
@@ -130,40 +141,28 @@ for (const [name, express] of expresses) {
 
 test('what revokes the token while the function looks ends the request', async () => {
   const guard = open()
-  let goOn
-  let looks
-  const looking = new Promise((resolve) => (looks = resolve))
-  const input = () => (looks(), new Promise((resolve) => (goOn = resolve)))
-  let ran = false
-  const stack = guard.securityStack({ policy: { input } })
-  const port = await serve((req, res) => stack(req, res, () => ((ran = true), res.end())))
-  const answer = send(port, { method: 'PUT', path: '/7', headers: await tokenOf(guard) })
-  await looking
+  const app = await serveWaiting(guard)
+  const answer = send(app.port, { method: 'PUT', path: '/7', headers: await tokenOf(guard) })
+  await app.looking
   await guard.revoke.subject('ada')
   await sleep(20)
-  goOn({ resource: { owner: 'ada' } })
-  assert.deepEqual([(await answer).json.code, ran], ['token_revoked', false])
+  app.goOn({ resource: { owner: 'ada' } })
+  assert.deepEqual([(await answer).json.code, app.ran], ['token_revoked', false])
   await guard.close()
 })
 
 test('a client that goes while the function looks reaches no handler, and its late answer nothing', async () => {
   const guard = open()
-  let goOn
-  let looks
-  const looking = new Promise((resolve) => (looks = resolve))
-  const input = () => (looks(), new Promise((resolve) => (goOn = resolve)))
-  let ran = false
-  const stack = guard.securityStack({ policy: { input } })
-  const port = await serve((req, res) => stack(req, res, () => ((ran = true), res.end())))
-  const request = http.request({ port, host: '127.0.0.1', method: 'PUT', path: '/7', headers: await tokenOf(guard) })
+  const app = await serveWaiting(guard)
+  const request = http.request({ port: app.port, host: '127.0.0.1', method: 'PUT', path: '/7', headers: await tokenOf(guard) })
   request.on('error', () => {})
   request.end()
-  await looking
+  await app.looking
   request.destroy()
   await sleep(50)
-  goOn({ resource: { owner: 'ada' } })
+  app.goOn({ resource: { owner: 'ada' } })
   await sleep(20)
-  assert.equal(ran, false)
+  assert.equal(app.ran, false)
   await guard.close()
 })
 

@@ -14,7 +14,7 @@ const NO_BYTES = Buffer.alloc(0)
  * whether the request has passed. `bodies` and `files` are those of the stack; the functions are
  * those of its conversation.
  */
-function bodyTaker({ owner, bodies, files, defers, keepsValid, attempt, abandon, go, fail, takeTicket, judgeBody }) {
+function bodyReader({ owner, bodies, files, defers, keepsValid, attempt, abandon, go, fail, takeTicket, judgeBody }) {
   return function takeBody(ctx, reading) {
     // `102400`, or `102400 form`, or `102400 json gzip`
     const [most, format, coding] = reading.split(' ')
@@ -123,4 +123,4 @@ function bodyTaker({ owner, bodies, files, defers, keepsValid, attempt, abandon,
   }
 }
 
-module.exports = { bodyTaker }
+module.exports = { bodyReader }

@@ -49,7 +49,7 @@
 
 const native = require('../native.js')
 const { checkedKey } = require('./arguments.js')
-const { bodyTaker } = require('./bodies.js')
+const { bodyReader } = require('./bodies.js')
 const { causeText, emitDecision } = require('./decision-event.js')
 const { GuardError, describeError, unwrap, warnOnce } = require('./errors.js')
 const { noteClient } = require('./client-key.js')
@@ -129,7 +129,7 @@ function buildConversation(owner, options, layer) {
   // For guard.toOpenApi: the options as JSON, and the parts that the core does not judge alone.
   const declared = () => ({ options: hasSchemas ? JSON.parse(encode(rest).json) : {}, inexact: librarySchemas.map(([part]) => part) })
   const whenSettled = settler(attempt, abandon)
-  const takeBody = bodyTaker({ owner, bodies, files, defers, keepsValid, attempt, abandon, go, fail, takeTicket, judgeBody })
+  const takeBody = bodyReader({ owner, bodies, files, defers, keepsValid, attempt, abandon, go, fail, takeTicket, judgeBody })
   const conversation = { start, stack, core: CORE, taking, cors, askOrigin, declared, readsParts: bodies?.isMultipart === true, watch: watchPassed }
 
   // Watches a request that has passed: see ./watches.js.

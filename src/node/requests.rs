@@ -15,7 +15,7 @@ use crate::payload::{BodyError, Reply};
 use crate::policy::ResourceAnswer;
 use crate::refusal::Refusal;
 use crate::stack::{
-    CallbackResults, EarlierStack, HostInput, Layer, RequestContext, Step, StoreAsk,
+    CallbackResults, EarlierStack, HostInput, Layer, RequestContext, Stack, Step, StoreAsk,
 };
 
 /// Decides a request up to its body.
@@ -33,28 +33,35 @@ pub(super) fn decide(stack: u64, head: String, extras: Option<String>) -> Decide
     answer_for(Box::new(SuspendedRequest { mounted, exchange }), step)
 }
 
-/// Continues with a request whose key and cost functions were called: `keys` is
-/// `[[limit, 'key' | 'cost', value]]`.
-pub(super) fn resume_with_callbacks(ticket: u64, keys: String) -> DecideOutput {
+/// Continues with the request of a ticket. Where `go_on` can't read what the host has answered, the
+/// request is refused.
+fn resume(
+    ticket: u64,
+    go_on: impl FnOnce(&Stack, &mut RequestContext) -> Option<Step>,
+) -> DecideOutput {
     let Some(mut waiting) = registry::take_request(ticket) else {
         return refused(unreadable());
     };
-    let Some(keys) = read_keys(&keys) else { return refused(unreadable()) };
-    let step =
-        waiting.mounted.stack.resume_with_callbacks(&mut waiting.exchange, &keys, Now::read());
-    answer_for(waiting, step)
+    match go_on(&waiting.mounted.stack, &mut waiting.exchange) {
+        Some(step) => answer_for(waiting, step),
+        None => refused(unreadable()),
+    }
+}
+
+/// Continues with a request whose key and cost functions were called: `keys` is
+/// `[[limit, 'key' | 'cost', value]]`.
+pub(super) fn resume_with_callbacks(ticket: u64, keys: String) -> DecideOutput {
+    resume(ticket, |stack, ctx| {
+        Some(stack.resume_with_callbacks(ctx, &read_keys(&keys)?, Now::read()))
+    })
 }
 
 /// Continues with a request whose token is bound to a certificate: `fingerprint` is the
 /// `fingerprint256` of the connection's certificate, if it has one.
 pub(super) fn resume_with_certificate(ticket: u64, fingerprint: Option<String>) -> DecideOutput {
-    let Some(mut waiting) = registry::take_request(ticket) else {
-        return refused(unreadable());
-    };
-    let shown = fingerprint.as_deref();
-    let step =
-        waiting.mounted.stack.resume_with_certificate(&mut waiting.exchange, shown, Now::read());
-    answer_for(waiting, step)
+    resume(ticket, |stack, ctx| {
+        Some(stack.resume_with_certificate(ctx, fingerprint.as_deref(), Now::read()))
+    })
 }
 
 /// Continues with a request whose identity the application was asked for: `json` is the result of
@@ -64,18 +71,15 @@ pub(super) fn resume_with_identity(
     json: Option<String>,
     failure: Option<String>,
 ) -> DecideOutput {
-    let Some(mut waiting) = registry::take_request(ticket) else {
-        return refused(unreadable());
-    };
-    let answer = match (json, failure.as_deref()) {
-        (Some(json), None) => IdentityAnswer::Found(json),
-        (None, None) => IdentityAnswer::Nobody,
-        (None, Some("timeout")) => IdentityAnswer::Timeout,
-        _ => return refused(unreadable()),
-    };
-    let step =
-        waiting.mounted.stack.resume_with_identity(&mut waiting.exchange, answer, Now::read());
-    answer_for(waiting, step)
+    resume(ticket, |stack, ctx| {
+        let answer = match (json, failure.as_deref()) {
+            (Some(json), None) => IdentityAnswer::Found(json),
+            (None, None) => IdentityAnswer::Nobody,
+            (None, Some("timeout")) => IdentityAnswer::Timeout,
+            _ => return None,
+        };
+        Some(stack.resume_with_identity(ctx, answer, Now::read()))
+    })
 }
 
 /// Continues with a request whose resource the application was asked for: `json` is the resource,
@@ -85,19 +89,16 @@ pub(super) fn resume_with_resource(
     json: Option<String>,
     failure: Option<String>,
 ) -> DecideOutput {
-    let Some(mut waiting) = registry::take_request(ticket) else {
-        return refused(unreadable());
-    };
-    let answer = match (json, failure.as_deref()) {
-        (Some(json), None) => ResourceAnswer::Found(json),
-        (None, None) => ResourceAnswer::Nothing,
-        (None, Some("timeout")) => ResourceAnswer::Timeout,
-        (None, Some("failed")) => ResourceAnswer::Failed,
-        _ => return refused(unreadable()),
-    };
-    let step =
-        waiting.mounted.stack.resume_with_resource(&mut waiting.exchange, answer, Now::read());
-    answer_for(waiting, step)
+    resume(ticket, |stack, ctx| {
+        let answer = match (json, failure.as_deref()) {
+            (Some(json), None) => ResourceAnswer::Found(json),
+            (None, None) => ResourceAnswer::Nothing,
+            (None, Some("timeout")) => ResourceAnswer::Timeout,
+            (None, Some("failed")) => ResourceAnswer::Failed,
+            _ => return None,
+        };
+        Some(stack.resume_with_resource(ctx, answer, Now::read()))
+    })
 }
 
 /// Continues with a request whose body was read. The usual answer is `None`: the request passes
@@ -129,11 +130,7 @@ pub(super) fn read_parts(ticket: u64, chunk: &[u8]) -> Option<String> {
 
 /// Continues with a request whose multipart body was read to its end.
 pub(super) fn decide_parts(ticket: u64) -> DecideOutput {
-    let Some(mut waiting) = registry::take_request(ticket) else {
-        return refused(unreadable());
-    };
-    let step = waiting.mounted.stack.after_parts(&mut waiting.exchange, Now::read());
-    answer_for(waiting, step)
+    resume(ticket, |stack, ctx| Some(stack.after_parts(ctx, Now::read())))
 }
 
 /// Whether `body`, JSON that an earlier stack has read, certainly passes `stack`, which checks
@@ -156,11 +153,7 @@ pub(super) fn refuse_body(ticket: u64, why: String) -> DecideOutput {
 
 /// Continues with a request that a limit has delayed.
 pub(super) fn resume_after_delay(ticket: u64) -> DecideOutput {
-    let Some(mut waiting) = registry::take_request(ticket) else {
-        return refused(unreadable());
-    };
-    let step = waiting.mounted.stack.resume_after_delay(&mut waiting.exchange, Now::read());
-    answer_for(waiting, step)
+    resume(ticket, |stack, ctx| Some(stack.resume_after_delay(ctx, Now::read())))
 }
 
 /// Releases the slots of a request, and refunds the uncounted part of its charge, now that its

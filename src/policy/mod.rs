@@ -12,6 +12,8 @@
 //! - Data at a rule's path replaces the rule. It is refused (`load.rs`).
 //! - An unknown function fails only when it is reached. It is refused (`load.rs`).
 //! - Recursion ends with the stack. It is refused (`graph.rs`).
+//! - Some constructs mean something else than in OPA, without an error. They are rewritten
+//!   (`rewrite.rs`) or refused (`exact.rs`).
 //! - Built-in functions ignore the time limit, and `strings.count(x, "")` panics. They are bounded
 //!   (`builtins`).
 //! - An error leaves state behind in the engine. That engine is not used again (`evaluate.rs`).

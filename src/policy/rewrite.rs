@@ -106,6 +106,9 @@ fn apply(text: &str, mut edits: Vec<Edit>) -> String {
         let Some(kept) = text.get(at..edit.start) else { return text.to_owned() };
         out.push_str(kept);
         out.push_str(&edit.text);
+        let lines = |text: &str| text.matches('\n').count();
+        let replaced = text.get(edit.start..edit.end).unwrap_or_default();
+        out.extend(std::iter::repeat_n('\n', lines(replaced).saturating_sub(lines(&edit.text))));
         at = edit.end;
     }
     out.push_str(text.get(at..).unwrap_or_default());

@@ -1,6 +1,6 @@
 //! The definitions and uses in the modules, collected from the syntax tree before any evaluation.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use regorus::unstable::{
@@ -9,6 +9,7 @@ use regorus::unstable::{
 
 use super::exact::is_open;
 use super::needs::Need;
+use super::syntax::{Names, variables};
 
 /// A location in the source: `file:line:col`, counted from one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,7 +118,7 @@ struct Walk<'s> {
     imports: BTreeMap<String, Vec<String>>,
     package: DataPath,
     /// The names that are variables here, not rules, from the outermost query to the innermost.
-    locals: Vec<HashSet<String>>,
+    locals: Vec<Names>,
     uses: Vec<Use>,
     calls: Vec<Call>,
 }
@@ -139,7 +140,7 @@ impl Walk<'_> {
         let (refr, arity, default) = match rule {
             Rule::Spec { head, bodies, .. } => {
                 let (refr, args, values) = head_parts(head);
-                let mut args_in_scope = HashSet::new();
+                let mut args_in_scope = Names::new();
                 for arg in args.unwrap_or_default() {
                     variables(arg, &mut args_in_scope);
                 }
@@ -427,8 +428,8 @@ fn fixed_path(expr: &Expr) -> Vec<String> {
 }
 
 /// The variables that the statements of this query declare. A nested query declares its own.
-fn declared(query: &Query) -> HashSet<String> {
-    let mut names = HashSet::new();
+fn declared(query: &Query) -> Names {
+    let mut names = Names::new();
     for statement in &query.stmts {
         match &statement.literal {
             Literal::SomeVars { vars, .. } => {
@@ -448,26 +449,6 @@ fn declared(query: &Query) -> HashSet<String> {
         }
     }
     names
-}
-
-/// The variables of a pattern: `x`, `[x, y]`, `{"k": x}`.
-fn variables(pattern: &Expr, names: &mut HashSet<String>) {
-    match pattern {
-        Expr::Var { span, .. } => {
-            names.insert(span.text().to_owned());
-        }
-        Expr::Array { items, .. } | Expr::Set { items, .. } => {
-            for item in items {
-                variables(item, names);
-            }
-        }
-        Expr::Object { fields, .. } => {
-            for (_, _, value) in fields {
-                variables(value, names);
-            }
-        }
-        _ => {}
-    }
 }
 
 fn is_misread(rule: &Rule, refr: &Expr) -> bool {

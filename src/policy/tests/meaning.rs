@@ -60,6 +60,12 @@ fn a_walk_finds_what_is_nested_however_it_is_written() {
 }
 
 #[test]
+fn a_rewrite_keeps_the_lines_of_errors() {
+    let module = "allow if {\n [p, v]\n :=\n walk(input)\n some i\n input.x[i]\n p == v\n}\nbroken if nothing.here(1)";
+    assert!(refused(module).contains("t.rego:12:"));
+}
+
+#[test]
 fn a_declaration_behind_an_iteration_is_no_fault() {
     let input = json!({ "roles": ["a", "b"], "grants": { "a": ["y"], "b": ["y", "x"] } });
     for body in [
